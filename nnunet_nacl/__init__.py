@@ -1,0 +1,3 @@
+"""Confidence that nnU-Net users can trust: calibrated training, exact evaluation."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,174 @@
+"""Trainers made from their name, so that a result folder says exactly what was trained.
+
+A variant is the name of a trainer followed by settings, each after one underscore::
+
+    nnUNetTrainerNACL_weight0p2_kernel5_100epochs
+    nnUNetTrainerDiceNACL_gaussian_sigma1p5
+    nnUNetTrainerCELoss_20epochs                    (length settings work on nnU-Net's own trainers too)
+
+Numbers are written with ``p`` for the decimal point. nnU-Net looks the same name up again for prediction, so nothing but
+the name has to be kept. Two underscores never occur: nnU-Net splits folder names at them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.find_objects import recursive_find_python_class
+
+from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
+from nnunet_nacl.training.trainers import TRAINERS, NACLMixin, SVLSMixin
+
+_NUMBER = r"\d+(?:p\d+)?"
+
+
+class UnknownVariantError(ValueError):
+    """The name is no variant of a known trainer; the message says which part is wrong."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One part of a variant's name: how it is written, what it sets, and on which trainers."""
+
+    pattern: str
+    example: str
+    meaning: str
+    attribute: str
+    value: Callable[[str], Any]
+    base: type = nnUNetTrainer
+
+
+def _number(text: str) -> float:
+    return float(text.replace("p", "."))
+
+
+def _constant(value: str) -> Callable[[str], str]:
+    return lambda _: value
+
+
+SETTINGS = (
+    Setting(r"([1-9]\d*)epochs?", "100epochs", "number of epochs", "num_epochs", int),
+    Setting(r"([1-9]\d*)iterations", "50iterations", "training iterations per epoch", "num_iterations_per_epoch", int),
+    Setting(
+        r"(\d+)valiterations", "10valiterations", "validation iterations per epoch", "num_val_iterations_per_epoch", int
+    ),
+    Setting(rf"weight({_NUMBER})", "weight0p2", "weight of the penalty", "nacl_weight", _number, NACLMixin),
+    Setting(r"kernel(\d+)", "kernel5", "side of the neighbourhood", "nacl_kernel_size", int, NACLMixin),
+    Setting("(gaussian)", "gaussian", "Gaussian neighbourhood", "nacl_kernel", _constant("gaussian"), NACLMixin),
+    Setting("(svls)", "svls", "SVLS neighbourhood", "nacl_kernel", _constant("svls"), NACLMixin),
+    Setting(rf"sigma({_NUMBER})", "sigma1p5", "sigma of the neighbourhood", "nacl_sigma", _number, NACLMixin),
+    Setting("(l2)", "l2", "squared difference", "nacl_norm", _constant("l2"), NACLMixin),
+    Setting("(sum)", "sum", "sum over the classes", "nacl_class_reduction", _constant("sum"), NACLMixin),
+    Setting(r"kernel(\d+)", "kernel5", "side of the neighbourhood", "svls_kernel_size", int, SVLSMixin),
+    Setting(rf"sigma({_NUMBER})", "sigma1p5", "sigma of the Gaussian", "svls_sigma", _number, SVLSMixin),
+)
+
+
+def resolve(name: str) -> type[nnUNetTrainer]:
+    """Return the trainer class that a variant's name describes.
+
+    Args:
+        name: e.g. ``nnUNetTrainerNACL_weight0p2_100epochs``.
+
+    Raises:
+        UnknownVariantError: unknown trainer, unknown or repeated setting, or a value that the loss refuses.
+    """
+    base_name, *parts = _split(name)
+    base = _find_base(base_name)
+    if not parts:
+        return base
+    values: dict[str, Any] = {}
+    for part in parts:
+        attribute, value = _read(part, base, name)
+        if attribute in values:
+            raise UnknownVariantError(f"'{part}' in {name} sets {attribute} a second time.")
+        values[attribute] = value
+    trainer = _subclass(name, base, values)
+    if issubclass(trainer, CalibratedLossMixin):
+        _check_loss(trainer)
+    return trainer
+
+
+def _split(name: str) -> list[str]:
+    """Split a name into its trainer and its settings; trailing parts that look like a setting are settings."""
+    if "__" in name or not name.startswith("nnUNetTrainer"):
+        raise UnknownVariantError(f"'{name}' is no trainer name: expected nnUNetTrainer..., without two underscores.")
+    parts = name.split("_")
+    first = len(parts)
+    while first > 1 and _matches(parts[first - 1]):
+        first -= 1
+    return ["_".join(parts[:first]), *parts[first:]]
+
+
+def _matches(part: str) -> list[tuple[Setting, str]]:
+    found = ((setting, re.fullmatch(setting.pattern, part)) for setting in SETTINGS)
+    return [(setting, match.group(1)) for setting, match in found if match]
+
+
+def _find_base(name: str) -> type[nnUNetTrainer]:
+    if name in TRAINERS:
+        return TRAINERS[name]
+    stock = _find_in_nnunet(name)
+    if stock is None:
+        known = ", ".join(TRAINERS)
+        settings = ", ".join(dict.fromkeys(setting.example for setting in SETTINGS))
+        raise UnknownVariantError(
+            f"'{name}' is neither one of {known} nor a trainer of nnU-Net. Settings are written like {settings}."
+        )
+    return stock
+
+
+def _find_in_nnunet(name: str) -> type[nnUNetTrainer] | None:
+    import nnunetv2
+
+    root = nnunetv2.__path__[0]
+    folder = f"{root}/training/nnUNetTrainer"
+    found: type[nnUNetTrainer] | None = recursive_find_python_class(
+        folder, name, "nnunetv2.training.nnUNetTrainer", root
+    )
+    return found
+
+
+def _read(part: str, base: type, name: str) -> tuple[str, Any]:
+    candidates = _matches(part)
+    for setting, text in candidates:
+        if issubclass(base, setting.base):
+            return setting.attribute, setting.value(text)
+    if candidates:
+        raise UnknownVariantError(f"'{part}' in {name} has no meaning for {base.__name__}.")
+    raise UnknownVariantError(f"'{part}' in {name} is no setting.")
+
+
+def _subclass(name: str, base: type[nnUNetTrainer], values: dict[str, Any]) -> type[nnUNetTrainer]:
+    class Variant(base):  # type: ignore[valid-type, misc]
+        # nnU-Net reads this signature to rebuild the trainer, and sets the training length inside __init__.
+        def __init__(
+            self,
+            plans: dict[str, Any],
+            configuration: str,
+            fold: int,
+            dataset_json: dict[str, Any],
+            device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's signature)
+        ) -> None:
+            super().__init__(plans, configuration, fold, dataset_json, device)
+            for attribute, value in values.items():
+                setattr(self, attribute, value)
+
+    Variant.__name__ = Variant.__qualname__ = name
+    Variant.__doc__ = f"{base.__name__} with {', '.join(f'{key}={value!r}' for key, value in values.items())}."
+    for attribute, value in values.items():
+        setattr(Variant, attribute, value)
+    return Variant
+
+
+def _check_loss(trainer: type[CalibratedLossMixin]) -> None:
+    """Let the loss look at its values now, so that a bad name fails before nnU-Net prepares anything."""
+    try:
+        trainer.make_loss(ignore_label=None)
+    except ValueError as error:
+        raise UnknownVariantError(f"{trainer.__name__} cannot be made. {error}") from None
