@@ -9,9 +9,7 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import nn
 
 if TYPE_CHECKING:
-    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-
-    Trainer = nnUNetTrainer
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Trainer
 else:
     # At run time the mixin has no base of its own, so that it can be put before any trainer class.
     Trainer = object
@@ -64,7 +62,8 @@ class CalibratedLossMixin(Trainer):
         if not deep:
             return loss
         stock.loss = loss
-        return stock
+        wrapped: nn.Module = stock
+        return wrapped
 
     def _refuse_regions(self) -> None:
         if self.label_manager.has_regions:
@@ -73,4 +72,3 @@ class CalibratedLossMixin(Trainer):
                 f"{self.plans_manager.dataset_name} declares regions {self.label_manager.foreground_regions}. "
                 "Train it with plain labels, or use a stock nnU-Net trainer for regions."
             )
-

@@ -50,9 +50,7 @@ class SVLSMixin(CalibratedLossMixin):
     @classmethod
     def make_loss(cls, ignore_label: int | None) -> nn.Module:
         """Return the SVLS loss with this trainer's hyper-parameters."""
-        return SVLSLoss(
-            kernel_size=cls.svls_kernel_size, sigma=cls.svls_sigma, ignore_label=ignore_label
-        )
+        return SVLSLoss(kernel_size=cls.svls_kernel_size, sigma=cls.svls_sigma, ignore_label=ignore_label)
 
 
 class nnUNetTrainerNACL(NACLMixin, nnUNetTrainer):

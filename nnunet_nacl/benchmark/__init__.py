@@ -1,0 +1,1 @@
+"""Tasks and plans to run whole comparisons on, from a laptop up."""

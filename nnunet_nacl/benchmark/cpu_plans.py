@@ -1,0 +1,95 @@
+"""nnU-Net plans for networks that train on a CPU.
+
+A plans file of its own, beside the planned one: same preprocessed data, same configuration names, a small network on
+small patches. So ``nnUNetv2_train DATASET 3d_fullres FOLD -p nnUNetPlansCPU`` needs no new preprocessing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_nacl.errors import InputError
+
+FEATURES = (8, 16, 32, 64)
+LARGEST_SIDE = {2: 128, 3: 40}
+BATCH_SIZE = {2: 8, 3: 2}
+
+
+def write_cpu_plans(dataset: str, plans_name: str, new_name: str, patch_size: Sequence[int] | None = None) -> Path:
+    """Derive small plans from those of a preprocessed data set, write them beside and return the path.
+
+    Args:
+        dataset: data set name or ID, as nnU-Net's commands take it.
+        plans_name: plans to derive from, e.g. ``nnUNetPlans``.
+        new_name: name of the new plans.
+        patch_size: voxels per axis for the 3D configurations; default: the planned ones, at most 40 per side.
+
+    Raises:
+        InputError: the data set is not known or not planned, or the patch does not fit the network.
+    """
+    source = _plans_folder(dataset) / f"{plans_name}.json"
+    if new_name == plans_name:
+        raise InputError(f"expected a new name for the plans, got {new_name} again.")
+    if not source.is_file():
+        raise InputError(f"{source}: no such file. Run `nnUNetv2_plan_and_preprocess -d {dataset}` first.")
+    plans = small_plans(json.loads(source.read_text(encoding="utf-8")), new_name, patch_size)
+    path = source.with_name(f"{new_name}.json")
+    path.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
+    return path
+
+
+def small_plans(plans: dict[str, Any], new_name: str, patch_size: Sequence[int] | None = None) -> dict[str, Any]:
+    """Return a copy of nnU-Net plans with at most four stages of 8 to 64 features, small patches and batches."""
+    small = deepcopy(plans)
+    small["plans_name"] = new_name
+    for name, configuration in small["configurations"].items():
+        if "patch_size" not in configuration:  # inherits everything, as the cascade does
+            continue
+        wanted = patch_size if patch_size is not None and len(configuration["patch_size"]) == 3 else None
+        _shrink(name, configuration, wanted)
+    return small
+
+
+def _shrink(name: str, configuration: dict[str, Any], patch_size: Sequence[int] | None) -> None:
+    architecture = configuration["architecture"]["arch_kwargs"]
+    planned = architecture["n_stages"]
+    n_stages = min(planned, len(FEATURES))
+    for key, value in architecture.items():
+        # per-stage settings; the decoder has one stage less
+        if isinstance(value, list) and len(value) in (planned, planned - 1):
+            architecture[key] = value[: n_stages - (planned - len(value))]
+    architecture["n_stages"] = n_stages
+    architecture["features_per_stage"] = list(FEATURES[:n_stages])
+    strides = np.prod(architecture["strides"], axis=0)
+    dimensions = len(strides)
+    if patch_size is None:
+        sides = np.minimum(configuration["patch_size"], LARGEST_SIDE[dimensions])
+        sides = np.maximum(sides // strides, 1) * strides
+    else:
+        sides = np.array(patch_size)
+        if len(sides) != dimensions or np.any(sides % strides):
+            raise InputError(
+                f"expected a patch size of {dimensions} sides, multiples of {strides.tolist()} for {name}, "
+                f"got {list(patch_size)}."
+            )
+    configuration["patch_size"] = [int(side) for side in sides]
+    configuration["batch_size"] = BATCH_SIZE[dimensions]
+
+
+def _plans_folder(dataset: str) -> Path:
+    from nnunetv2.paths import nnUNet_preprocessed
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    if not nnUNet_preprocessed.is_set():
+        raise InputError("nnUNet_preprocessed is not set. Run `nnunet-nacl doctor` for what to set.")
+    try:
+        name = maybe_convert_to_dataset_name(int(dataset) if dataset.isdigit() else dataset)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise InputError(f"{dataset}: nnU-Net knows no such data set ({str(error).splitlines()[0]}).") from error
+    return Path(str(nnUNet_preprocessed), name)

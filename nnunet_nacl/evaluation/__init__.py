@@ -1,0 +1,5 @@
+"""nnU-Net prediction folders in, calibration results out."""
+
+from nnunet_nacl.evaluation.folder import evaluate_folder
+
+__all__ = ["evaluate_folder"]

@@ -1,0 +1,96 @@
+"""What dataset.json and plans.json say about labels and files, asked from nnU-Net itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from numpy.typing import NDArray
+
+from nnunet_nacl.errors import InputError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The labels of a data set and how its files are read.
+
+    Attributes:
+        name: nnU-Net's name, e.g. ``Dataset004_Hippocampus``.
+        label_names: name of each class in channel order; channel k of a softmax file is the label value k.
+        ignore_label: value of voxels without annotation, or None.
+        file_ending: of the label files, e.g. ``.nii.gz``.
+        reader: class name of nnU-Net's reader.
+    """
+
+    name: str
+    label_names: tuple[str, ...]
+    ignore_label: int | None
+    file_ending: str
+    reader: str
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.label_names)
+
+    def read_labels(self, path: Path) -> tuple[NDArray[Any], tuple[float, ...]]:
+        """Return the label map ``(z, y, x)`` of a file and its spacing in mm in the same axis order.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
+
+        try:
+            labels, properties = recursive_find_reader_writer_by_name(self.reader)().read_seg(str(path))
+        except Exception as error:  # the reader's libraries each have exceptions of their own
+            raise InputError(f"{path}: {self.reader} cannot read this label file ({_first_line(error)}).") from error
+        return labels[0], tuple(float(extent) for extent in properties["spacing"])
+
+
+def load_dataset(dataset_json: Path, plans_json: Path) -> Dataset:
+    """Read dataset.json and plans.json.
+
+    Raises:
+        InputError: a file is missing or is no such file, or the data set trains on regions.
+    """
+    dataset = _load_json(dataset_json, ("labels", "file_ending"))
+    plans = _load_json(plans_json, ("dataset_name", "image_reader_writer", "configurations"))
+    try:
+        label_manager = PlansManager(plans).get_label_manager(dataset)
+    except (AssertionError, RuntimeError, KeyError, TypeError) as error:
+        raise InputError(f"{dataset_json}: nnU-Net refuses these labels ({_first_line(error)}).") from error
+    if label_manager.has_regions:
+        raise InputError(
+            f"{dataset_json}: region-based data sets are not supported yet; labels {dataset['labels']} hold regions."
+        )
+    values: dict[int, str] = {int(value): name for name, value in dataset["labels"].items() if name != "ignore"}
+    if sorted(values) != list(range(len(values))):
+        raise InputError(f"{dataset_json}: expected consecutive labels from 0, as nnU-Net does, got {sorted(values)}.")
+    return Dataset(
+        name=str(plans["dataset_name"]),
+        label_names=tuple(values[value] for value in sorted(values)),
+        ignore_label=label_manager.ignore_label,
+        file_ending=str(dataset["file_ending"]),
+        reader=str(plans["image_reader_writer"]),
+    )
+
+
+def _load_json(path: Path, required: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}). Pass nnU-Net's {path.name} file.") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON ({_first_line(error)}).") from error
+    missing = [key for key in required if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(missing)}. Pass dataset.json as -djfile and plans.json as -pfile.")
+    return content  # type: ignore[no-any-return]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,99 @@
+"""Writing results so that a reader never sees half a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.case_result import CaseResult
+from nnunet_nacl.evaluation.summary import SCORE_NAMES
+
+SUMMARY_FILE = "calibration.json"
+CASES_FILE = "calibration_cases.csv"
+BINS_FILE = "calibration_bins.npz"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its place on success and vanishes on failure."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(temporary)
+        # mkstemp makes the file private; give it the permissions that a plain open() would have
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the output folder and see that it can be written to, before anything is computed.
+
+    Raises:
+        InputError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written to ({error.strerror}). Choose another output folder with -o."
+        ) from error
+
+
+def write_summary(summary: dict[str, Any], folder: Path) -> Path:
+    """Write calibration.json and return its path."""
+    path = folder / SUMMARY_FILE
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(summary, indent=4, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+def write_cases(summary: dict[str, Any], folder: Path) -> Path:
+    """Write calibration_cases.csv, one row per case and voxel set, and return its path."""
+    path = folder / CASES_FILE
+    labels = list(summary["mean"])
+    header = ["case", "voxel_set", "n_voxels", *SCORE_NAMES]
+    header += [f"class_wise_ECE_{label}" for label in labels] + [f"Dice_{label}" for label in labels]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for case in summary["metric_per_case"]:
+            for voxel_set, scores in case["voxel_sets"].items():
+                per_class = [case["metrics"][label] for label in labels]
+                row = [case["case"], voxel_set, scores["n_voxels"], *(scores[name] for name in SCORE_NAMES)]
+                row += [entry["class_wise_ECE"][voxel_set] for entry in per_class]
+                row += [entry["Dice"] for entry in per_class]
+                writer.writerow(row)
+    return path
+
+
+def write_statistics(cases: Sequence[CaseResult], folder: Path) -> Path:
+    """Write calibration_bins.npz and return its path.
+
+    Arrays: ``case`` (N,) with the names, and each field of :class:`CalibrationStatistics` with the cases on a new first
+    axis. All scores can be computed from it again, without the softmax files.
+    """
+    path = folder / BINS_FILE
+    arrays: dict[str, Any] = {
+        field.name: np.stack([getattr(result.statistics, field.name) for result in cases])
+        for field in fields(CalibrationStatistics)
+    }
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, case=np.array([result.case.name for result in cases]), **arrays)
+    return path

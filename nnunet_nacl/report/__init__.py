@@ -1,0 +1,1 @@
+"""Figures and tables: ``prepare_*`` returns numbers, ``plot_*`` draws them."""

@@ -1,0 +1,115 @@
+"""Reliability diagrams of the predicted class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
+from nnunet_nacl.calibration.bins import Float64Array
+from nnunet_nacl.calibration.statistics import total
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.study.run import Run
+
+COLOR_ACCURACY = "#2b6cb0"
+COLOR_GAP = "#dd6b20"
+
+
+@dataclass(frozen=True)
+class ReliabilityDiagram:
+    """The numbers of a reliability diagram; per-bin arrays have shape ``(B,)`` and are NaN in empty bins."""
+
+    voxel_set: str
+    edges: Float64Array
+    confidence: Float64Array
+    accuracy: Float64Array
+    share: Float64Array
+    ece: float
+    n_voxels: int
+
+
+def prepare_reliability(statistics: CalibrationStatistics, voxel_set: str) -> ReliabilityDiagram:
+    """Return mean confidence, accuracy and share of voxels per bin of one voxel set."""
+    count, confidence, correct = statistics.top_label_bins(voxel_set)
+    n_voxels = int(count.sum())
+
+    def per_voxel(sums: Float64Array) -> Float64Array:
+        means = np.full(count.shape, np.nan)
+        np.divide(sums, count, out=means, where=count > 0)
+        return means
+
+    return ReliabilityDiagram(
+        voxel_set=voxel_set,
+        edges=np.linspace(0, 1, statistics.n_bins + 1),
+        confidence=per_voxel(confidence),
+        accuracy=per_voxel(correct.astype(np.float64)),
+        share=count / n_voxels if n_voxels else np.zeros(count.shape),
+        ece=statistics.scores(voxel_set).ece,
+        n_voxels=n_voxels,
+    )
+
+
+def plot_reliability(diagram: ReliabilityDiagram, axes: Axes, share_axes: Axes, title: str) -> None:
+    """Draw accuracy bars with their gap to the confidence into ``axes`` and the share of voxels into ``share_axes``."""
+    left, width = diagram.edges[:-1], np.diff(diagram.edges)
+    filled = ~np.isnan(diagram.accuracy)
+    axes.bar(left[filled], diagram.accuracy[filled], width[filled], align="edge", color=COLOR_ACCURACY,
+             edgecolor="white", linewidth=0.5, label="accuracy")  # fmt: skip
+    gap = (diagram.confidence - diagram.accuracy)[filled]
+    axes.bar(left[filled], gap, width[filled], bottom=diagram.accuracy[filled], align="edge", color=COLOR_GAP,
+             alpha=0.35, edgecolor=COLOR_GAP, linewidth=0.8, label="gap to confidence")  # fmt: skip
+    axes.plot([0, 1], [0, 1], color="0.35", linestyle="--", linewidth=1, label="perfect")
+    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title)
+    axes.text(0.03, 0.97, f"ECE {diagram.ece:.4f}\n{diagram.n_voxels:,} voxels", transform=axes.transAxes, va="top",
+              fontsize=9, bbox={"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round"})  # fmt: skip
+    share_axes.bar(left, diagram.share, width, align="edge", color="0.6", edgecolor="white", linewidth=0.5)
+    share_axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share of\nvoxels")
+
+
+def write_reliability_of_sets(statistics: CalibrationStatistics, folder: Path) -> list[Path]:
+    """Write reliability_<voxel set>.png for every voxel set and return the paths."""
+    paths = []
+    for voxel_set in VOXEL_SETS:
+        path = folder / f"reliability_{voxel_set}.png"
+        _save_grid([[prepare_reliability(statistics, voxel_set)]], [""], path)
+        paths.append(path)
+    return paths
+
+
+def write_reliability_of_runs(runs: Sequence[Run], cases: Sequence[str], voxel_sets: Sequence[str], path: Path) -> None:
+    """Draw the pooled diagrams of several runs beside each other, one row per voxel set.
+
+    Args:
+        runs: one column each.
+        cases: the cases to pool, which every run has.
+        voxel_sets: one row each.
+        path: figure file; its ending names the format.
+
+    Raises:
+        InputError: the format is unknown or the file cannot be written.
+    """
+    pooled = [total(run.statistics[case] for case in cases) for run in runs]
+    rows = [[prepare_reliability(statistics, voxel_set) for statistics in pooled] for voxel_set in voxel_sets]
+    try:
+        _save_grid(rows, [run.name for run in runs], path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be written ({error}).") from error
+
+
+def _save_grid(rows: Sequence[Sequence[ReliabilityDiagram]], titles: Sequence[str], path: Path) -> None:
+    n_rows, n_columns = len(rows), len(titles)
+    figure = Figure(figsize=(3.4 * n_columns + 0.6, 4.4 * n_rows), layout="constrained")
+    grid = figure.subplots(2 * n_rows, n_columns, sharex=True, squeeze=False, height_ratios=(4, 1) * n_rows)
+    for row, diagrams in enumerate(rows):
+        for column, (title, diagram) in enumerate(zip(titles, diagrams, strict=True)):
+            heading = f"{title}\nvoxel set: {diagram.voxel_set}".strip()
+            plot_reliability(diagram, grid[2 * row, column], grid[2 * row + 1, column], heading)
+    grid[0, 0].legend(loc="lower right", fontsize=8)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)
