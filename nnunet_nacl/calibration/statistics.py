@@ -238,6 +238,7 @@ class CalibrationStatistics:
 
     def _add_classes(self, probabilities: FloatArray, labels: Int64Array, strata: Int64Array) -> None:
         shape = self.top_count.shape
+        brier = np.zeros(self.brier.shape)
         for number, probability in enumerate(probabilities):
             cells = strata * self.n_bins + bin_index(probability, self.n_bins)
             positive = labels == number
@@ -245,7 +246,8 @@ class CalibrationStatistics:
             self.class_probability[:, number] += sum_per_cell(cells, probability, shape)
             self.class_positive[:, number] += count_per_cell(cells[positive], shape)
             residual = probability.astype(np.float64) - positive
-            self.brier += sum_per_cell(strata, residual * residual, self.brier.shape)
+            brier += sum_per_cell(strata, residual * residual, brier.shape)
+        self.brier += brier
 
     def _add_likelihood(self, label_probability: Float64Array, strata: Int64Array) -> None:
         floored = label_probability < NLL_FLOOR

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F  # noqa: N812 (PyTorch's own convention)
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnunet_nacl.losses.neighborhood import check_kernel, soft_class_proportions, window_sides

@@ -1,0 +1,87 @@
+"""Fixtures that several test folders share: a small phantom, and nnU-Net with that phantom planned and preprocessed."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from nnunet_nacl.benchmark.phantom import write_task
+
+PHANTOM_ID = 99
+
+
+@dataclass
+class NNUNet:
+    """nnU-Net's folders in a temporary place and its commands, run as a user runs them."""
+
+    root: Path
+    variables: dict = field(default_factory=dict)
+
+    @property
+    def environment(self):
+        folders = {f"nnUNet_{name}": str(self.root / name) for name in ("raw", "preprocessed", "results")}
+        small = {"nnUNet_compile": "f", "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", "OMP_WAIT_POLICY": "passive"}
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet_")}
+        return inherited | folders | small | self.variables
+
+    def run(self, command, *arguments, check=True):
+        """Run a command of this Python's environment in a folder of its own; return the finished process."""
+        program = Path(sys.executable).with_name(command)
+        finished = subprocess.run(
+            [program, *map(str, arguments)], env=self.environment, cwd=self.root, capture_output=True, text=True
+        )
+        if check and finished.returncode:
+            raise AssertionError(f"{command} {arguments} failed:\n{finished.stdout[-3000:]}\n{finished.stderr[-3000:]}")
+        return finished
+
+    def fold(self, trainer, configuration="3d_fullres", plans="nnUNetPlansCPU"):
+        """Return the result folder of fold 0."""
+        return self.root / "results" / "Dataset099_Phantom" / f"{trainer}__{plans}__{configuration}" / "fold_0"
+
+    @property
+    def preprocessed(self):
+        return self.root / "preprocessed" / "Dataset099_Phantom"
+
+
+@pytest.fixture(scope="session")
+def phantom_task(tmp_path_factory):
+    """An MSD-style phantom task of six cases, 16 voxels a side."""
+    folder = tmp_path_factory.mktemp("phantom") / "Task99_Phantom"
+    write_task(folder, n_cases=6, size=16)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nnunet(phantom_task, tmp_path_factory):
+    """nnU-Net with the phantom imported, planned and preprocessed by its own commands, and CPU plans."""
+    root = tmp_path_factory.mktemp("nnunet")
+    for name in ("raw", "preprocessed", "results"):
+        (root / name).mkdir()
+    nnunet = NNUNet(root)
+    nnunet.variables["nnUNet_extTrainer"] = nnunet.run("nnunet-nacl", "trainer-path").stdout.strip()
+    nnunet.run("nnUNetv2_convert_MSD_dataset", "-i", phantom_task, "-overwrite_id", PHANTOM_ID, "-np", 1)
+    nnunet.run("nnUNetv2_plan_and_preprocess", "-d", PHANTOM_ID, "-c", "2d", "3d_fullres", "-np", 1)
+    nnunet.run("nnunet-nacl", "cpu-plans", PHANTOM_ID)
+    return nnunet
+
+
+@pytest.fixture(scope="session")
+def dataset_files(tmp_path_factory):
+    """dataset.json and plans.json as nnU-Net would have them for the phantom, for tests that need no training."""
+    folder = tmp_path_factory.mktemp("dataset")
+    labels = {"background": 0, "body": 1, "cap": 2}
+    dataset = {"labels": labels, "channel_names": {"0": "phantom"}, "file_ending": ".nii.gz", "numTraining": 6}
+    plans = {
+        "dataset_name": "Dataset099_Phantom",
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": "SimpleITKIO",
+        "label_manager": "LabelManager",
+        "configurations": {},
+    }
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    (folder / "plans.json").write_text(json.dumps(plans))
+    return folder / "dataset.json", folder / "plans.json"

@@ -1,0 +1,69 @@
+"""Trainers by name."""
+
+import inspect
+
+import pytest
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.loss.nnUNetTrainerCELoss import nnUNetTrainerCELoss
+
+from nnunet_nacl.losses import NACLLoss, SVLSLoss
+from nnunet_nacl.training.trainers import TRAINERS, nnUNetTrainerNACL
+from nnunet_nacl.training.variants import SETTINGS, UnknownVariantError, resolve
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_plain_names(name):
+    assert resolve(name) is TRAINERS[name]
+
+
+def test_settings_reach_the_loss():
+    trainer = resolve("nnUNetTrainerDiceNACL_weight0p25_kernel5_gaussian_sigma2_l2_sum")
+    assert trainer.__name__ == "nnUNetTrainerDiceNACL_weight0p25_kernel5_gaussian_sigma2_l2_sum"
+    assert trainer.with_dice
+    expected = NACLLoss(0.25, 5, "gaussian", 2.0, "l2", "sum", ignore_label=4)
+    assert repr(trainer.make_loss(ignore_label=4)) == repr(expected)
+    svls = resolve("nnUNetTrainerSVLS_kernel5_sigma0p5").make_loss(ignore_label=None)
+    assert repr(svls) == repr(SVLSLoss(5, 0.5))
+
+
+def test_length_on_a_trainer_of_nnunet():
+    assert issubclass(resolve("nnUNetTrainerCELoss_12epochs"), nnUNetTrainerCELoss)
+    assert resolve("nnUNetTrainer_20epochs_NoMirroring").__name__ == "nnUNetTrainer_20epochs_NoMirroring"
+
+
+def test_signature_is_the_one_that_nnunet_reads():
+    expected = list(inspect.signature(nnUNetTrainer.__init__).parameters)
+    assert list(inspect.signature(resolve("nnUNetTrainerNACL_3epochs").__init__).parameters) == expected
+
+
+def test_every_example_is_understood():
+    for setting in SETTINGS:
+        base = next(name for name, trainer in TRAINERS.items() if issubclass(trainer, setting.base))
+        assert setting.attribute in resolve(f"{base}_{setting.example}").__doc__
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nnUNetTrainerNACL_wieght0p2", "'nnUNetTrainerNACL_wieght0p2' is neither one of nnUNetTrainerNACL"),
+        ("nnUNetTrainerNACL_weight0p2_weight0p3", "sets nacl_weight a second time"),
+        ("nnUNetTrainerNACL_gaussian_svls", "sets nacl_kernel a second time"),
+        ("nnUNetTrainerNACL_kernel4", "cannot be made.*odd number of voxels"),
+        ("nnUNetTrainerNACL_gaussian_sigma0", "cannot be made.*positive"),
+        ("nnUNetTrainerSVLS_weight0p2", "'weight0p2' .*has no meaning for nnUNetTrainerSVLS"),
+        ("nnUNetTrainer_l2", "'l2' .*has no meaning for nnUNetTrainer"),
+        ("nnUNetTrainerNACL__100epochs", "no trainer name"),
+        ("nnUNetTrainerNACL_0epochs", "neither one of"),
+        ("nnUNetTrainerMissing_100epochs", "'nnUNetTrainerMissing' is neither"),
+        ("torch", "no trainer name"),
+        ("__path__", "no trainer name"),
+    ],
+)
+def test_says_which_part_is_wrong(name, message):
+    with pytest.raises(UnknownVariantError, match=message):
+        resolve(name)
+
+
+def test_defaults_are_those_of_the_loss():
+    assert repr(nnUNetTrainerNACL.make_loss(None)) == repr(NACLLoss())
+    assert repr(TRAINERS["nnUNetTrainerSVLS"].make_loss(None)) == repr(SVLSLoss())
