@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Set up a virtual environment and run every check and test.
+#
+#   bash scripts/test.sh [PYTEST ARGUMENTS]     e.g. -m "not nnunet" for the fast ones, in a minute
+#
+# VENV names the environment (default: .venv in the checkout; it is made where it is missing). PYTHON names the interpreter.
+# NNUNET_NACL_MSD_ROOT names the folder that holds Task04_Hippocampus, for the tests on real data.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+venv=${VENV:-.venv}
+
+[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
+"$venv/bin/pip" install --quiet --editable '.[dev]'
+
+"$venv/bin/ruff" format --check .
+"$venv/bin/ruff" check .
+"$venv/bin/mypy"
+"$venv/bin/lint-imports"
+exec "$venv/bin/pytest" "$@"

@@ -1,0 +1,67 @@
+"""The phantom: labels drawn with exactly the posterior's probabilities, files that nnU-Net imports, nothing overwritten."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_nacl.benchmark.phantom import LABELS, make_phantom, write_task
+from nnunet_nacl.cli import main
+
+
+def test_labels_follow_the_posterior():
+    """Over many phantoms, the share of each class is the mean of its posterior within four standard errors."""
+    differences = []
+    for seed in range(60):
+        phantom = make_phantom(16, np.random.default_rng(seed))
+        shares = [(phantom.labels == k).mean() for k in range(3)]
+        differences.append(shares - phantom.posterior.mean((1, 2, 3)))
+    mean, error = np.mean(differences, 0), np.std(differences, 0) / np.sqrt(len(differences))
+    assert (np.abs(mean) < 4 * error).all()
+
+
+def test_posterior_sums_to_one_and_every_class_occurs():
+    phantom = make_phantom(16, np.random.default_rng(0))
+    np.testing.assert_allclose(phantom.posterior.sum(0), 1, atol=1e-6)
+    assert set(np.unique(phantom.labels)) == {0, 1, 2}
+
+
+def test_files(phantom_task):
+    content = json.loads((phantom_task / "dataset.json").read_text())
+    assert list(content["labels"].values()) == list(LABELS)
+    assert (content["numTraining"], content["numTest"]) == (6, 2)
+    for entry in content["training"]:
+        image = sitk.ReadImage(str(phantom_task / entry["image"]))
+        labels = sitk.ReadImage(str(phantom_task / entry["label"]))
+        assert image.GetSize() == labels.GetSize() == (16, 16, 16)
+    assert all((phantom_task / path).is_file() for path in content["test"])
+
+
+def test_same_seed_same_files(phantom_task, tmp_path):
+    write_task(tmp_path / "Task99_Phantom", n_cases=6, size=16)
+    write_task(tmp_path / "Task98_Phantom", n_cases=6, size=16, seed=1)
+
+    def digest(folder):
+        return hashlib.sha256((folder / "labelsTr" / "phantom_000.nii.gz").read_bytes()).hexdigest()
+
+    assert digest(phantom_task) == digest(tmp_path / "Task99_Phantom") != digest(tmp_path / "Task98_Phantom")
+
+
+def test_existing_folder_is_left_alone(tmp_path, capsys):
+    (tmp_path / "Task99_Phantom").mkdir()
+    assert main(["phantom", str(tmp_path / "Task99_Phantom")]) == 1
+    assert "exists already and is left alone" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [tmp_path / "Task99_Phantom"]
+    assert not any((tmp_path / "Task99_Phantom").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "message"),
+    [("Phantom", [], "name like Task99_Phantom"), ("Task1_A", ["--size", "8"], "at least 16")],
+)
+def test_bad_arguments(name, extra, message, tmp_path, capsys):
+    assert main(["phantom", str(tmp_path / name), *extra]) == 1
+    assert message in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
