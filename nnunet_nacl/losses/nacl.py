@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
-from nnunet_nacl.losses.neighborhood import Kernel, check_kernel, soft_class_proportions, window_sides
-from nnunet_nacl.losses.targets import compute_dtype, label_map, mean_over_valid, valid_mask
+from nnunet_nacl.losses.cross_entropy import sigmoid_cross_entropy, softmax_cross_entropy
+from nnunet_nacl.losses.gradient_in_forward import with_gradient
+from nnunet_nacl.losses.neighborhood import Kernel, Neighborhood, Window, chunks
+from nnunet_nacl.losses.targets import classes_and_valid, compute_dtype, count_valid, region_masks
 
 Norm = Literal["l1", "l2"]
 ClassReduction = Literal["mean", "sum"]
@@ -34,23 +36,26 @@ class NACLLoss(nn.Module):
         weight: :math:`\lambda`, not negative.
         kernel_size: odd side of the neighbourhood in voxels, one for all axes or one per axis.
         kernel: ``"mean"``, ``"gaussian"`` or ``"svls"``.
-        sigma: of the Gaussian, in voxels; unused by ``"mean"``.
+        sigma: of the Gaussian, in voxels, one for all axes or one per axis; unused by ``"mean"``.
         norm: ``"l1"`` for the absolute difference, ``"l2"`` for its square.
         class_reduction: ``"mean"`` or ``"sum"`` over the classes.
-        ignore_label: label of voxels that neither count as neighbours nor enter the loss.
+        ignore_label: label of voxels that neither count as neighbours nor enter the loss; unused with regions.
+        regions: one sigmoid per region instead of a softmax over classes. Cross-entropy becomes binary cross-entropy (mean
+            over regions) and the proportion of a region is the share of the neighbours inside it.
 
     Shape:
         - logits: ``(B, K, *spatial)``, one to three spatial axes, any floating dtype; computed in float32 (float64 stays).
-        - target: ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float dtype.
+        - target: ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float dtype. With regions ``(B, R, *spatial)``
+          of 0 and 1, or ``(B, R + 1, *spatial)`` whose last channel is 1 at voxels to ignore.
         - output: scalar; 0 with a zero gradient where every voxel is ignored.
 
     Example:
         >>> import torch
         >>> loss = NACLLoss()
-        >>> logits = torch.zeros(1, 2, 4, 4, 4, requires_grad=True)
+        >>> logits = torch.zeros(1, 2, 4, 4, 4)
         >>> target = torch.zeros(1, 1, 4, 4, 4)
         >>> loss(logits, target)  # log 2 + 0.1 * (|1 - 0| + |0 - 0|) / 2
-        tensor(0.7431, grad_fn=<AddBackward0>)
+        tensor(0.7431)
     """
 
     def __init__(
@@ -58,10 +63,11 @@ class NACLLoss(nn.Module):
         weight: float = 0.1,
         kernel_size: int | Sequence[int] = 3,
         kernel: Kernel = "mean",
-        sigma: float = 1.0,
+        sigma: float | Sequence[float] = 1.0,
         norm: Norm = "l1",
         class_reduction: ClassReduction = "mean",
         ignore_label: int | None = None,
+        regions: bool = False,
     ) -> None:
         super().__init__()
         if not weight >= 0:
@@ -72,7 +78,7 @@ class NACLLoss(nn.Module):
             raise ValueError(
                 f"Expected argument `class_reduction` to be one of {get_args(ClassReduction)}, but got {class_reduction!r}."
             )
-        check_kernel(kernel, window_sides(kernel_size, 1 if isinstance(kernel_size, int) else len(kernel_size)), sigma)
+        self._window = Window(kernel_size, kernel, sigma)
         self.weight = weight
         self.kernel_size = kernel_size
         self.kernel: Kernel = kernel
@@ -80,33 +86,53 @@ class NACLLoss(nn.Module):
         self.norm: Norm = norm
         self.class_reduction: ClassReduction = class_reduction
         self.ignore_label = ignore_label
+        self.regions = regions
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss; see the class for shapes."""
-        labels = label_map(logits, target)
-        logits = logits.to(compute_dtype(logits))
-        valid = valid_mask(labels, self.ignore_label)
-        proportions = soft_class_proportions(
-            labels, logits.shape[1], self.kernel_size, self.kernel, self.sigma, self.ignore_label, logits.dtype
-        )
-        return cross_entropy(logits, labels, valid) + self.weight * self._penalty(logits, proportions, valid)
+        dtype, channels = compute_dtype(logits), logits.shape[1]
+        if self.regions:
+            members, valid = region_masks(logits, target)
+        else:
+            members, valid = classes_and_valid(logits, target, self.ignore_label)
+        neighborhood = self._window.over(members, valid, dtype)
+        n_voxels = count_valid(members, valid)
 
-    def _penalty(self, logits: Tensor, proportions: Tensor, valid: Tensor | None) -> Tensor:
-        difference = proportions - logits
-        distance = difference.abs() if self.norm == "l1" else difference.square()
-        if self.class_reduction == "mean":
-            return mean_over_valid(distance.mean(1, keepdim=True), valid)
-        return mean_over_valid(distance.sum(1, keepdim=True), valid)
+        def value_and_gradient(logits: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
+            if self.regions:
+                total, gradient = sigmoid_cross_entropy(logits, members, valid)
+                total, gradient = total / channels, gradient.mul_(1 / channels)
+            else:
+                total, gradient = softmax_cross_entropy(logits, members, valid)
+            total = total + self._add_penalty(logits, neighborhood, valid, gradient)
+            gradient.mul_(1 / n_voxels if valid is None else valid / n_voxels)
+            return total / n_voxels, gradient if wanted else None
+
+        return with_gradient(logits.to(dtype), value_and_gradient)
+
+    def _add_penalty(
+        self, logits: Tensor, neighborhood: Neighborhood, valid: Tensor | None, gradient: Tensor
+    ) -> Tensor:
+        """Return the penalty summed over the voxels and add its gradient to a buffer."""
+        factor = self.weight / logits.shape[1] if self.class_reduction == "mean" else self.weight
+        total = logits.new_zeros((), dtype=torch.float64)
+        for first, last in chunks(logits.shape[1], logits.device):
+            difference = neighborhood.proportions(first, last).sub_(logits[:, first:last])
+            if valid is not None:
+                difference.mul_(valid)
+            # norms along the rows need no tensor of their own, unlike abs and square
+            if self.norm == "l1":
+                total += torch.linalg.vector_norm(difference, 1, dim=-1).sum(dtype=torch.float64)
+                gradient[:, first:last].sub_(difference.sign_(), alpha=factor)
+            else:
+                total += torch.linalg.vector_norm(difference, 2, dim=-1).square().sum(dtype=torch.float64)
+                gradient[:, first:last].sub_(difference, alpha=2 * factor)
+        return factor * total
 
     def extra_repr(self) -> str:
         """Return the hyper-parameters as the constructor takes them."""
         return (
             f"weight={self.weight}, kernel_size={self.kernel_size}, kernel={self.kernel!r}, sigma={self.sigma}, "
-            f"norm={self.norm!r}, class_reduction={self.class_reduction!r}, ignore_label={self.ignore_label}"
+            f"norm={self.norm!r}, class_reduction={self.class_reduction!r}, ignore_label={self.ignore_label}, "
+            f"regions={self.regions}"
         )
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, valid: Tensor | None) -> Tensor:
-    """Return the mean cross-entropy over the voxels that count; 0 with a zero gradient where none does."""
-    index = labels if valid is None else labels.masked_fill(~valid, 0)
-    return mean_over_valid(F.cross_entropy(logits, index[:, 0], reduction="none").unsqueeze(1), valid)

@@ -2,22 +2,26 @@
 
 NACL pulls the logits towards these proportions and SVLS takes them as the target, so both read the same neighbourhood:
 a window around each voxel, replicate-padded at the border of the patch, in which ignored voxels have no weight and the
-weights of the others sum to one. Every kernel here is separable or a separable one plus a centre term, so the cost grows
-with the sum of the window's sides and not with their product.
+weights of the others sum to one.
+
+Every kernel is separable, or a separable one plus a centre term, so the cost grows with the sum of the window's sides and
+not with their product. Classes are worked on a few at a time, from a label map of one byte a voxel, and the box is summed
+in small integers: neither the one-hot map nor the proportions of all classes ever have to exist at once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
-from nnunet_nacl.losses.targets import one_hot, valid_mask
+from nnunet_nacl.losses.targets import class_map, valid_mask
 
 Kernel = Literal["mean", "gaussian", "svls"]
+Number = TypeVar("Number", int, float)
 
 
 def soft_class_proportions(
@@ -25,7 +29,7 @@ def soft_class_proportions(
     num_classes: int,
     kernel_size: int | Sequence[int] = 3,
     kernel: Kernel = "mean",
-    sigma: float = 1.0,
+    sigma: float | Sequence[float] = 1.0,
     ignore_label: int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
@@ -38,7 +42,7 @@ def soft_class_proportions(
         kernel: ``"mean"``, a box with equal weights including the centre (the default of NACL, arXiv 2401.14487);
             ``"gaussian"``, weights :math:`\exp(-d^2 / 2 \sigma^2)`; or ``"svls"``, a Gaussian whose centre weight is
             replaced by the sum of the others (arXiv 2104.05788), so that half of the result is the one-hot label.
-        sigma: standard deviation of the Gaussian in voxels; unused by ``"mean"``.
+        sigma: standard deviation of the Gaussian in voxels, one for all axes or one per axis; unused by ``"mean"``.
         ignore_label: label of voxels without annotation; they have no weight in any window.
         dtype: floating dtype of the result.
 
@@ -58,95 +62,166 @@ def soft_class_proportions(
             "Expected argument `labels` to have shape (B, 1, *spatial) with one to three spatial axes, "
             f"but got {tuple(labels.shape)}."
         )
-    sides = window_sides(kernel_size, labels.ndim - 2)
-    check_kernel(kernel, sides, sigma)
+    window = Window(kernel_size, kernel, sigma)
     labels = labels.long()
-    return _proportions(labels, num_classes, sides, kernel, sigma, valid_mask(labels, ignore_label), dtype)
+    valid = valid_mask(labels, ignore_label)
+    return window.over(class_map(labels, num_classes, valid), valid, dtype).proportions(0, num_classes)
 
 
-def window_sides(kernel_size: int | Sequence[int], spatial_axes: int) -> tuple[int, ...]:
-    """Return the odd side of the window for each spatial axis, or raise ValueError saying what is wrong with it."""
-    sides = (kernel_size,) * spatial_axes if isinstance(kernel_size, int) else tuple(kernel_size)
-    if len(sides) != spatial_axes or any(not isinstance(side, int) or side < 1 or side % 2 == 0 for side in sides):
+class Window:
+    """The shape and weights of a neighbourhood, checked once.
+
+    Args:
+        kernel_size, kernel, sigma: as in :func:`soft_class_proportions`.
+
+    Raises:
+        ValueError: they cannot be combined.
+    """
+
+    def __init__(self, kernel_size: int | Sequence[int], kernel: Kernel, sigma: float | Sequence[float]) -> None:
+        if kernel not in get_args(Kernel):
+            raise ValueError(f"Expected argument `kernel` to be one of {get_args(Kernel)}, but got {kernel!r}.")
+        sides = (kernel_size,) if isinstance(kernel_size, int) else tuple(kernel_size)
+        if not sides or any(not isinstance(side, int) or side < 1 or side % 2 == 0 for side in sides):
+            raise ValueError(
+                "Expected argument `kernel_size` to be an odd number of voxels, or one for each spatial axis, "
+                f"but got {kernel_size!r}."
+            )
+        sigmas = (sigma,) if isinstance(sigma, (int, float)) else tuple(sigma)
+        if kernel != "mean" and not (sigmas and all(math.isfinite(width) and width > 0 for width in sigmas)):
+            raise ValueError(f"Expected argument `sigma` to be a positive number of voxels, but got {sigma!r}.")
+        if kernel == "svls" and all(side == 1 for side in sides):
+            raise ValueError(
+                "Expected argument `kernel_size` to be at least 3 for the svls kernel: 1 has no neighbours."
+            )
+        self.kernel: Kernel = kernel
+        self._sides = sides
+        self._sigmas = sigmas
+
+    def sides(self, spatial_axes: int) -> tuple[int, ...]:
+        """Return the side of the window for each spatial axis."""
+        return _per_axis("kernel_size", self._sides, spatial_axes)
+
+    def profiles(self, spatial_axes: int) -> list[list[float]]:
+        """Return the normalised weights of each axis; the separable part of the window is their outer product."""
+        sides, sigmas = self.sides(spatial_axes), _per_axis("sigma", self._sigmas, spatial_axes)
+        if self.kernel == "mean":
+            return [[1 / side] * side for side in sides]
+        return [_gaussian(side, sigma) for side, sigma in zip(sides, sigmas, strict=True)]
+
+    def over(self, members: Tensor, valid: Tensor | None, dtype: torch.dtype) -> Neighborhood:
+        """Return the neighbourhoods of a batch.
+
+        Args:
+            members: class map ``(B, 1, *spatial)`` of integers, or region masks ``(B, R, *spatial)``, boolean; of no class
+                or region at ignored voxels.
+            valid: where a voxel counts, ``(B, 1, *spatial)`` boolean, or None for all True.
+            dtype: floating dtype of the proportions.
+        """
+        return Neighborhood(self, members, valid, dtype)
+
+
+class Neighborhood:
+    """The windows around every voxel of a batch, ready to give the proportions of a few channels at a time."""
+
+    def __init__(self, window: Window, members: Tensor, valid: Tensor | None, dtype: torch.dtype) -> None:
+        spatial_axes = members.ndim - 2
+        self._window = window
+        self._sides = window.sides(spatial_axes)
+        self._profiles = window.profiles(spatial_axes)
+        self._dtype = dtype
+        self._padded = _replicate_padded(members, self._sides)
+        self._per_weight: Tensor | None = None
+        if valid is not None:
+            # The same filter over the mask is the weight that the counted neighbours have; dividing by it makes them
+            # sum to 1 again.
+            weight = self._filtered(_replicate_padded(valid, self._sides))
+            self._per_weight = torch.where(weight > 0, 1 / weight.clamp(min=torch.finfo(dtype).tiny), 0.0)
+
+    def proportions(self, first: int, last: int) -> Tensor:
+        """Return the proportions of the channels ``first`` to ``last - 1``, ``(B, last - first, *spatial)``."""
+        proportions = self._filtered(self._belongs(first, last))
+        return proportions if self._per_weight is None else proportions.mul_(self._per_weight)
+
+    def _belongs(self, first: int, last: int) -> Tensor:
+        if self._padded.dtype == torch.bool:
+            return self._padded[:, first:last]
+        channels = torch.arange(first, last, dtype=self._padded.dtype, device=self._padded.device)
+        return self._padded == channels.view(1, -1, *[1] * (self._padded.ndim - 2))
+
+    def _filtered(self, padded: Tensor) -> Tensor:
+        """Return the boolean padded map under the window, without its padding."""
+        if self._window.kernel == "mean":
+            return _box_sum(padded, self._sides).to(self._dtype).mul_(1 / math.prod(self._sides))
+        filtered = _weighted(padded.to(self._dtype), self._profiles)
+        if self._window.kernel == "gaussian":
+            return filtered
+        # svls: the centre g becomes the sum of the others, 1 - g, and all is divided by the new sum, 2 (1 - g).
+        centre = math.prod(profile[len(profile) // 2] for profile in self._profiles)
+        inner = padded
+        for axis, side in enumerate(self._sides, start=2):
+            inner = inner.narrow(axis, side // 2, inner.shape[axis] - side + 1)
+        return filtered.add_(inner, alpha=1 - 2 * centre).mul_(1 / (2 * (1 - centre)))
+
+
+def chunks(channels: int, device: torch.device) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) over the channels: one at a time on a CPU, where that stays in the cache, eight on a GPU."""
+    size = 1 if device.type == "cpu" else 8
+    for first in range(0, channels, size):
+        yield first, min(first + size, channels)
+
+
+def _per_axis(name: str, values: tuple[Number, ...], spatial_axes: int) -> tuple[Number, ...]:
+    if len(values) == 1:
+        return values * spatial_axes
+    if len(values) != spatial_axes:
         raise ValueError(
-            f"Expected argument `kernel_size` to be an odd number of voxels, or one for each of the {spatial_axes} "
-            f"spatial axes, but got {kernel_size!r}."
+            f"Expected argument `{name}` to have one value or {spatial_axes} for the {spatial_axes} spatial axes, but got {values}."
         )
-    return sides
+    return values
 
 
-def check_kernel(kernel: str, sides: Sequence[int], sigma: float) -> None:
-    """Raise ValueError where kernel, window and sigma cannot be combined."""
-    if kernel not in get_args(Kernel):
-        raise ValueError(f"Expected argument `kernel` to be one of {get_args(Kernel)}, but got {kernel!r}.")
-    if kernel != "mean" and not (math.isfinite(sigma) and sigma > 0):
-        raise ValueError(f"Expected argument `sigma` to be a positive number of voxels, but got {sigma!r}.")
-    if kernel == "svls" and all(side == 1 for side in sides):
-        raise ValueError("Expected argument `kernel_size` to be at least 3 for the svls kernel: 1 has no neighbours.")
-
-
-def _proportions(
-    labels: Tensor,
-    num_classes: int,
-    sides: tuple[int, ...],
-    kernel: Kernel,
-    sigma: float,
-    valid: Tensor | None,
-    dtype: torch.dtype,
-) -> Tensor:
-    encoded = one_hot(labels, num_classes, valid, dtype)
-    smoothed = _filter(encoded, sides, kernel, sigma)
-    if valid is None:
-        return smoothed
-    # The same filter over the mask is the weight that the counted neighbours have; dividing by it makes them sum to 1.
-    total = _filter(valid.to(dtype), sides, kernel, sigma)
-    return torch.where(total > 0, smoothed / total.clamp(min=torch.finfo(dtype).tiny), 0.0)
-
-
-def _filter(values: Tensor, sides: tuple[int, ...], kernel: Kernel, sigma: float) -> Tensor:
-    """Return ``values`` filtered along every axis by a normalised kernel, with replicate padding."""
-    profiles = [_profile(side, kernel, sigma) for side in sides]
-    smoothed = values
-    for axis, profile in enumerate(profiles, start=2):
-        smoothed = _filter_axis(smoothed, axis, profile)
-    if kernel == "svls":
-        # Centre g becomes the sum of the others, 1 - g, and the whole is divided by its new sum, 2 (1 - g).
-        centre = math.prod(profile[len(profile) // 2] for profile in profiles)
-        smoothed = (smoothed + (1 - 2 * centre) * values) / (2 * (1 - centre))
-    return smoothed
-
-
-def _profile(side: int, kernel: Kernel, sigma: float) -> list[float]:
-    """Return the normalised weights of one axis; the window is their outer product over the axes."""
-    if kernel == "mean":
-        return [1 / side] * side
+def _gaussian(side: int, sigma: float) -> list[float]:
     half = side // 2
     weights = [math.exp(-(offset**2) / (2 * sigma**2)) for offset in range(-half, half + 1)]
     return [weight / sum(weights) for weight in weights]
 
 
-def _filter_axis(values: Tensor, axis: int, profile: list[float]) -> Tensor:
-    half = len(profile) // 2
-    if half == 0:
-        return values
-    length = values.shape[axis]
-    padded = torch.cat(
-        [
-            values.narrow(axis, 0, 1).expand(_with(values.shape, axis, half)),
-            values,
-            values.narrow(axis, length - 1, 1).expand(_with(values.shape, axis, half)),
-        ],
-        dim=axis,
-    )
-    filtered = padded.narrow(axis, half, length) * profile[half]
-    for offset in range(half):
-        # both arms of the symmetric kernel in one go
-        arms = padded.narrow(axis, offset, length) + padded.narrow(axis, 2 * half - offset, length)
-        filtered.add_(arms, alpha=profile[offset])
+def _replicate_padded(values: Tensor, sides: Sequence[int]) -> Tensor:
+    """Return values of any dtype with their border repeated by half a window on every spatial axis."""
+    for axis, side in enumerate(sides, start=2):
+        if side == 1:
+            continue
+        length, shape = values.shape[axis], list(values.shape)
+        shape[axis] = side // 2
+        first, last = values.narrow(axis, 0, 1).expand(shape), values.narrow(axis, length - 1, 1).expand(shape)
+        values = torch.cat([first, values, last], dim=axis)
+    return values
+
+
+def _box_sum(padded: Tensor, sides: Sequence[int]) -> Tensor:
+    """Return how many voxels of each window are True, in the smallest integer dtype that holds the window's size."""
+    sums = padded.view(torch.uint8) if math.prod(sides) < 256 else padded.to(torch.int32)
+    for axis, side in enumerate(sides, start=2):
+        if side == 1:
+            continue
+        length = sums.shape[axis] - side + 1
+        summed = sums.narrow(axis, 0, length) + sums.narrow(axis, 1, length)
+        for offset in range(2, side):
+            summed += sums.narrow(axis, offset, length)
+        sums = summed
+    return sums
+
+
+def _weighted(padded: Tensor, profiles: Sequence[list[float]]) -> Tensor:
+    """Return the sums of each window weighted with a symmetric profile along every axis."""
+    filtered = padded
+    for axis, profile in enumerate(profiles, start=2):
+        half, length = len(profile) // 2, filtered.shape[axis] - len(profile) + 1
+        weighted = filtered.narrow(axis, half, length) * profile[half]
+        for offset in range(half):
+            # both arms of the kernel in one go
+            arms = filtered.narrow(axis, offset, length) + filtered.narrow(axis, 2 * half - offset, length)
+            weighted.add_(arms, alpha=profile[offset])
+        filtered = weighted
     return filtered
-
-
-def _with(shape: Sequence[int], axis: int, size: int) -> list[int]:
-    changed = list(shape)
-    changed[axis] = size
-    return changed

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnunet_nacl.losses.neighborhood import check_kernel, soft_class_proportions, window_sides
-from nnunet_nacl.losses.targets import compute_dtype, label_map, mean_over_valid, valid_mask
+from nnunet_nacl.losses.cross_entropy import soft_cross_entropy
+from nnunet_nacl.losses.gradient_in_forward import with_gradient
+from nnunet_nacl.losses.neighborhood import Window
+from nnunet_nacl.losses.targets import classes_and_valid, compute_dtype, count_valid, region_masks
 
 
 class SVLSLoss(nn.Module):
@@ -23,12 +24,15 @@ class SVLSLoss(nn.Module):
 
     Args:
         kernel_size: odd side of the neighbourhood in voxels, at least 3, one for all axes or one per axis.
-        sigma: standard deviation of the Gaussian in voxels.
-        ignore_label: label of voxels that neither count as neighbours nor enter the loss.
+        sigma: standard deviation of the Gaussian in voxels, one for all axes or one per axis.
+        ignore_label: label of voxels that neither count as neighbours nor enter the loss; unused with regions.
+        regions: one sigmoid per region instead of a softmax over classes: binary cross-entropy (mean over regions) against
+            each region's filtered mask.
 
     Shape:
         - logits: ``(B, K, *spatial)``, one to three spatial axes, any floating dtype; computed in float32 (float64 stays).
-        - target: ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float dtype.
+        - target: ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float dtype. With regions ``(B, R, *spatial)``
+          of 0 and 1, or ``(B, R + 1, *spatial)`` whose last channel is 1 at voxels to ignore.
         - output: scalar; 0 with a zero gradient where every voxel is ignored.
 
     Example:
@@ -39,25 +43,36 @@ class SVLSLoss(nn.Module):
     """
 
     def __init__(
-        self, kernel_size: int | Sequence[int] = 3, sigma: float = 1.0, ignore_label: int | None = None
+        self,
+        kernel_size: int | Sequence[int] = 3,
+        sigma: float | Sequence[float] = 1.0,
+        ignore_label: int | None = None,
+        regions: bool = False,
     ) -> None:
         super().__init__()
-        sides = window_sides(kernel_size, 1 if isinstance(kernel_size, int) else len(kernel_size))
-        check_kernel("svls", sides, sigma)
+        self._window = Window(kernel_size, "svls", sigma)
         self.kernel_size = kernel_size
         self.sigma = sigma
         self.ignore_label = ignore_label
+        self.regions = regions
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss; see the class for shapes."""
-        labels = label_map(logits, target)
-        logits = logits.to(compute_dtype(logits))
-        smoothed = soft_class_proportions(
-            labels, logits.shape[1], self.kernel_size, "svls", self.sigma, self.ignore_label, logits.dtype
-        )
-        per_voxel = F.cross_entropy(logits, smoothed, reduction="none").unsqueeze(1)
-        return mean_over_valid(per_voxel, valid_mask(labels, self.ignore_label))
+        dtype = compute_dtype(logits)
+        if self.regions:
+            members, valid = region_masks(logits, target)
+        else:
+            members, valid = classes_and_valid(logits, target, self.ignore_label)
+        targets = self._window.over(members, valid, dtype)
+        n_terms = count_valid(members, valid) * (logits.shape[1] if self.regions else 1)
+
+        def value_and_gradient(logits: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
+            total, gradient = soft_cross_entropy(logits, targets, valid, self.regions)
+            gradient.mul_(1 / n_terms if valid is None else valid / n_terms)
+            return total / n_terms, gradient if wanted else None
+
+        return with_gradient(logits.to(dtype), value_and_gradient)
 
     def extra_repr(self) -> str:
         """Return the hyper-parameters as the constructor takes them."""
-        return f"kernel_size={self.kernel_size}, sigma={self.sigma}, ignore_label={self.ignore_label}"
+        return f"kernel_size={self.kernel_size}, sigma={self.sigma}, ignore_label={self.ignore_label}, regions={self.regions}"

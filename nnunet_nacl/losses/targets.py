@@ -1,4 +1,9 @@
-"""What every loss does with its input first: check shapes, turn the target into a label map, find the ignored voxels."""
+"""What every loss does with its input first: check shapes, take the target apart, find the ignored voxels.
+
+Two kinds of targets reach the losses. A *label map* ``(B, 1, *spatial)`` goes with a softmax over K classes, and an ignore
+label may mark voxels without annotation. *Region masks* ``(B, R, *spatial)`` go with one sigmoid per region, and a further
+last channel may mark the voxels to ignore (nnU-Net's region-based training).
+"""
 
 from __future__ import annotations
 
@@ -20,13 +25,7 @@ def label_map(logits: Tensor, target: Tensor) -> Tensor:
         TypeError: ``logits`` are not floating point.
         ValueError: the shapes do not belong together.
     """
-    if not logits.is_floating_point():
-        raise TypeError(f"Expected argument `logits` to be floating point, but got dtype {logits.dtype}.")
-    if logits.ndim not in (3, 4, 5):
-        raise ValueError(
-            "Expected argument `logits` to have shape (B, K, *spatial) with one to three spatial axes, "
-            f"but got {tuple(logits.shape)}."
-        )
+    _check_logits(logits)
     batch, spatial = logits.shape[0], tuple(logits.shape[2:])
     if tuple(target.shape) == (batch, *spatial):
         target = target.unsqueeze(1)
@@ -38,40 +37,71 @@ def label_map(logits: Tensor, target: Tensor) -> Tensor:
     return target.long()
 
 
+def region_masks(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the region masks and where a voxel counts.
+
+    Args:
+        logits: ``(B, R, *spatial)``, one channel per region.
+        target: ``(B, R, *spatial)`` of 0 and 1 (any dtype), or ``(B, R + 1, *spatial)`` whose last channel is 1 at voxels
+            to ignore.
+
+    Returns:
+        masks: ``(B, R, *spatial)``, boolean, False at ignored voxels.
+        valid: ``(B, 1, *spatial)``, boolean, or None where every voxel counts.
+
+    Raises:
+        TypeError: ``logits`` are not floating point.
+        ValueError: the shapes do not belong together.
+    """
+    _check_logits(logits)
+    batch, regions, *spatial = logits.shape
+    if tuple(target.shape) not in ((batch, regions, *spatial), (batch, regions + 1, *spatial)):
+        raise ValueError(
+            f"Expected argument `target` to have shape {(batch, regions, *spatial)} for logits of that shape, or one "
+            f"more channel that marks ignored voxels, but got {tuple(target.shape)}."
+        )
+    masks = target[:, :regions] > 0.5
+    if target.shape[1] == regions:
+        return masks, None
+    valid = target[:, regions:] < 0.5 if target.dtype != torch.bool else ~target[:, regions:]
+    return masks & valid, valid
+
+
 def valid_mask(labels: Tensor, ignore_label: int | None) -> Tensor | None:
     """Return True where a voxel counts, or None where all of them do (saves work in the common case)."""
     return None if ignore_label is None else labels != ignore_label
 
 
-def one_hot(labels: Tensor, num_classes: int, valid: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """Return the one-hot encoding of a label map, all zero at ignored voxels.
+def classes_and_valid(logits: Tensor, target: Tensor, ignore_label: int | None) -> tuple[Tensor, Tensor | None]:
+    """Return the class map and where a voxel counts; see :func:`label_map`, :func:`class_map` and :func:`valid_mask`."""
+    labels = label_map(logits, target)
+    valid = valid_mask(labels, ignore_label)
+    return class_map(labels, logits.shape[1], valid), valid
+
+
+def class_map(labels: Tensor, num_classes: int, valid: Tensor | None) -> Tensor:
+    """Return the label map in the smallest integer dtype, with ``num_classes`` at ignored voxels.
 
     Args:
         labels: ``(B, 1, *spatial)``, int64.
         num_classes: number of classes K.
         valid: ``(B, 1, *spatial)`` boolean, or None for all True.
-        dtype: floating dtype of the result.
-
-    Returns:
-        ``(B, K, *spatial)``.
 
     Raises:
-        ValueError: a label outside ``0 .. K-1`` that is not the ignore label (on CPU; CUDA raises a device-side
-            assertion instead, since looking at the values there would make every training step wait for the GPU).
+        ValueError: a label outside ``0 .. K-1`` that is not the ignore label. On CPU only: looking at the values on a GPU
+            would make every training step wait for it, and there indexing with them raises a device-side assertion.
     """
-    index = labels if valid is None else labels.masked_fill(~valid, 0)
-    if index.device.type == "cpu" and not torch.compiler.is_compiling() and index.numel():
-        lowest, highest = (int(extreme) for extreme in torch.aminmax(index))
+    classes = labels if valid is None else labels.masked_fill(~valid, num_classes)
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and labels.numel():
+        counted = labels if valid is None else labels.masked_fill(~valid, 0)
+        lowest, highest = (int(extreme) for extreme in torch.aminmax(counted))
         if lowest < 0 or highest >= num_classes:
             raise ValueError(
                 f"Expected argument `target` to hold labels 0 to {num_classes - 1} (the logits have {num_classes} "
                 f"classes), but got labels from {lowest} to {highest}. If one of them marks voxels without an "
                 "annotation, pass it as `ignore_label`."
             )
-    encoded = torch.zeros((labels.shape[0], num_classes, *labels.shape[2:]), dtype=dtype, device=labels.device)
-    if valid is None:
-        return encoded.scatter_(1, index, 1.0)
-    return encoded.scatter_(1, index, valid.to(dtype))
+    return classes.to(torch.uint8 if num_classes < 256 else torch.int32)
 
 
 def compute_dtype(logits: Tensor) -> torch.dtype:
@@ -79,8 +109,18 @@ def compute_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def mean_over_valid(per_voxel: Tensor, valid: Tensor | None) -> Tensor:
-    """Return the mean of ``(B, 1, *spatial)`` over the voxels that count; 0 with a zero gradient where none does."""
+def count_valid(labels_or_masks: Tensor, valid: Tensor | None) -> Tensor | int:
+    """Return how many voxels count, at least 1, so that a mean over none of them is 0 and has a zero gradient."""
     if valid is None:
-        return per_voxel.mean()
-    return (per_voxel * valid).sum() / valid.sum().clamp(min=1)
+        return labels_or_masks[:, :1].numel()
+    return valid.sum().clamp(min=1)
+
+
+def _check_logits(logits: Tensor) -> None:
+    if not logits.is_floating_point():
+        raise TypeError(f"Expected argument `logits` to be floating point, but got dtype {logits.dtype}.")
+    if logits.ndim not in (3, 4, 5):
+        raise ValueError(
+            "Expected argument `logits` to have shape (B, K, *spatial) with one to three spatial axes, "
+            f"but got {tuple(logits.shape)}."
+        )

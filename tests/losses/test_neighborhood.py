@@ -105,7 +105,7 @@ def test_agrees_with_monai_inside_the_patch(dim):
     ("arguments", "message"),
     [
         ({"kernel_size": 4}, "odd number of voxels.*got 4"),
-        ({"kernel_size": (3, 3, 3)}, "each of the 2 spatial axes"),
+        ({"kernel_size": (3, 3, 3)}, "one value or 2 for the 2 spatial axes, but got"),
         ({"kernel": "box"}, "one of .*'mean'.*got 'box'"),
         ({"kernel": "gaussian", "sigma": 0.0}, "positive number of voxels, but got 0.0"),
         ({"kernel": "svls", "kernel_size": 1}, "1 has no neighbours"),

@@ -1,0 +1,74 @@
+"""The first term of the losses: cross-entropy of a softmax, or binary cross-entropy of one sigmoid per region.
+
+Each function returns the *sum* over the voxels that count and turns the buffer it returns into the gradient of that sum, so
+that a loss can add its own terms to the same buffer.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nnunet_nacl.losses.gradient_in_forward import precise_sum
+from nnunet_nacl.losses.neighborhood import Neighborhood, chunks
+
+
+def softmax_cross_entropy(logits: Tensor, classes: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the summed cross-entropy and its gradient (not yet masked at ignored voxels).
+
+    Args:
+        logits: ``(B, K, *spatial)``.
+        classes: class map ``(B, 1, *spatial)``; whatever it holds at ignored voxels is not used.
+        valid: ``(B, 1, *spatial)`` boolean or None.
+    """
+    index = classes.long()
+    if valid is not None:
+        index.masked_fill_(~valid, 0)
+    gradient = F.log_softmax(logits, 1)
+    log_probability = gradient.gather(1, index)
+    if valid is not None:
+        log_probability.mul_(valid)
+    total = -precise_sum(log_probability)
+    gradient.exp_().scatter_add_(1, index, logits.new_full((1,), -1.0).expand_as(index))
+    return total, gradient
+
+
+def sigmoid_cross_entropy(logits: Tensor, masks: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the summed binary cross-entropy and its gradient (not yet masked at ignored voxels).
+
+    Args:
+        logits: ``(B, R, *spatial)``.
+        masks: ``(B, R, *spatial)`` boolean, False at ignored voxels.
+        valid: ``(B, 1, *spatial)`` boolean or None.
+    """
+    per_voxel = F.binary_cross_entropy_with_logits(logits, masks.to(logits.dtype), reduction="none")
+    if valid is not None:
+        per_voxel.mul_(valid)
+    return precise_sum(per_voxel), torch.sigmoid(logits).sub_(masks)
+
+
+def soft_cross_entropy(
+    logits: Tensor, targets: Neighborhood, valid: Tensor | None, sigmoid: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the summed cross-entropy against soft targets and its gradient (not yet masked at ignored voxels).
+
+    Args:
+        logits: ``(B, K, *spatial)``.
+        targets: gives the soft targets of a few channels at a time.
+        valid: ``(B, 1, *spatial)`` boolean or None.
+        sigmoid: one sigmoid per channel instead of a softmax over them.
+    """
+    gradient = torch.sigmoid(logits) if sigmoid else F.log_softmax(logits, 1)
+    total = logits.new_zeros((), dtype=torch.float64)
+    for first, last in chunks(logits.shape[1], logits.device):
+        target, part = targets.proportions(first, last), gradient[:, first:last]
+        if sigmoid:
+            losses = F.binary_cross_entropy_with_logits(logits[:, first:last], target, reduction="none")
+        else:
+            losses = part * target
+            losses.neg_()
+            part.exp_()
+        part.sub_(target)
+        total += precise_sum(losses if valid is None else losses.mul_(valid))
+    return total, gradient
