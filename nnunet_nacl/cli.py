@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_trainer_path(commands)
     _add_doctor(commands)
+    _add_trainers(commands)
     _add_evaluate(commands)
     _add_compare(commands)
     _add_phantom(commands)
@@ -73,6 +74,33 @@ def _doctor(_: argparse.Namespace) -> int:
     for finding in findings:
         print(f"{'ok ' if finding.fine else 'BAD'} {finding.subject}: {finding.detail}")
     return 0 if all(finding.fine for finding in findings) else 1
+
+
+def _add_trainers(commands: Commands) -> None:
+    text = "list the trainers, or explain the name of one"
+    parser = commands.add_parser("trainers", help=text, description=text)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="trainer or variant; default: all trainers")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_trainers)
+
+
+def _trainers(parsed: argparse.Namespace) -> int:
+    import json
+
+    from nnunet_nacl.training.catalogue import catalogue, describe
+    from nnunet_nacl.training.variants import UnknownVariantError
+
+    try:
+        entries = [describe(name) for name in parsed.names] or catalogue()
+    except UnknownVariantError as error:
+        raise InputError(str(error)) from error
+    if parsed.json:
+        print(json.dumps([entry.as_dict() for entry in entries], indent=2))
+        return 0
+    for entry in entries:
+        values = ", ".join(f"{name}={value!r}" for name, value in entry.hyper_parameters.items())
+        print(f"{entry.name}\n    {entry.loss}\n    {values}\n    settings: {', '.join(entry.settings)}")
+    return 0
 
 
 def _add_evaluate(commands: Commands) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
 from nnunet_nacl.benchmark.phantom import write_task
 
@@ -37,6 +39,20 @@ class NNUNet:
         if check and finished.returncode:
             raise AssertionError(f"{command} {arguments} failed:\n{finished.stdout[-3000:]}\n{finished.stderr[-3000:]}")
         return finished
+
+    def prepare_variant(self, number, name, labels, change_labels=lambda values: values, **dataset):
+        """Make a data set of the phantom's images with other labels or regions, planned and preprocessed."""
+        raw = self.root / "raw"
+        folder = raw / f"Dataset{number:03d}_{name}"
+        shutil.copytree(raw / "Dataset099_Phantom", folder)
+        for path in (folder / "labelsTr").iterdir():
+            values = change_labels(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+            sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
+        content = json.loads((folder / "dataset.json").read_text())
+        (folder / "dataset.json").write_text(json.dumps(content | {"labels": labels} | dataset))
+        self.run("nnUNetv2_plan_and_preprocess", "-d", number, "-c", "3d_fullres", "-np", 1)
+        self.run("nnunet-nacl", "cpu-plans", number)
+        return self.root / "preprocessed" / folder.name
 
     def fold(self, trainer, configuration="3d_fullres", plans="nnUNetPlansCPU"):
         """Return the result folder of fold 0."""

@@ -5,19 +5,11 @@ classes live in the installed package. Its name is unique because nnU-Net puts t
 name would hide somebody else's package.
 """
 
-from nnunet_nacl.training.trainers import (
-    nnUNetTrainerDiceNACL,
-    nnUNetTrainerDiceSVLS,
-    nnUNetTrainerNACL,
-    nnUNetTrainerSVLS,
-)
 from nnunet_nacl.training.variants import UnknownVariantError, resolve
-
-__all__ = ["nnUNetTrainerDiceNACL", "nnUNetTrainerDiceSVLS", "nnUNetTrainerNACL", "nnUNetTrainerSVLS"]
 
 
 def __getattr__(name: str):
-    """Make the trainer that a variant's name describes, such as ``nnUNetTrainerNACL_weight0p2_100epochs``."""
+    """Return a trainer of nnunet-nacl, or the variant that a name such as ``nnUNetTrainerNACL_weight0p2`` describes."""
     try:
         return resolve(name)
     except UnknownVariantError as error:

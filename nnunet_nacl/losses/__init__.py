@@ -1,10 +1,23 @@
 """Segmentation losses for calibrated networks, in plain PyTorch.
 
-Nothing here knows nnU-Net: the losses work in any training loop that has logits ``(B, K, *spatial)`` and a label map.
+Nothing here knows nnU-Net: the losses work in any training loop that has logits ``(B, K, *spatial)`` and a label map, or one
+logit per region and region masks.
 """
 
+from nnunet_nacl.losses.ecp import ECPLoss
+from nnunet_nacl.losses.focal import FocalLoss
+from nnunet_nacl.losses.label_smoothing import LabelSmoothingLoss
+from nnunet_nacl.losses.mbls import MbLSLoss
 from nnunet_nacl.losses.nacl import NACLLoss
 from nnunet_nacl.losses.neighborhood import soft_class_proportions
 from nnunet_nacl.losses.svls import SVLSLoss
 
-__all__ = ["NACLLoss", "SVLSLoss", "soft_class_proportions"]
+__all__ = [
+    "ECPLoss",
+    "FocalLoss",
+    "LabelSmoothingLoss",
+    "MbLSLoss",
+    "NACLLoss",
+    "SVLSLoss",
+    "soft_class_proportions",
+]

@@ -42,10 +42,11 @@ def sigmoid_cross_entropy(logits: Tensor, masks: Tensor, valid: Tensor | None) -
         masks: ``(B, R, *spatial)`` boolean, False at ignored voxels.
         valid: ``(B, 1, *spatial)`` boolean or None.
     """
-    per_voxel = F.binary_cross_entropy_with_logits(logits, masks.to(logits.dtype), reduction="none")
+    inside = masks.to(logits.dtype)
+    per_voxel = F.binary_cross_entropy_with_logits(logits, inside, reduction="none")
     if valid is not None:
         per_voxel.mul_(valid)
-    return precise_sum(per_voxel), torch.sigmoid(logits).sub_(masks)
+    return precise_sum(per_voxel), torch.sigmoid(logits).sub_(inside)
 
 
 def soft_cross_entropy(

@@ -105,7 +105,7 @@ class NACLLoss(nn.Module):
             else:
                 total, gradient = softmax_cross_entropy(logits, members, valid)
             total = total + self._add_penalty(logits, neighborhood, valid, gradient)
-            gradient.mul_(1 / n_voxels if valid is None else valid / n_voxels)
+            gradient.mul_(1 / n_voxels if valid is None else valid.to(dtype) / n_voxels)
             return total / n_voxels, gradient if wanted else None
 
         return with_gradient(logits.to(dtype), value_and_gradient)

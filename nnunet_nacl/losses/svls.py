@@ -68,7 +68,7 @@ class SVLSLoss(nn.Module):
 
         def value_and_gradient(logits: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
             total, gradient = soft_cross_entropy(logits, targets, valid, self.regions)
-            gradient.mul_(1 / n_terms if valid is None else valid / n_terms)
+            gradient.mul_(1 / n_terms if valid is None else valid.to(dtype) / n_terms)
             return total / n_terms, gradient if wanted else None
 
         return with_gradient(logits.to(dtype), value_and_gradient)

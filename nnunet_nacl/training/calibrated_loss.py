@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import nn
+
+from nnunet_nacl.training.dice import LossPlusDice
 
 if TYPE_CHECKING:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Trainer
@@ -22,10 +25,15 @@ class CalibratedLossMixin(Trainer):
     exception for DDP), the Dice term and its compilation. So the mixin fits each trainer that keeps nnU-Net's Dice and
     cross-entropy loss, whatever it changes besides::
 
-        class nnUNetTrainerNACLNoMirroring(CalibratedLossMixin, nnUNetTrainerNoMirroring):
+        class nnUNetTrainerNACLNoMirroring(NACLMixin, nnUNetTrainerNoMirroring):
+            pass
+
+    A loss of your own comes in through ``make_loss``::
+
+        class nnUNetTrainerMine(CalibratedLossMixin, nnUNetTrainer):
             @classmethod
-            def make_loss(cls, ignore_label):
-                return NACLLoss(ignore_label=ignore_label)
+            def make_loss(cls, spacing, ignore_label, regions):
+                return MyLoss(ignore_label)
 
     Class attributes:
         with_dice: add nnU-Net's soft Dice loss (weight 1) to the calibrated loss.
@@ -34,8 +42,18 @@ class CalibratedLossMixin(Trainer):
     with_dice: bool = False
 
     @classmethod
-    def make_loss(cls, ignore_label: int | None) -> nn.Module:
-        """Return the loss for one resolution: logits ``(B, K, *spatial)``, target ``(B, 1, *spatial)`` -> scalar."""
+    def make_loss(cls, spacing: Sequence[float], ignore_label: int | None, regions: bool) -> nn.Module:
+        """Return the loss for one resolution.
+
+        Args:
+            spacing: of the network's input in mm, one per axis of the patch.
+            ignore_label: value of voxels without annotation, or None.
+            regions: one sigmoid per region; the target is ``(B, R, *spatial)``, with a further last channel that is 1 at
+                ignored voxels where the data set has an ignore label.
+
+        Returns:
+            A module that takes logits ``(B, K, *spatial)`` and target ``(B, 1, *spatial)`` and gives a scalar.
+        """
         raise NotImplementedError(f"{cls.__name__} does not say which loss it trains with.")
 
     def initialize(self) -> None:
@@ -46,29 +64,22 @@ class CalibratedLossMixin(Trainer):
         self.logger.update_config({"calibrated_loss": description})
 
     def _build_loss(self) -> nn.Module:
-        self._refuse_regions()
         stock = super()._build_loss()
         deep = isinstance(stock, DeepSupervisionWrapper)
         compound = stock.loss if deep else stock
-        if not isinstance(compound, DC_and_CE_loss):
+        if not isinstance(compound, (DC_and_CE_loss, DC_and_BCE_loss)):
             raise TypeError(
-                f"{type(self).__name__} expected its base trainer to build nnU-Net's DC_and_CE_loss, but got "
+                f"{type(self).__name__} expected its base trainer to build nnU-Net's Dice and cross-entropy loss, but got "
                 f"{type(compound).__name__}. Combine CalibratedLossMixin with a trainer that keeps nnU-Net's loss."
             )
-        self._calibrated_loss = self.make_loss(self.label_manager.ignore_label)
+        ignore_label, regions = self.label_manager.ignore_label, self.label_manager.has_regions
+        # a 2d configuration has a spacing of two axes or three, depending on where it was planned
+        spacing = self.configuration_manager.spacing[-len(self.configuration_manager.patch_size) :]
+        self._calibrated_loss = loss = self.make_loss(spacing, ignore_label, regions)
         if self.with_dice:
-            compound.ce = self._calibrated_loss
-        loss = compound if self.with_dice else self._calibrated_loss
+            loss = LossPlusDice(loss, compound.dc, ignore_label, regions)
         if not deep:
             return loss
         stock.loss = loss
         wrapped: nn.Module = stock
         return wrapped
-
-    def _refuse_regions(self) -> None:
-        if self.label_manager.has_regions:
-            raise NotImplementedError(
-                f"{type(self).__name__} does not support region-based training yet: dataset.json of "
-                f"{self.plans_manager.dataset_name} declares regions {self.label_manager.foreground_regions}. "
-                "Train it with plain labels, or use a stock nnU-Net trainer for regions."
-            )

@@ -8,72 +8,187 @@ than the default belongs in a subclass or in a name such as ``nnUNetTrainerNACL_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
-from nnunet_nacl.losses import NACLLoss, SVLSLoss
+from nnunet_nacl.losses import ECPLoss, FocalLoss, LabelSmoothingLoss, MbLSLoss, NACLLoss, SVLSLoss
 from nnunet_nacl.losses.nacl import ClassReduction, Norm
 from nnunet_nacl.losses.neighborhood import Kernel
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
+from nnunet_nacl.training.window import in_plane_sides, sigma_in_voxels
 
 
 class NACLMixin(CalibratedLossMixin):
-    """Train with :class:`~nnunet_nacl.losses.NACLLoss`; the class attributes are its arguments."""
+    """Train with :class:`~nnunet_nacl.losses.NACLLoss`; the class attributes are its arguments.
+
+    Where the spacing is anisotropic, the neighbourhood stays in-plane. ``nacl_sigma_mm`` gives the Gaussian's sigma in mm.
+    """
 
     nacl_weight: float = 0.1
     nacl_kernel_size: int = 3
     nacl_kernel: Kernel = "mean"
     nacl_sigma: float = 1.0
+    nacl_sigma_mm: float | None = None
     nacl_norm: Norm = "l1"
     nacl_class_reduction: ClassReduction = "mean"
 
     @classmethod
-    def make_loss(cls, ignore_label: int | None) -> nn.Module:
+    def make_loss(cls, spacing: Sequence[float], ignore_label: int | None, regions: bool) -> nn.Module:
         """Return the NACL loss with this trainer's hyper-parameters."""
         return NACLLoss(
             weight=cls.nacl_weight,
-            kernel_size=cls.nacl_kernel_size,
+            kernel_size=in_plane_sides(cls.nacl_kernel_size, spacing),
             kernel=cls.nacl_kernel,
-            sigma=cls.nacl_sigma,
+            sigma=sigma_in_voxels(cls.nacl_sigma, cls.nacl_sigma_mm, spacing),
             norm=cls.nacl_norm,
             class_reduction=cls.nacl_class_reduction,
             ignore_label=ignore_label,
+            regions=regions,
         )
 
 
 class SVLSMixin(CalibratedLossMixin):
-    """Train with :class:`~nnunet_nacl.losses.SVLSLoss`; the class attributes are its arguments."""
+    """Train with :class:`~nnunet_nacl.losses.SVLSLoss`; the class attributes are its arguments.
+
+    Where the spacing is anisotropic, the neighbourhood stays in-plane. ``svls_sigma_mm`` gives the Gaussian's sigma in mm.
+    """
 
     svls_kernel_size: int = 3
     svls_sigma: float = 1.0
+    svls_sigma_mm: float | None = None
 
     @classmethod
-    def make_loss(cls, ignore_label: int | None) -> nn.Module:
+    def make_loss(cls, spacing: Sequence[float], ignore_label: int | None, regions: bool) -> nn.Module:
         """Return the SVLS loss with this trainer's hyper-parameters."""
-        return SVLSLoss(kernel_size=cls.svls_kernel_size, sigma=cls.svls_sigma, ignore_label=ignore_label)
+        return SVLSLoss(
+            kernel_size=in_plane_sides(cls.svls_kernel_size, spacing),
+            sigma=sigma_in_voxels(cls.svls_sigma, cls.svls_sigma_mm, spacing),
+            ignore_label=ignore_label,
+            regions=regions,
+        )
+
+
+class MbLSMixin(CalibratedLossMixin):
+    """Train with :class:`~nnunet_nacl.losses.MbLSLoss`; the class attributes are its arguments."""
+
+    mbls_weight: float = 0.1
+    mbls_margin: float = 10.0
+
+    @classmethod
+    def make_loss(cls, spacing: Sequence[float], ignore_label: int | None, regions: bool) -> nn.Module:
+        """Return the MbLS loss with this trainer's hyper-parameters."""
+        return MbLSLoss(cls.mbls_weight, cls.mbls_margin, ignore_label, regions)
+
+
+class LSMixin(CalibratedLossMixin):
+    """Train with :class:`~nnunet_nacl.losses.LabelSmoothingLoss`; the class attribute is its argument."""
+
+    ls_smoothing: float = 0.1
+
+    @classmethod
+    def make_loss(cls, spacing: Sequence[float], ignore_label: int | None, regions: bool) -> nn.Module:
+        """Return the label smoothing loss with this trainer's hyper-parameter."""
+        return LabelSmoothingLoss(cls.ls_smoothing, ignore_label, regions)
+
+
+class FocalMixin(CalibratedLossMixin):
+    """Train with :class:`~nnunet_nacl.losses.FocalLoss`; the class attribute is its argument."""
+
+    focal_gamma: float = 3.0
+
+    @classmethod
+    def make_loss(cls, spacing: Sequence[float], ignore_label: int | None, regions: bool) -> nn.Module:
+        """Return the focal loss with this trainer's hyper-parameter."""
+        return FocalLoss(cls.focal_gamma, ignore_label, regions)
+
+
+class ECPMixin(CalibratedLossMixin):
+    """Train with :class:`~nnunet_nacl.losses.ECPLoss`; the class attribute is its argument."""
+
+    ecp_weight: float = 0.1
+
+    @classmethod
+    def make_loss(cls, spacing: Sequence[float], ignore_label: int | None, regions: bool) -> nn.Module:
+        """Return the confidence penalty loss with this trainer's hyper-parameter."""
+        return ECPLoss(cls.ecp_weight, ignore_label, regions)
 
 
 class nnUNetTrainerNACL(NACLMixin, nnUNetTrainer):
-    """NACL: cross-entropy + 0.1 * |soft class proportions - logits|, no Dice."""
+    """CE + 0.1 * mean |soft class proportions - logits|."""
 
 
 class nnUNetTrainerDiceNACL(NACLMixin, nnUNetTrainer):
-    """NACL plus nnU-Net's soft Dice loss."""
+    """NACL + soft Dice."""
 
     with_dice = True
 
 
 class nnUNetTrainerSVLS(SVLSMixin, nnUNetTrainer):
-    """SVLS: cross-entropy against spatially smoothed labels, no Dice."""
+    """CE against spatially smoothed labels."""
 
 
 class nnUNetTrainerDiceSVLS(SVLSMixin, nnUNetTrainer):
-    """SVLS plus nnU-Net's soft Dice loss."""
+    """SVLS + soft Dice."""
+
+    with_dice = True
+
+
+class nnUNetTrainerMbLS(MbLSMixin, nnUNetTrainer):
+    """CE + 0.1 * mean max(0, largest logit - logit - 10)."""
+
+
+class nnUNetTrainerDiceMbLS(MbLSMixin, nnUNetTrainer):
+    """MbLS + soft Dice."""
+
+    with_dice = True
+
+
+class nnUNetTrainerLS(LSMixin, nnUNetTrainer):
+    """CE against labels mixed with 0.1 of the uniform distribution."""
+
+
+class nnUNetTrainerDiceLS(LSMixin, nnUNetTrainer):
+    """LS + soft Dice."""
+
+    with_dice = True
+
+
+class nnUNetTrainerFocal(FocalMixin, nnUNetTrainer):
+    """CE * (1 - probability of the label) ^ 3."""
+
+
+class nnUNetTrainerDiceFocal(FocalMixin, nnUNetTrainer):
+    """Focal + soft Dice."""
+
+    with_dice = True
+
+
+class nnUNetTrainerECP(ECPMixin, nnUNetTrainer):
+    """CE - 0.1 * entropy of the prediction."""
+
+
+class nnUNetTrainerDiceECP(ECPMixin, nnUNetTrainer):
+    """ECP + soft Dice."""
 
     with_dice = True
 
 
 TRAINERS: dict[str, type[nnUNetTrainer]] = {
     trainer.__name__: trainer
-    for trainer in (nnUNetTrainerNACL, nnUNetTrainerDiceNACL, nnUNetTrainerSVLS, nnUNetTrainerDiceSVLS)
+    for trainer in (
+        nnUNetTrainerNACL,
+        nnUNetTrainerDiceNACL,
+        nnUNetTrainerSVLS,
+        nnUNetTrainerDiceSVLS,
+        nnUNetTrainerMbLS,
+        nnUNetTrainerDiceMbLS,
+        nnUNetTrainerLS,
+        nnUNetTrainerDiceLS,
+        nnUNetTrainerFocal,
+        nnUNetTrainerDiceFocal,
+        nnUNetTrainerECP,
+        nnUNetTrainerDiceECP,
+    )
 }

@@ -22,7 +22,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_python_class
 
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
-from nnunet_nacl.training.trainers import TRAINERS, NACLMixin, SVLSMixin
+from nnunet_nacl.training.trainers import TRAINERS, ECPMixin, FocalMixin, LSMixin, MbLSMixin, NACLMixin, SVLSMixin
 
 _NUMBER = r"\d+(?:p\d+)?"
 
@@ -51,21 +51,48 @@ def _constant(value: str) -> Callable[[str], str]:
     return lambda _: value
 
 
+def _settings(base: type, *rows: tuple[str, str, str, str, Callable[[str], Any]]) -> tuple[Setting, ...]:
+    return tuple(Setting(*row, base=base) for row in rows)
+
+
 SETTINGS = (
-    Setting(r"([1-9]\d*)epochs?", "100epochs", "number of epochs", "num_epochs", int),
-    Setting(r"([1-9]\d*)iterations", "50iterations", "training iterations per epoch", "num_iterations_per_epoch", int),
-    Setting(
-        r"(\d+)valiterations", "10valiterations", "validation iterations per epoch", "num_val_iterations_per_epoch", int
+    *_settings(
+        nnUNetTrainer,
+        (r"([1-9]\d*)epochs?", "100epochs", "number of epochs", "num_epochs", int),
+        (r"([1-9]\d*)iterations", "50iterations", "training iterations per epoch", "num_iterations_per_epoch", int),
+        (
+            r"([1-9]\d*)valiterations",
+            "10valiterations",
+            "validation iterations per epoch",
+            "num_val_iterations_per_epoch",
+            int,
+        ),
     ),
-    Setting(rf"weight({_NUMBER})", "weight0p2", "weight of the penalty", "nacl_weight", _number, NACLMixin),
-    Setting(r"kernel(\d+)", "kernel5", "side of the neighbourhood", "nacl_kernel_size", int, NACLMixin),
-    Setting("(gaussian)", "gaussian", "Gaussian neighbourhood", "nacl_kernel", _constant("gaussian"), NACLMixin),
-    Setting("(svls)", "svls", "SVLS neighbourhood", "nacl_kernel", _constant("svls"), NACLMixin),
-    Setting(rf"sigma({_NUMBER})", "sigma1p5", "sigma of the neighbourhood", "nacl_sigma", _number, NACLMixin),
-    Setting("(l2)", "l2", "squared difference", "nacl_norm", _constant("l2"), NACLMixin),
-    Setting("(sum)", "sum", "sum over the classes", "nacl_class_reduction", _constant("sum"), NACLMixin),
-    Setting(r"kernel(\d+)", "kernel5", "side of the neighbourhood", "svls_kernel_size", int, SVLSMixin),
-    Setting(rf"sigma({_NUMBER})", "sigma1p5", "sigma of the Gaussian", "svls_sigma", _number, SVLSMixin),
+    *_settings(
+        NACLMixin,
+        (rf"weight({_NUMBER})", "weight0p2", "weight of the penalty", "nacl_weight", _number),
+        (r"kernel(\d+)", "kernel5", "side of the neighbourhood in voxels", "nacl_kernel_size", int),
+        ("(gaussian)", "gaussian", "Gaussian neighbourhood", "nacl_kernel", _constant("gaussian")),
+        ("(svls)", "svls", "SVLS neighbourhood", "nacl_kernel", _constant("svls")),
+        (rf"sigma({_NUMBER})", "sigma1p5", "sigma of the neighbourhood in voxels", "nacl_sigma", _number),
+        (rf"sigma({_NUMBER})mm", "sigma1p5mm", "sigma of the neighbourhood in mm", "nacl_sigma_mm", _number),
+        ("(l2)", "l2", "squared difference", "nacl_norm", _constant("l2")),
+        ("(sum)", "sum", "sum over the classes", "nacl_class_reduction", _constant("sum")),
+    ),
+    *_settings(
+        SVLSMixin,
+        (r"kernel(\d+)", "kernel5", "side of the neighbourhood in voxels", "svls_kernel_size", int),
+        (rf"sigma({_NUMBER})", "sigma1p5", "sigma of the Gaussian in voxels", "svls_sigma", _number),
+        (rf"sigma({_NUMBER})mm", "sigma1p5mm", "sigma of the Gaussian in mm", "svls_sigma_mm", _number),
+    ),
+    *_settings(
+        MbLSMixin,
+        (rf"weight({_NUMBER})", "weight0p2", "weight of the penalty", "mbls_weight", _number),
+        (rf"margin({_NUMBER})", "margin5", "margin between the logits", "mbls_margin", _number),
+    ),
+    *_settings(LSMixin, (rf"smoothing({_NUMBER})", "smoothing0p05", "share of the uniform", "ls_smoothing", _number)),
+    *_settings(FocalMixin, (rf"gamma({_NUMBER})", "gamma2", "exponent", "focal_gamma", _number)),
+    *_settings(ECPMixin, (rf"weight({_NUMBER})", "weight0p2", "weight of the entropy", "ecp_weight", _number)),
 )
 
 
@@ -169,6 +196,6 @@ def _subclass(name: str, base: type[nnUNetTrainer], values: dict[str, Any]) -> t
 def _check_loss(trainer: type[CalibratedLossMixin]) -> None:
     """Let the loss look at its values now, so that a bad name fails before nnU-Net prepares anything."""
     try:
-        trainer.make_loss(ignore_label=None)
+        trainer.make_loss(spacing=(1.0, 1.0, 1.0), ignore_label=None, regions=False)
     except ValueError as error:
         raise UnknownVariantError(f"{trainer.__name__} cannot be made. {error}") from None

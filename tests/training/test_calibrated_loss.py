@@ -1,38 +1,43 @@
-"""What the mixin builds around the loss, on real trainers with the phantom's plans."""
+"""What the mixin builds around the loss, on real trainers: labels, ignored voxels, regions, other base trainers."""
 
 import json
 import os
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
-from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
 from nnunetv2.training.nnUNetTrainer.variants.loss.nnUNetTrainerDiceLoss import nnUNetTrainerDiceLoss
 from nnunetv2.training.nnUNetTrainer.variants.network_architecture.nnUNetTrainerNoDeepSupervision import (
     nnUNetTrainerNoDeepSupervision,
 )
 
 from nnunet_nacl.losses import NACLLoss, SVLSLoss
-from nnunet_nacl.training.trainers import TRAINERS, NACLMixin, nnUNetTrainerNACL
+from nnunet_nacl.training.dice import LossPlusDice
+from nnunet_nacl.training.trainers import TRAINERS, NACLMixin, nnUNetTrainerDiceNACL, nnUNetTrainerNACL
 
 pytestmark = pytest.mark.nnunet
+
+LABELS = {"background": 0, "body": 1, "cap": 2}
+REGIONS = {"labels": {"background": 0, "whole": [1, 2], "cap": 2}, "regions_class_order": [1, 2]}
+IGNORE = {"ignore": 3}
 
 
 @pytest.fixture
 def make(nnunet):
-    def build(trainer, labels=None, configuration="3d_fullres"):
-        plans = json.loads((nnunet.preprocessed / "nnUNetPlansCPU.json").read_text())
-        dataset = json.loads((nnunet.preprocessed / "dataset.json").read_text())
-        dataset |= labels or {}
-        with mock.patch.dict(os.environ, nnunet.environment):
-            built = trainer(plans | {"continue_training": False}, configuration, 0, dataset, torch.device("cpu"))
-            built.initialize()
+    def build(trainer, dataset=None, configuration="3d_fullres", preprocessed=nnunet.preprocessed):
+        plans = json.loads((preprocessed / "nnUNetPlansCPU.json").read_text())
+        content = json.loads((preprocessed / "dataset.json").read_text()) | (dataset or {})
+        built = trainer(plans | {"continue_training": False}, configuration, 0, content, torch.device("cpu"))
+        built.initialize()
         return built
 
-    return build
+    with mock.patch.dict(os.environ, nnunet.environment | {"nnUNet_n_proc_DA": "0"}):
+        yield build
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -40,62 +45,117 @@ def test_deep_supervision_weights_are_those_of_nnunet(name, make):
     ours, stock = make(TRAINERS[name]).loss, make(nnUNetTrainer).loss
     assert isinstance(ours, DeepSupervisionWrapper)
     assert ours.weight_factors == stock.weight_factors
-    assert isinstance(ours.loss, DC_and_CE_loss) == ("Dice" in name)
+    assert isinstance(ours.loss, LossPlusDice) == ("Dice" in name)
 
 
 @pytest.mark.parametrize("name", ["nnUNetTrainerDiceNACL", "nnUNetTrainerDiceSVLS"])
 def test_dice_form_is_the_loss_plus_the_dice_of_nnunet(name, make):
-    logits, target = torch.randn(2, 3, 8, 8, 8), torch.randint(0, 3, (2, 1, 8, 8, 8))
-    compound = make(TRAINERS[name]).loss.loss
+    logits, target = torch.randn(2, 3, 8, 8, 8), torch.randint(0, 3, (2, 1, 8, 8, 8)).float()
     loss = NACLLoss() if "NACL" in name else SVLSLoss()
     expected = loss(logits, target) + make(nnUNetTrainer).loss.loss.dc(logits, target)
-    torch.testing.assert_close(compound(logits, target.float()), expected)
+    torch.testing.assert_close(make(TRAINERS[name]).loss.loss(logits, target), expected)
 
 
-def test_ignore_label_reaches_the_loss(make):
-    labels = {"labels": {"background": 0, "body": 1, "cap": 2, "ignore": 3}}
-    assert make(nnUNetTrainerNACL, labels).loss.loss.ignore_label == 3
-    dice = make(TRAINERS["nnUNetTrainerDiceNACL"], labels).loss.loss
-    assert (dice.ignore_label, dice.ce.ignore_label) == (3, 3)
-    logits = torch.randn(1, 3, 4, 4, 4, requires_grad=True)
-    dice(logits, torch.full((1, 1, 4, 4, 4), 3.0)).backward()
-    assert torch.isfinite(logits.grad).all()
+def test_ignored_voxels(make):
+    dataset = {"labels": LABELS | IGNORE}
+    compound, stock = make(nnUNetTrainerDiceNACL, dataset).loss.loss, make(nnUNetTrainer, dataset).loss.loss
+    logits, target = torch.randn(1, 3, 6, 6, 6), torch.randint(0, 4, (1, 1, 6, 6, 6)).float()
+    dice = stock.dc(logits, torch.where(target != 3, target, 0), loss_mask=target != 3)
+    torch.testing.assert_close(compound(logits, target), NACLLoss(ignore_label=3)(logits, target) + dice)
+    leaf = logits.requires_grad_()
+    compound(leaf, torch.full_like(target, 3)).backward()
+    assert torch.isfinite(leaf.grad).all()
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_regions(ignore, make):
+    dataset = REGIONS | {"labels": REGIONS["labels"] | (IGNORE if ignore else {})}
+    plain = make(nnUNetTrainerNACL, dataset).loss.loss
+    compound, stock = make(nnUNetTrainerDiceNACL, dataset).loss.loss, make(nnUNetTrainer, dataset).loss.loss
+    assert plain.regions
+    logits = torch.randn(1, 2, 6, 6, 6)
+    target = torch.rand(1, 3 if ignore else 2, 6, 6, 6) < 0.4
+    mask = ~target[:, 2:] if ignore else None
+    dice = stock.dc(logits, target[:, :2], loss_mask=mask)
+    torch.testing.assert_close(compound(logits, target), plain(logits, target) + dice)
 
 
 def test_two_dimensional_configuration(make):
-    trainer = make(nnUNetTrainerNACL, configuration="2d")
+    loss = make(nnUNetTrainerNACL, configuration="2d").loss
+    assert loss.loss.kernel_size == (3, 3)
     logits = [torch.randn(2, 3, *shape) for shape in ((16, 16), (8, 8), (4, 4))]
     target = [torch.randint(0, 3, (2, 1, *item.shape[2:])).float() for item in logits]
-    weights = trainer.loss.weight_factors
+    weights = loss.weight_factors
     expected = sum(w * NACLLoss()(x, y) for w, x, y in zip(weights, logits, target, strict=False))
-    torch.testing.assert_close(trainer.loss(logits[: len(weights)], target[: len(weights)]), expected)
+    torch.testing.assert_close(loss(logits[: len(weights)], target[: len(weights)]), expected)
 
 
-def test_other_base_trainer_without_deep_supervision(make):
-    class NACLWithoutDeepSupervision(NACLMixin, nnUNetTrainerNoDeepSupervision):
+def test_base_trainer_without_deep_supervision(make):
+    class nnUNetTrainerNACLNoDeepSupervision(NACLMixin, nnUNetTrainerNoDeepSupervision):
         pass
 
-    assert isinstance(make(NACLWithoutDeepSupervision).loss, NACLLoss)
-
-
-def test_regions_are_refused(make):
-    labels = {"labels": {"background": 0, "whole": [1, 2], "cap": 2}, "regions_class_order": [1, 2]}
-    with pytest.raises(NotImplementedError, match="nnUNetTrainerNACL does not support region-based training yet"):
-        make(nnUNetTrainerNACL, labels)
+    assert isinstance(make(nnUNetTrainerNACLNoDeepSupervision).loss, NACLLoss)
 
 
 def test_base_trainer_with_a_loss_of_its_own_is_refused(make):
-    class NACLOnDice(NACLMixin, nnUNetTrainerDiceLoss):
+    class nnUNetTrainerNACLOnDice(NACLMixin, nnUNetTrainerDiceLoss):
         pass
 
     with pytest.raises(
-        TypeError, match="NACLOnDice expected its base trainer to build nnU-Net's DC_and_CE_loss, but got"
+        TypeError, match="nnUNetTrainerNACLOnDice expected its base trainer to build nnU-Net's Dice and"
     ):
-        make(NACLOnDice)
+        make(nnUNetTrainerNACLOnDice)
 
 
 def test_log_says_what_is_trained(make):
-    trainer = make(TRAINERS["nnUNetTrainerDiceNACL"])
-    log = Path(trainer.log_file).read_text()
-    assert "Training with NACLLoss(weight=0.1, kernel_size=3, kernel='mean'" in log
+    log = Path(make(nnUNetTrainerDiceNACL).log_file).read_text()
+    assert "Training with NACLLoss(weight=0.1, kernel_size=(3, 3, 3), kernel='mean'" in log
     assert "+ soft Dice" in log
+
+
+def train_briefly(trainer):
+    """One epoch of two iterations, through nnU-Net's own loop; returns the losses."""
+    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 1, 2, 1
+    trainer.run_training()
+    logged = trainer.logger.local_logger.my_fantastic_logging
+    return logged["train_losses"] + logged["val_losses"]
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_one_epoch(name, make):
+    assert np.isfinite(train_briefly(make(TRAINERS[name]))).all()
+
+
+def test_one_epoch_on_another_augmentation(make):
+    class nnUNetTrainerNACLDA5(NACLMixin, nnUNetTrainerDA5):
+        pass
+
+    assert np.isfinite(train_briefly(make(nnUNetTrainerNACLDA5))).all()
+
+
+@pytest.fixture(scope="module")
+def ignore_dataset(nnunet):
+    return nnunet.prepare_variant(98, "Ignore", LABELS | IGNORE, with_ignored_slab)
+
+
+@pytest.fixture(scope="module")
+def region_dataset(nnunet):
+    return nnunet.prepare_variant(97, "Regions", **REGIONS)
+
+
+@pytest.fixture(scope="module")
+def region_ignore_dataset(nnunet):
+    labels = REGIONS["labels"] | IGNORE
+    return nnunet.prepare_variant(96, "RegionsIgnore", labels, with_ignored_slab, regions_class_order=[1, 2])
+
+
+def with_ignored_slab(values):
+    values[:5] = 3
+    return values
+
+
+@pytest.mark.parametrize("dataset", ["ignore_dataset", "region_dataset", "region_ignore_dataset"])
+def test_one_epoch_on_other_kinds_of_labels(dataset, make, request):
+    preprocessed = request.getfixturevalue(dataset)
+    for trainer in TRAINERS.values():
+        assert np.isfinite(train_briefly(make(trainer, preprocessed=preprocessed))).all(), trainer

@@ -6,7 +6,7 @@ import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.loss.nnUNetTrainerCELoss import nnUNetTrainerCELoss
 
-from nnunet_nacl.losses import NACLLoss, SVLSLoss
+from nnunet_nacl.losses import ECPLoss, FocalLoss, LabelSmoothingLoss, MbLSLoss, NACLLoss, SVLSLoss
 from nnunet_nacl.training.trainers import TRAINERS, nnUNetTrainerNACL
 from nnunet_nacl.training.variants import SETTINGS, UnknownVariantError, resolve
 
@@ -20,15 +20,15 @@ def test_settings_reach_the_loss():
     trainer = resolve("nnUNetTrainerDiceNACL_weight0p25_kernel5_gaussian_sigma2_l2_sum")
     assert trainer.__name__ == "nnUNetTrainerDiceNACL_weight0p25_kernel5_gaussian_sigma2_l2_sum"
     assert trainer.with_dice
-    expected = NACLLoss(0.25, 5, "gaussian", 2.0, "l2", "sum", ignore_label=4)
-    assert repr(trainer.make_loss(ignore_label=4)) == repr(expected)
-    svls = resolve("nnUNetTrainerSVLS_kernel5_sigma0p5").make_loss(ignore_label=None)
-    assert repr(svls) == repr(SVLSLoss(5, 0.5))
+    expected = NACLLoss(0.25, (5, 5, 5), "gaussian", (2.0, 2.0, 2.0), "l2", "sum", ignore_label=4)
+    assert repr(trainer.make_loss((1.0, 1.0, 1.0), ignore_label=4, regions=False)) == repr(expected)
+    svls = resolve("nnUNetTrainerSVLS_kernel5_sigma0p5").make_loss((1.0, 1.0), None, False)
+    assert repr(svls) == repr(SVLSLoss((5, 5), (0.5, 0.5)))
 
 
 def test_length_on_a_trainer_of_nnunet():
     assert issubclass(resolve("nnUNetTrainerCELoss_12epochs"), nnUNetTrainerCELoss)
-    assert resolve("nnUNetTrainer_20epochs_NoMirroring").__name__ == "nnUNetTrainer_20epochs_NoMirroring"
+    assert resolve("nnUNetTrainer_250epochs_NoMirroring").__name__ == "nnUNetTrainer_250epochs_NoMirroring"
 
 
 def test_signature_is_the_one_that_nnunet_reads():
@@ -64,6 +64,23 @@ def test_says_which_part_is_wrong(name, message):
         resolve(name)
 
 
-def test_defaults_are_those_of_the_loss():
-    assert repr(nnUNetTrainerNACL.make_loss(None)) == repr(NACLLoss())
-    assert repr(TRAINERS["nnUNetTrainerSVLS"].make_loss(None)) == repr(SVLSLoss())
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("NACL", NACLLoss(kernel_size=(3, 3), sigma=(1.0, 1.0), ignore_label=3, regions=True)),
+        ("SVLS", SVLSLoss(kernel_size=(3, 3), sigma=(1.0, 1.0), ignore_label=3, regions=True)),
+        ("MbLS", MbLSLoss(ignore_label=3, regions=True)),
+        ("LS", LabelSmoothingLoss(ignore_label=3, regions=True)),
+        ("Focal", FocalLoss(ignore_label=3, regions=True)),
+        ("ECP", ECPLoss(ignore_label=3, regions=True)),
+    ],
+)
+def test_defaults_are_those_of_the_loss(name, loss):
+    for trainer in (TRAINERS[f"nnUNetTrainer{name}"], TRAINERS[f"nnUNetTrainerDice{name}"]):
+        assert repr(trainer.make_loss((1.0, 1.0), 3, True)) == repr(loss)
+
+
+def test_anisotropic_window_stays_in_plane():
+    loss = resolve("nnUNetTrainerNACL_gaussian_sigma1p5mm_kernel5").make_loss((5.0, 0.75, 0.75), None, False)
+    assert (loss.kernel_size, loss.sigma) == ((1, 5, 5), (0.3, 2.0, 2.0))
+    assert nnUNetTrainerNACL.make_loss((3.0, 1.0, 1.0), None, False).kernel_size == (3, 3, 3)

@@ -1,0 +1,77 @@
+"""The losses that look at each voxel alone: what they share."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nnunet_nacl.losses.targets import classes_and_valid, compute_dtype, count_valid, region_masks
+
+
+class VoxelLoss(nn.Module):
+    """Mean over the voxels that count of a loss that is computed from a voxel's own logits and class.
+
+    With regions, each region is a softmax over the two logits (0, l), whose second probability is sigmoid(l), and the mean is
+    taken over regions too. So the binary form of every loss follows from its softmax form.
+
+    Args:
+        ignore_label: label of voxels that do not enter the loss; unused with regions.
+        regions: one sigmoid per region instead of a softmax over classes.
+
+    Shape:
+        - logits: ``(B, K, *spatial)``, one to three spatial axes, any floating dtype; computed in float32 (float64 stays).
+        - target: ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float dtype. With regions ``(B, R, *spatial)``
+          of 0 and 1, or ``(B, R + 1, *spatial)`` whose last channel is 1 at voxels to ignore.
+        - output: scalar; 0 with a zero gradient where every voxel is ignored.
+    """
+
+    def __init__(self, ignore_label: int | None = None, regions: bool = False) -> None:
+        super().__init__()
+        self.ignore_label = ignore_label
+        self.regions = regions
+
+    def per_voxel(self, logits: Tensor, index: Tensor) -> Tensor:
+        """Return the loss of each voxel.
+
+        Args:
+            logits: ``(B, K, *spatial)``, float32 or float64.
+            index: classes ``(B, *spatial)``, int64.
+
+        Returns:
+            ``(B, *spatial)``.
+        """
+        raise NotImplementedError
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the scalar loss; see the class for shapes."""
+        if self.regions:
+            members, valid = region_masks(logits, target)
+        else:
+            members, valid = classes_and_valid(logits, target, self.ignore_label)
+        logits = logits.to(compute_dtype(logits))
+        losses = self._of_regions(logits, members) if self.regions else self._of_classes(logits, members, valid)
+        if valid is not None:
+            losses = losses * valid[:, 0]
+        return losses.sum() / count_valid(members, valid)
+
+    def _of_classes(self, logits: Tensor, classes: Tensor, valid: Tensor | None) -> Tensor:
+        index = classes.long() if valid is None else classes.long().masked_fill(~valid, 0)
+        return self.per_voxel(logits, index[:, 0])
+
+    def _of_regions(self, logits: Tensor, masks: Tensor) -> Tensor:
+        flat = logits.flatten(0, 1)
+        losses = self.per_voxel(torch.stack([torch.zeros_like(flat), flat], dim=1), masks.flatten(0, 1).long())
+        return losses.reshape(*logits.shape).mean(1)
+
+
+def check_not_negative(**arguments: float) -> None:
+    """Raise ValueError where an argument is not a number >= 0."""
+    for name, value in arguments.items():
+        if not value >= 0:
+            raise ValueError(f"Expected argument `{name}` to be a number >= 0, but got {value!r}.")
+
+
+def voxel_cross_entropy(logits: Tensor, index: Tensor) -> Tensor:
+    """Return the cross-entropy of each voxel, ``(B, *spatial)``."""
+    return F.cross_entropy(logits, index, reduction="none")

@@ -1,0 +1,58 @@
+"""NACL and SVLS written plainly, for autograd to differentiate: what the fast forms have to equal."""
+
+import torch
+import torch.nn.functional as F
+
+from nnunet_nacl.losses import soft_class_proportions
+
+
+def masked_mean(per_voxel, valid):
+    """Mean of (B, 1, *spatial) over valid voxels, 0 where there is none."""
+    return (per_voxel * valid).sum() / valid.sum().clamp(min=1)
+
+
+def labels_of(target, num_classes, ignore_label):
+    valid = target != (num_classes + 1000 if ignore_label is None else ignore_label)
+    return target.masked_fill(~valid, 0), valid
+
+
+def proportions_of_regions(masks, valid, dtype, **window):
+    """Each region alone is a map of two labels; ignored voxels are a third."""
+    per_region = []
+    for region in range(masks.shape[1]):
+        labels = masks[:, region : region + 1].long().masked_fill(~valid, 2)
+        per_region.append(soft_class_proportions(labels, 2, ignore_label=2, dtype=dtype, **window)[:, 1:])
+    return torch.cat(per_region, 1)
+
+
+def nacl(logits, target, weight, norm, class_reduction, ignore_label=None, **window):
+    labels, valid = labels_of(target, logits.shape[1], ignore_label)
+    tau = soft_class_proportions(target, logits.shape[1], ignore_label=ignore_label, dtype=logits.dtype, **window)
+    cross_entropy = F.cross_entropy(logits, labels[:, 0], reduction="none").unsqueeze(1)
+    return masked_mean(cross_entropy + weight * distance(tau, logits, norm, class_reduction), valid)
+
+
+def nacl_regions(logits, masks, valid, weight, norm, class_reduction, **window):
+    tau = proportions_of_regions(masks, valid, logits.dtype, **window)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, masks.to(logits.dtype), reduction="none")
+    return masked_mean(
+        cross_entropy.mean(1, keepdim=True) + weight * distance(tau, logits, norm, class_reduction), valid
+    )
+
+
+def distance(tau, logits, norm, class_reduction):
+    difference = (tau - logits).abs() if norm == "l1" else (tau - logits).square()
+    return difference.mean(1, keepdim=True) if class_reduction == "mean" else difference.sum(1, keepdim=True)
+
+
+def svls(logits, target, ignore_label=None, **window):
+    _, valid = labels_of(target, logits.shape[1], ignore_label)
+    s = soft_class_proportions(
+        target, logits.shape[1], kernel="svls", ignore_label=ignore_label, dtype=logits.dtype, **window
+    )
+    return masked_mean(F.cross_entropy(logits, s, reduction="none").unsqueeze(1), valid)
+
+
+def svls_regions(logits, masks, valid, **window):
+    s = proportions_of_regions(masks, valid, logits.dtype, kernel="svls", **window)
+    return masked_mean(F.binary_cross_entropy_with_logits(logits, s, reduction="none").mean(1, keepdim=True), valid)
