@@ -18,7 +18,8 @@ from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.study.run import Run
 
 COLOR_ACCURACY = "#2b6cb0"
-COLOR_GAP = "#dd6b20"
+COLOR_OVERCONFIDENT = "#dd6b20"
+COLOR_UNDERCONFIDENT = "#b794f4"
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,13 @@ def plot_reliability(diagram: ReliabilityDiagram, axes: Axes, share_axes: Axes, 
     axes.bar(left[filled], diagram.accuracy[filled], width[filled], align="edge", color=COLOR_ACCURACY,
              edgecolor="white", linewidth=0.5, label="accuracy")  # fmt: skip
     gap = (diagram.confidence - diagram.accuracy)[filled]
-    axes.bar(left[filled], gap, width[filled], bottom=diagram.accuracy[filled], align="edge", color=COLOR_GAP,
-             alpha=0.35, edgecolor=COLOR_GAP, linewidth=0.8, label="gap to confidence")  # fmt: skip
+    for sign, color, meaning in (
+        (1, COLOR_OVERCONFIDENT, "overconfident by"),
+        (-1, COLOR_UNDERCONFIDENT, "underconfident by"),
+    ):
+        part = np.where(sign * gap > 0, gap, 0.0)
+        axes.bar(left[filled], part, width[filled], bottom=diagram.accuracy[filled], align="edge", color=color,
+                 alpha=0.55, edgecolor=color, linewidth=0.8, label=meaning)  # fmt: skip
     axes.plot([0, 1], [0, 1], color="0.35", linestyle="--", linewidth=1, label="perfect")
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title)
     axes.text(0.03, 0.97, f"ECE {diagram.ece:.4f}\n{diagram.n_voxels:,} voxels", transform=axes.transAxes, va="top",

@@ -63,14 +63,18 @@ def prepare_comparison_table(comparison: SideBySide) -> Table:
     table = Table(
         title=f"Mean over {len(comparison.cases)} common cases", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
     )
-    table.add_column("score")
-    table.add_column("voxels")
+    table.add_column("score", no_wrap=True)
+    table.add_column("voxels", no_wrap=True)
     for run in comparison.runs:
-        table.add_column(run, justify="right")
+        table.add_column(run, justify="right", overflow="fold")
     previous = None
     for (score, voxels), values in comparison.rows.items():
         if voxels != previous and previous is not None:
             table.add_section()
         previous = voxels
-        table.add_row(score, voxels, *(format_score(None if math.isnan(value) else value) for value in values))
+        table.add_row(
+            SHORT_NAMES.get(score, score),
+            voxels,
+            *(format_score(None if math.isnan(value) else value) for value in values),
+        )
     return table

@@ -37,7 +37,7 @@ def side_by_side(runs: Sequence[Run]) -> SideBySide:
     common = sorted(set.intersection(*(set(run.statistics) for run in runs)))
     if not common:
         raise InputError(f"{' and '.join(str(run.folder) for run in runs)} have no case in common.")
-    rows = {("Dice", "foreground classes"): tuple(_mean_dice(run, common) for run in runs)}
+    rows = {("Dice", "class mean"): tuple(_mean_dice(run, common) for run in runs)}
     for voxel_set in VOXEL_SETS:
         per_run = [_mean_scores(run, common, voxel_set) for run in runs]
         for name in SCORES:

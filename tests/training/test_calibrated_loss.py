@@ -10,11 +10,13 @@ import pytest
 import torch
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.primus.primus_trainers import nnUNet_Primus_S_Trainer
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
 from nnunetv2.training.nnUNetTrainer.variants.loss.nnUNetTrainerDiceLoss import nnUNetTrainerDiceLoss
 from nnunetv2.training.nnUNetTrainer.variants.network_architecture.nnUNetTrainerNoDeepSupervision import (
     nnUNetTrainerNoDeepSupervision,
 )
+from torch._dynamo import OptimizedModule
 
 from nnunet_nacl.losses import NACLLoss, SVLSLoss
 from nnunet_nacl.training.dice import LossPlusDice
@@ -131,6 +133,39 @@ def test_one_epoch_on_another_augmentation(make):
         pass
 
     assert np.isfinite(train_briefly(make(nnUNetTrainerNACLDA5))).all()
+
+
+def test_one_epoch_on_a_transformer(make):
+    class nnUNetTrainerNACLPrimus(NACLMixin, nnUNet_Primus_S_Trainer):
+        pass
+
+    assert np.isfinite(train_briefly(make(nnUNetTrainerNACLPrimus))).all()
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainerNACL", "nnUNetTrainerDiceSVLS"])
+def test_compiled_as_nnunet_does_it(name, make):
+    """nnU-Net compiles the network and the Dice term; it does so on a GPU only, so the switch is forced here."""
+    with mock.patch.object(nnUNetTrainer, "_do_i_compile", lambda self: True):
+        trainer = make(TRAINERS[name])
+        assert isinstance(trainer.network, OptimizedModule)
+        batch = {"data": torch.randn(2, 1, 16, 16, 16), "target": targets((16, 16, 16))}
+        assert np.isfinite(trainer.train_step(batch)["loss"])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast(dtype, make):
+    trainer = make(nnUNetTrainerDiceNACL)
+    with torch.autocast("cpu", dtype=dtype):
+        loss = trainer.loss(trainer.network(1000 * torch.randn(2, 1, 16, 16, 16)), targets((16, 16, 16)))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(p.grad).all() for p in trainer.network.parameters() if p.grad is not None)
+
+
+def targets(shape):
+    """A label map and its halved forms, as deep supervision takes them."""
+    labels = torch.randint(0, 3, (2, 1, *shape)).float()
+    return [labels[:, :, ::step, ::step, ::step] for step in (1, 2, 4)]
 
 
 @pytest.fixture(scope="module")
