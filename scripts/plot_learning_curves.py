@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 def pseudo_dice(fold: Path) -> dict[int, list[float]]:
@@ -44,6 +45,7 @@ def main() -> int:
         means = [sum(per_class) / len(per_class) for per_class in curve.values()]
         axes.plot(list(curve), means, label=fold.parent.name.split("__")[0], linewidth=1.5)
     axes.set(xlabel="epoch", ylabel="validation pseudo Dice, mean of the classes", ylim=(0, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(parsed.o, dpi=130)
