@@ -134,7 +134,7 @@ train_and_evaluate "$nacl"
 say "Side by side"
 nnunet-nacl compare "$(validation "$stock")" "$(validation "$nacl")" --figure "$work/$dataset.png"
 if [ -z "$msd" ]; then
-    say "What the phantom's true posterior scores on the same fold's labels (nothing can be calibrated better)"
+    say "What the phantom's true posterior scores over all cases (nothing is calibrated better)"
     quietly truth.log nnunet-nacl evaluate "$task/labelsTr" "$task/posteriorTr" -o "$work/truth" \
         -djfile "$preprocessed/dataset.json" -pfile "$preprocessed/nnUNetPlansCPU.json" -np 1
     sed -n '/voxel set/,/predicted/p' "$work/logs/truth.log"
