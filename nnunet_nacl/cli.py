@@ -106,11 +106,7 @@ def _trainers(parsed: argparse.Namespace) -> int:
 def _add_evaluate(commands: Commands) -> None:
     text = "calibration of the softmax files of a prediction folder"
     parser = commands.add_parser("evaluate", help=text, description=text)
-    add_evaluate_arguments(parser)
-
-
-def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the arguments of ``evaluate``; they are named as in ``nnUNetv2_evaluate_folder``."""
+    # named as in nnUNetv2_evaluate_folder
     parser.add_argument("gt_folder", type=Path, help="folder with the label files")
     parser.add_argument("pred_folder", type=Path, help="folder with the predictions and their .npz files")
     parser.add_argument("-djfile", type=Path, required=True, help="dataset.json")

@@ -9,7 +9,9 @@ from datetime import datetime, timezone
 from importlib import metadata
 from typing import Any
 
-PACKAGES = ("nnunet-nacl", "nnunetv2", "numpy", "torch")
+from nnunet_nacl import __version__
+
+PACKAGES = ("nnunetv2", "numpy", "torch")
 
 
 def provenance(files: dict[str, str]) -> dict[str, Any]:
@@ -17,6 +19,10 @@ def provenance(files: dict[str, str]) -> dict[str, Any]:
     return {
         "files": files,
         "command": shlex.join(sys.argv),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "versions": {
+            "nnunet-nacl": __version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in PACKAGES},
+        },
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import nnunet_nacl
 from nnunet_nacl.training.trainer_path import trainer_path
 
 MINIMUM_NNUNET = (2, 8)
@@ -34,8 +35,8 @@ def examine() -> list[Finding]:
 def _versions() -> Iterator[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding("Python", sys.version_info >= (3, 10), f"{python} (3.10 or newer is needed)")
-    for package in ("nnunet-nacl", "torch"):
-        yield Finding(package, True, metadata.version(package))
+    yield Finding("nnunet-nacl", True, nnunet_nacl.__version__)
+    yield Finding("torch", True, metadata.version("torch"))
     installed = metadata.version("nnunetv2")
     fine = tuple(int(part) for part in installed.split(".")[:2]) == MINIMUM_NNUNET
     advice = "" if fine else ": expected 2.8.x, which has nnUNet_extTrainer. Run: pip install 'nnunetv2>=2.8,<2.9'"

@@ -25,7 +25,7 @@ def statistics_of(probabilities, labels, n_bins=15, ignore_label=None):
     return statistics
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**16),
     num_classes=st.integers(2, 5),

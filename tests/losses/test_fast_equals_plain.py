@@ -35,7 +35,7 @@ def random_batch(shape, channels, ignored, dtype, seed):
     return logits, labels, masks & valid, valid
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=shapes,
     channels=st.integers(2, 4),
@@ -66,7 +66,7 @@ def test_nacl(shape, channels, ignored, dtype, window, kernel, norm, class_reduc
         assert_same(lambda x: fast(x, target), slow, logits)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shape=shapes,
     channels=st.integers(2, 4),

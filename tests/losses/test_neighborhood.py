@@ -36,7 +36,7 @@ def slow_proportions(labels, num_classes, side, kernel, sigma, ignore_label=None
     return result
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shape=st.lists(st.integers(1, 5), min_size=1, max_size=3),
     kernel=st.sampled_from(KERNELS),
