@@ -129,7 +129,11 @@ class L1ACELoss(nn.Module):
             if self.regions:
                 slopes.mul_(1 - probabilities)
             else:
-                slopes.sub_((probabilities * slopes).sum(1, keepdim=True))
+                # a class at a time, since the product of the two would be one more tensor of the logits' size
+                mean_slope = torch.zeros_like(slopes[:, 0])
+                for channel in range(channels):
+                    mean_slope.addcmul_(probabilities[:, channel], slopes[:, channel])
+                slopes.sub_(mean_slope.unsqueeze(1))
             gradient.addcmul_(probabilities, slopes, value=self.weight / (batch * channels))
         return total
 
