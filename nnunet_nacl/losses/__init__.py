@@ -6,6 +6,7 @@ logit per region and region masks.
 
 from nnunet_nacl.losses.ecp import ECPLoss
 from nnunet_nacl.losses.focal import FocalLoss
+from nnunet_nacl.losses.l1ace import L1ACELoss
 from nnunet_nacl.losses.label_smoothing import LabelSmoothingLoss
 from nnunet_nacl.losses.mbls import MbLSLoss
 from nnunet_nacl.losses.nacl import NACLLoss
@@ -15,6 +16,7 @@ from nnunet_nacl.losses.svls import SVLSLoss
 __all__ = [
     "ECPLoss",
     "FocalLoss",
+    "L1ACELoss",
     "LabelSmoothingLoss",
     "MbLSLoss",
     "NACLLoss",

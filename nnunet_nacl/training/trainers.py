@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
-from nnunet_nacl.losses import ECPLoss, FocalLoss, LabelSmoothingLoss, MbLSLoss, NACLLoss, SVLSLoss
+from nnunet_nacl.losses import ECPLoss, FocalLoss, L1ACELoss, LabelSmoothingLoss, MbLSLoss, NACLLoss, SVLSLoss
+from nnunet_nacl.losses.l1ace import Binning
 from nnunet_nacl.losses.nacl import ClassReduction, Norm
 from nnunet_nacl.losses.neighborhood import Kernel
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
@@ -115,6 +116,19 @@ class ECPMixin(CalibratedLossMixin):
         return ECPLoss(cls.ecp_weight, ignore_label, regions)
 
 
+class L1ACEMixin(CalibratedLossMixin):
+    """Train with :class:`~nnunet_nacl.losses.L1ACELoss`; the class attributes are its arguments."""
+
+    l1ace_weight: float = 1.0
+    l1ace_bins: int = 20
+    l1ace_binning: Binning = "hard"
+
+    @classmethod
+    def make_loss(cls, spacing: Sequence[float], ignore_label: int | None, regions: bool) -> nn.Module:
+        """Return the mL1-ACE loss with this trainer's hyper-parameters."""
+        return L1ACELoss(cls.l1ace_weight, cls.l1ace_bins, cls.l1ace_binning, ignore_label, regions)
+
+
 class nnUNetTrainerNACL(NACLMixin, nnUNetTrainer):
     """CE + 0.1 * mean |soft class proportions - logits|."""
 
@@ -175,6 +189,12 @@ class nnUNetTrainerDiceECP(ECPMixin, nnUNetTrainer):
     with_dice = True
 
 
+class nnUNetTrainerDiceL1ACE(L1ACEMixin, nnUNetTrainer):
+    """CE + 1.0 * average calibration error of each class in each patch (mL1-ACE) + soft Dice."""
+
+    with_dice = True
+
+
 TRAINERS: dict[str, type[nnUNetTrainer]] = {
     trainer.__name__: trainer
     for trainer in (
@@ -190,5 +210,6 @@ TRAINERS: dict[str, type[nnUNetTrainer]] = {
         nnUNetTrainerDiceFocal,
         nnUNetTrainerECP,
         nnUNetTrainerDiceECP,
+        nnUNetTrainerDiceL1ACE,
     )
 }

@@ -22,7 +22,16 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_python_class
 
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
-from nnunet_nacl.training.trainers import TRAINERS, ECPMixin, FocalMixin, LSMixin, MbLSMixin, NACLMixin, SVLSMixin
+from nnunet_nacl.training.trainers import (
+    TRAINERS,
+    ECPMixin,
+    FocalMixin,
+    L1ACEMixin,
+    LSMixin,
+    MbLSMixin,
+    NACLMixin,
+    SVLSMixin,
+)
 
 _NUMBER = r"\d+(?:p\d+)?"
 
@@ -93,6 +102,13 @@ SETTINGS = (
     *_settings(LSMixin, (rf"smoothing({_NUMBER})", "smoothing0p05", "share of the uniform", "ls_smoothing", _number)),
     *_settings(FocalMixin, (rf"gamma({_NUMBER})", "gamma2", "exponent", "focal_gamma", _number)),
     *_settings(ECPMixin, (rf"weight({_NUMBER})", "weight0p2", "weight of the entropy", "ecp_weight", _number)),
+    *_settings(
+        L1ACEMixin,
+        (rf"weight({_NUMBER})", "weight0p5", "weight of the calibration error", "l1ace_weight", _number),
+        (r"bins(\d+)", "bins10", "number of confidence bins", "l1ace_bins", int),
+        ("(hard)", "hard", "each voxel in one bin", "l1ace_binning", _constant("hard")),
+        ("(soft)", "soft", "each voxel shared between two bins", "l1ace_binning", _constant("soft")),
+    ),
 )
 
 

@@ -6,7 +6,7 @@ import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.loss.nnUNetTrainerCELoss import nnUNetTrainerCELoss
 
-from nnunet_nacl.losses import ECPLoss, FocalLoss, LabelSmoothingLoss, MbLSLoss, NACLLoss, SVLSLoss
+from nnunet_nacl.losses import ECPLoss, FocalLoss, L1ACELoss, LabelSmoothingLoss, MbLSLoss, NACLLoss, SVLSLoss
 from nnunet_nacl.training.trainers import TRAINERS, nnUNetTrainerNACL
 from nnunet_nacl.training.variants import SETTINGS, UnknownVariantError, resolve
 
@@ -24,6 +24,8 @@ def test_settings_reach_the_loss():
     assert repr(trainer.make_loss((1.0, 1.0, 1.0), ignore_label=4, regions=False)) == repr(expected)
     svls = resolve("nnUNetTrainerSVLS_kernel5_sigma0p5").make_loss((1.0, 1.0), None, False)
     assert repr(svls) == repr(SVLSLoss((5, 5), (0.5, 0.5)))
+    l1ace = resolve("nnUNetTrainerDiceL1ACE_weight0p5_bins10_soft").make_loss((1.0, 1.0), None, False)
+    assert repr(l1ace) == repr(L1ACELoss(0.5, 10, "soft"))
 
 
 def test_length_on_a_trainer_of_nnunet():
@@ -48,6 +50,8 @@ def test_every_example_is_understood():
         ("nnUNetTrainerNACL_wieght0p2", "'nnUNetTrainerNACL_wieght0p2' is neither one of nnUNetTrainerNACL"),
         ("nnUNetTrainerNACL_weight0p2_weight0p3", "sets nacl_weight a second time"),
         ("nnUNetTrainerNACL_gaussian_svls", "sets nacl_kernel a second time"),
+        ("nnUNetTrainerDiceL1ACE_hard_soft", "sets l1ace_binning a second time"),
+        ("nnUNetTrainerDiceL1ACE_bins0", "cannot be made.*whole number >= 1"),
         ("nnUNetTrainerNACL_kernel4", "cannot be made.*odd number of voxels"),
         ("nnUNetTrainerNACL_gaussian_sigma0", "cannot be made.*positive"),
         ("nnUNetTrainerSVLS_weight0p2", "'weight0p2' .*has no meaning for nnUNetTrainerSVLS"),
@@ -78,6 +82,12 @@ def test_says_which_part_is_wrong(name, message):
 def test_defaults_are_those_of_the_loss(name, loss):
     for trainer in (TRAINERS[f"nnUNetTrainer{name}"], TRAINERS[f"nnUNetTrainerDice{name}"]):
         assert repr(trainer.make_loss((1.0, 1.0), 3, True)) == repr(loss)
+
+
+def test_defaults_of_dice_l1ace():
+    trainer = TRAINERS["nnUNetTrainerDiceL1ACE"]
+    assert trainer.with_dice
+    assert repr(trainer.make_loss((1.0, 1.0), 3, True)) == repr(L1ACELoss(ignore_label=3, regions=True))
 
 
 def test_anisotropic_window_stays_in_plane():
