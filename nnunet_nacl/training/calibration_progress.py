@@ -29,13 +29,14 @@ def write_calibration_progress(ece: Sequence[float], gap: Sequence[float], path:
             lower.text(0.01, height, meaning, transform=lower.transAxes, va=side, color="0.35")
         lower.set_ylim(*_around_zero(gap))
         lower.set_xlabel("epoch")
+        lower.set_xlim(-0.5, len(gap) - 0.5)  # every epoch, measured or not
         lower.xaxis.get_major_locator().set_params(integer=True)
         figure.savefig(path, dpi=100)
 
 
 def _plot(axes: Axes, values: Sequence[float], name: str) -> None:
     # dots, since a line alone shows nothing of an epoch whose neighbours are NaN
-    axes.plot(range(len(values)), values, color="#2b6cb0", marker=".", markersize=4, linewidth=1)
+    axes.plot(range(len(values)), values, color="#2b6cb0", marker=".", markersize=3, linewidth=0.8)
     axes.set_ylabel(name)
     axes.grid(alpha=0.3)
 

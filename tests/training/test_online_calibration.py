@@ -125,6 +125,7 @@ def test_diverged_network_gives_nan_and_no_error(value):
     scores = online(torch.full_like(logits, value), target).scores()
     assert scores.n_voxels == (target != 0).sum()
     assert np.isnan([scores.ece, scores.gap]).all()
+    assert bin_index(torch.tensor([torch.nan], dtype=torch.float64), N_BINS).tolist() == [0]
 
 
 def test_counts_beyond_float32():
