@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import nn
 
+from nnunet_nacl.training.calibration_logging import CalibrationLoggingMixin
 from nnunet_nacl.training.dice import LossPlusDice
 
-if TYPE_CHECKING:
-    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Trainer
-else:
-    # At run time the mixin has no base of its own, so that it can be put before any trainer class.
-    Trainer = object
 
-
-class CalibratedLossMixin(Trainer):
+class CalibratedLossMixin(CalibrationLoggingMixin):
     """Swap the cross-entropy of an nnU-Net trainer for a calibrated loss, with or without nnU-Net's Dice term.
 
     The trainer's own ``_build_loss`` still makes everything around the loss: the deep supervision weights (and their

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from nnunet_nacl.training.trainers import TRAINERS
 
@@ -95,7 +96,9 @@ def test_killed_training_continues(nnunet):
     log = newest_log(fold)
     assert "Epoch 0" not in log
     assert "Epoch 2" in log
-    assert (fold / "checkpoint_final.pth").is_file()
+    history = torch.load(fold / "checkpoint_final.pth", weights_only=False)["logging"]["val_fg_ece"]
+    assert np.isfinite(history).tolist() == [True] * 3
+    assert (fold / "calibration_progress.png").is_file()
 
 
 @pytest.mark.parametrize("name", ["nnUNetTrainerNACL"])
