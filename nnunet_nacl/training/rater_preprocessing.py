@@ -188,7 +188,7 @@ def _write_maps(job: _Job) -> None:
     reference, _ = reader.read_seg(job.reference)
     no_opinion = _no_opinion(manager, job.dataset_json)
     labels = manager.get_label_manager(job.dataset_json)
-    allowed = {*labels.all_labels, *([labels.ignore_label] if labels.has_ignore_label else [])}
+    allowed = {int(label) for label in labels.all_labels} | ({no_opinion} if labels.has_ignore_label else set())
     maps = [reference]
     for path in job.maps:
         if not path.is_file():

@@ -157,7 +157,7 @@ def test_one_epoch(configuration, raters):
     assert np.isfinite(logged["train_losses"] + logged["val_losses"]).all()
 
 
-def test_commands(raters, phantom_task, tmp_path):
+def test_commands(raters, tmp_path):
     """Training with the raters' maps; prediction needs none of them."""
     raters.run("nnunet-nacl", "preprocess-raters", 99, "-c", "3d_fullres", "-np", 1)
     trainer = "nnUNetTrainerDiceSVLS_raters_1epochs_2iterations_1valiterations"
@@ -169,10 +169,12 @@ def test_commands(raters, phantom_task, tmp_path):
     assert json.loads((fold / "validation" / "summary.json").read_text())["foreground_mean"]["Dice"] >= 0
     shutil.rmtree(folder_of_maps(raters))
     shutil.rmtree(raw_maps(raters))
+    images = raters.root / "raw" / "Dataset099_Phantom" / "imagesTs"
     raters.run(
-        "nnUNetv2_predict", "-i", phantom_task / "imagesTs", "-o", tmp_path / "predicted", "-d", 99, "-c", "3d_fullres",
+        "nnUNetv2_predict", "-i", images, "-o", tmp_path / "predicted", "-d", 99, "-c", "3d_fullres",
         "-f", 0, "-tr", trainer, "-p", "nnUNetPlansCPU", "-device", "cpu", "-npp", 1, "-nps", 1,
     )  # fmt: skip
+    assert len(list((tmp_path / "predicted").glob("*.nii.gz"))) == 2
 
 
 def test_trainer_says_what_is_missing(raters):
