@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_phantom(commands)
     _add_cpu_plans(commands)
+    _add_preprocess_raters(commands)
     return parser
 
 
@@ -195,13 +196,14 @@ def _add_phantom(commands: Commands) -> None:
     parser.add_argument("--cases", type=_positive, default=20, help="labelled cases (default: %(default)s)")
     parser.add_argument("--size", type=_positive, default=32, help="voxels per side (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default: %(default)s)")
+    parser.add_argument("--raters", type=_positive, default=0, help="further label maps per case (default: none)")
     parser.set_defaults(run=_phantom)
 
 
 def _phantom(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.benchmark.phantom import write_task
 
-    write_task(parsed.folder, n_cases=parsed.cases, size=parsed.size, seed=parsed.seed)
+    write_task(parsed.folder, n_cases=parsed.cases, size=parsed.size, seed=parsed.seed, raters=parsed.raters)
     print(f"wrote {parsed.cases} cases to {parsed.folder}")
     return 0
 
@@ -222,6 +224,26 @@ def _cpu_plans(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.benchmark.cpu_plans import write_cpu_plans
 
     print(f"wrote {write_cpu_plans(parsed.dataset, parsed.p, parsed.o, parsed.patch_size)}")
+    return 0
+
+
+def _add_preprocess_raters(commands: Commands) -> None:
+    text = (
+        "preprocess the label maps of several raters, nnUNet_raw/DATASET/ratersTr/RATER/, as nnU-Net did the reference"
+    )
+    parser = commands.add_parser("preprocess-raters", help=text, description=text)
+    parser.add_argument("dataset", help="data set name or ID")
+    parser.add_argument("-p", default="nnUNetPlans", help="plans (default: %(default)s)")
+    parser.add_argument("-c", nargs="+", default=None, help="configurations (default: all that are preprocessed)")
+    parser.add_argument("-np", type=_positive, default=None, help="processes (default: nnUNet_def_n_proc or all cores)")
+    parser.set_defaults(run=_preprocess_raters)
+
+
+def _preprocess_raters(parsed: argparse.Namespace) -> int:
+    from nnunet_nacl.training.rater_preprocessing import preprocess_raters
+
+    for folder in preprocess_raters(parsed.dataset, parsed.p, parsed.c, parsed.np or _default_processes()):
+        print(f"wrote {folder}")
     return 0
 
 

@@ -27,6 +27,7 @@ from nnunet_nacl.errors import InputError
 
 LABELS = ("background", "body", "cap")
 POSTERIOR_FOLDER = "posteriorTr"
+RATER_FOLDER = "ratersTr"
 N_TEST_CASES = 2
 
 BORDER_WIDTH = 0.5  # voxels over which the odds of a class change by a factor of e
@@ -52,11 +53,13 @@ def make_phantom(size: int, rng: np.random.Generator) -> Phantom:
     return Phantom(image.astype(np.float32), _draw_labels(posterior, rng), posterior.astype(np.float32))
 
 
-def write_task(folder: Path, n_cases: int = 20, size: int = 32, seed: int = 0) -> None:
+def write_task(folder: Path, n_cases: int = 20, size: int = 32, seed: int = 0, raters: int = 0) -> None:
     """Write an MSD-style task: imagesTr, labelsTr, imagesTs, dataset.json, and the true posteriors.
 
     ``posteriorTr/<case>.npz`` has nnU-Net's own form, so the evaluator can be pointed at the truth itself. The files are
-    the same for the same arguments. The folder appears when all is written.
+    the same for the same arguments. The folder appears when all is written. ``raters`` further label maps per case, drawn
+    from the same posterior, go to ``ratersTr/rater1/`` and so on; ``labelsTr`` and the images do not depend on them, and
+    ``labelsTr`` is none of them.
 
     Raises:
         InputError: the folder's name is not ``TaskXX_Name``, it exists, or it cannot be written.
@@ -73,19 +76,21 @@ def write_task(folder: Path, n_cases: int = 20, size: int = 32, seed: int = 0) -
     except OSError as error:
         raise InputError(f"{folder.parent}: cannot be written to ({error.strerror}).") from error
     try:
-        _write_files(unfinished, n_cases, size, seed)
+        _write_files(unfinished, n_cases, size, seed, raters)
         unfinished.chmod(0o755)
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write_files(folder: Path, n_cases: int, size: int, seed: int) -> None:
-    for name in ("imagesTr", "labelsTr", "imagesTs", POSTERIOR_FOLDER):
-        (folder / name).mkdir()
+def _write_files(folder: Path, n_cases: int, size: int, seed: int, raters: int) -> None:
+    rater_folders = [f"{RATER_FOLDER}/rater{rater}" for rater in range(1, raters + 1)]
+    for name in ("imagesTr", "labelsTr", "imagesTs", POSTERIOR_FOLDER, *rater_folders):
+        (folder / name).mkdir(parents=True)
     training, test = [], []
     for number in range(n_cases + N_TEST_CASES):
-        phantom = make_phantom(size, np.random.default_rng([seed, number]))
+        rng = np.random.default_rng([seed, number])
+        phantom = make_phantom(size, rng)
         name = f"phantom_{number:03d}"
         if number >= n_cases:
             _write_nifti(phantom.image, folder / "imagesTs" / f"{name}.nii.gz")
@@ -93,6 +98,9 @@ def _write_files(folder: Path, n_cases: int, size: int, seed: int) -> None:
             continue
         _write_nifti(phantom.image, folder / "imagesTr" / f"{name}.nii.gz")
         _write_nifti(phantom.labels, folder / "labelsTr" / f"{name}.nii.gz")
+        for rater_folder in rater_folders:
+            labels = _draw_labels(phantom.posterior.astype(np.float64), rng)
+            _write_nifti(labels, folder / rater_folder / f"{name}.nii.gz")
         np.savez_compressed(folder / POSTERIOR_FOLDER / f"{name}.npz", probabilities=phantom.posterior)
         training.append({"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"})
     content = {

@@ -114,8 +114,9 @@ class Window:
 
         Args:
             members: class map ``(B, 1, *spatial)`` of integers, or region masks ``(B, R, *spatial)``, boolean; of no class
-                or region at ignored voxels.
-            valid: where a voxel counts, ``(B, 1, *spatial)`` boolean, or None for all True.
+                or region at ignored voxels. Class maps of M raters, ``(B, M, *spatial)``, are counted together: each
+                rater's neighbour is a neighbour.
+            valid: where a voxel counts, boolean, ``(B, 1, *spatial)`` or one channel per rater, or None for all True.
             dtype: floating dtype of the proportions.
         """
         return Neighborhood(self, members, valid, dtype)
@@ -131,11 +132,15 @@ class Neighborhood:
         self._profiles = window.profiles(spatial_axes)
         self._dtype = dtype
         self._padded = _replicate_padded(members, self._sides)
-        self._per_weight: Tensor | None = None
+        self._per_weight: Tensor | float | None = None
+        raters = 1 if members.dtype == torch.bool else members.shape[1]
+        if raters > 1:
+            self._per_weight = 1 / raters
         if valid is not None:
             # The same filter over the mask is the weight that the counted neighbours have; dividing by it makes them
             # sum to 1 again.
-            weight = self._filtered(_replicate_padded(valid, self._sides))
+            counted = valid if raters == 1 else valid.sum(1, keepdim=True, dtype=dtype)
+            weight = self._filtered(_replicate_padded(counted, self._sides))
             self._per_weight = torch.where(weight > 0, 1 / weight.clamp(min=torch.finfo(dtype).tiny), 0.0)
 
     def proportions(self, first: int, last: int) -> Tensor:
@@ -147,14 +152,22 @@ class Neighborhood:
         if self._padded.dtype == torch.bool:
             return self._padded[:, first:last]
         channels = torch.arange(first, last, dtype=self._padded.dtype, device=self._padded.device)
-        return self._padded == channels.view(1, -1, *[1] * (self._padded.ndim - 2))
+        channels = channels.view(1, -1, *[1] * (self._padded.ndim - 2))
+        first_rater, *others = (self._padded.narrow(1, rater, 1) for rater in range(self._padded.shape[1]))
+        if not others:
+            return first_rater == channels
+        # the window is linear, so it can run once over the raters' votes instead of once for each of them
+        votes = (first_rater == channels).to(self._dtype)
+        for rater in others:
+            votes += rater == channels
+        return votes
 
     def _filtered(self, padded: Tensor) -> Tensor:
-        """Return the boolean padded map under the window, without its padding."""
-        if self._window.kernel == "mean":
+        """Return the padded map, boolean or of votes, under the window and without its padding."""
+        if self._window.kernel == "mean" and padded.dtype == torch.bool:
             return _box_sum(padded, self._sides).to(self._dtype).mul_(1 / math.prod(self._sides))
         filtered = _weighted(padded.to(self._dtype), self._profiles)
-        if self._window.kernel == "gaussian":
+        if self._window.kernel != "svls":
             return filtered
         # svls: the centre g becomes the sum of the others, 1 - g, and all is divided by the new sum, 2 (1 - g).
         centre = math.prod(profile[len(profile) // 2] for profile in self._profiles)

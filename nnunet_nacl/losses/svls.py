@@ -22,17 +22,24 @@ class SVLSLoss(nn.Module):
     others: half of each target is the label itself, half its Gaussian-weighted neighbours. Source: Islam and Glocker,
     "Spatially Varying Label Smoothing: Capturing Uncertainty from Expert Annotations", arXiv 2104.05788, section 2.2.
 
+    With several raters' label maps (mSVLS, same source) the one-hot maps are averaged over the raters and then filtered. The
+    ignore label works for each rater: a voxel that a rater ignored has no weight as this rater's, neither in its own target
+    nor in its neighbours', and the weights of the remaining pairs of voxel and rater sum to 1. Only a voxel that all raters
+    ignored does not enter the loss.
+
     Args:
         kernel_size: odd side of the neighbourhood in voxels, at least 3, one for all axes or one per axis.
         sigma: standard deviation of the Gaussian in voxels, one for all axes or one per axis.
         ignore_label: label of voxels that neither count as neighbours nor enter the loss; unused with regions.
         regions: one sigmoid per region instead of a softmax over classes: binary cross-entropy (mean over regions) against
-            each region's filtered mask.
+            each region's filtered mask. Not with several raters.
+        raters: number of label maps M in the target, at least 1.
 
     Shape:
         - logits: ``(B, K, *spatial)``, one to three spatial axes, any floating dtype; computed in float32 (float64 stays).
         - target: ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float dtype. With regions ``(B, R, *spatial)``
-          of 0 and 1, or ``(B, R + 1, *spatial)`` whose last channel is 1 at voxels to ignore.
+          of 0 and 1, or ``(B, R + 1, *spatial)`` whose last channel is 1 at voxels to ignore. With M > 1 raters
+          ``(B, M, *spatial)``.
         - output: scalar; 0 with a zero gradient where every voxel is ignored.
 
     Example:
@@ -40,6 +47,8 @@ class SVLSLoss(nn.Module):
         >>> logits = torch.tensor([[[2.0, 0.0, 0.0], [0.0, 0.0, 2.0]]])
         >>> SVLSLoss()(logits, torch.tensor([[0, 0, 1]]))
         tensor(0.4823)
+        >>> SVLSLoss(raters=2)(logits, torch.tensor([[[0, 0, 1], [0, 0, 0]]]))  # two opinions on the last voxel
+        tensor(0.7323)
     """
 
     def __init__(
@@ -48,13 +57,19 @@ class SVLSLoss(nn.Module):
         sigma: float | Sequence[float] = 1.0,
         ignore_label: int | None = None,
         regions: bool = False,
+        raters: int = 1,
     ) -> None:
         super().__init__()
+        if not isinstance(raters, int) or raters < 1:
+            raise ValueError(f"Expected argument `raters` to be a whole number >= 1, but got {raters!r}.")
+        if regions and raters > 1:
+            raise ValueError(f"Expected argument `raters` to be 1 with regions, but got {raters}.")
         self._window = Window(kernel_size, "svls", sigma)
         self.kernel_size = kernel_size
         self.sigma = sigma
         self.ignore_label = ignore_label
         self.regions = regions
+        self.raters = raters
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss; see the class for shapes."""
@@ -62,8 +77,10 @@ class SVLSLoss(nn.Module):
         if self.regions:
             members, valid = region_masks(logits, target)
         else:
-            members, valid = classes_and_valid(logits, target, self.ignore_label)
+            members, valid = classes_and_valid(logits, target, self.ignore_label, self.raters)
         targets = self._window.over(members, valid, dtype)
+        if valid is not None:
+            valid = valid.any(1, keepdim=True)
         n_terms = count_valid(members, valid) * (logits.shape[1] if self.regions else 1)
 
         def value_and_gradient(logits: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
@@ -75,4 +92,7 @@ class SVLSLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the hyper-parameters as the constructor takes them."""
-        return f"kernel_size={self.kernel_size}, sigma={self.sigma}, ignore_label={self.ignore_label}, regions={self.regions}"
+        return (
+            f"kernel_size={self.kernel_size}, sigma={self.sigma}, ignore_label={self.ignore_label}, "
+            f"regions={self.regions}, raters={self.raters}"
+        )

@@ -2,7 +2,8 @@
 
 Two kinds of targets reach the losses. A *label map* ``(B, 1, *spatial)`` goes with a softmax over K classes, and an ignore
 label may mark voxels without annotation. *Region masks* ``(B, R, *spatial)`` go with one sigmoid per region, and a further
-last channel may mark the voxels to ignore (nnU-Net's region-based training).
+last channel may mark the voxels to ignore (nnU-Net's region-based training). Several raters are several label maps in the
+channels of one target, ``(B, M, *spatial)``; a loss takes them only where it was told how many there are.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import torch
 from torch import Tensor
 
 
-def label_map(logits: Tensor, target: Tensor) -> Tensor:
+def label_map(logits: Tensor, target: Tensor, raters: int = 1) -> Tensor:
     """Return the target as an int64 label map with a channel axis.
 
     Args:
         logits: ``(B, K, *spatial)`` with one, two or three spatial axes, floating point.
-        target: ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float dtype that holds whole numbers.
+        target: ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float dtype that holds whole numbers. Of several
+            raters ``(B, raters, *spatial)``, nothing else.
+        raters: number of label maps in the target.
 
     Returns:
-        ``(B, 1, *spatial)``, int64, on the device of ``target``.
+        ``(B, raters, *spatial)``, int64, on the device of ``target``.
 
     Raises:
         TypeError: ``logits`` are not floating point.
@@ -27,7 +30,13 @@ def label_map(logits: Tensor, target: Tensor) -> Tensor:
     """
     _check_logits(logits)
     batch, spatial = logits.shape[0], tuple(logits.shape[2:])
-    if tuple(target.shape) == (batch, *spatial):
+    if raters > 1:
+        if tuple(target.shape) != (batch, raters, *spatial):
+            raise ValueError(
+                f"Expected argument `target` to have shape {(batch, raters, *spatial)} for {raters} raters and logits of "
+                f"shape {tuple(logits.shape)}, but got {tuple(target.shape)}."
+            )
+    elif tuple(target.shape) == (batch, *spatial):
         target = target.unsqueeze(1)
     elif tuple(target.shape) != (batch, 1, *spatial):
         raise ValueError(
@@ -72,9 +81,14 @@ def valid_mask(labels: Tensor, ignore_label: int | None) -> Tensor | None:
     return None if ignore_label is None else labels != ignore_label
 
 
-def classes_and_valid(logits: Tensor, target: Tensor, ignore_label: int | None) -> tuple[Tensor, Tensor | None]:
-    """Return the class map and where a voxel counts; see :func:`label_map`, :func:`class_map` and :func:`valid_mask`."""
-    labels = label_map(logits, target)
+def classes_and_valid(
+    logits: Tensor, target: Tensor, ignore_label: int | None, raters: int = 1
+) -> tuple[Tensor, Tensor | None]:
+    """Return the class map and where a voxel counts; see :func:`label_map`, :func:`class_map` and :func:`valid_mask`.
+
+    Both have one channel per rater.
+    """
+    labels = label_map(logits, target, raters)
     valid = valid_mask(labels, ignore_label)
     return class_map(labels, logits.shape[1], valid), valid
 
@@ -83,9 +97,9 @@ def class_map(labels: Tensor, num_classes: int, valid: Tensor | None) -> Tensor:
     """Return the label map in the smallest integer dtype, with ``num_classes`` at ignored voxels.
 
     Args:
-        labels: ``(B, 1, *spatial)``, int64.
+        labels: ``(B, 1, *spatial)``, or one channel per rater, int64.
         num_classes: number of classes K.
-        valid: ``(B, 1, *spatial)`` boolean, or None for all True.
+        valid: boolean, of the same shape, or None for all True.
 
     Raises:
         ValueError: a label outside ``0 .. K-1`` that is not the ignore label. On CPU only: looking at the values on a GPU

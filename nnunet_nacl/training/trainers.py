@@ -9,6 +9,7 @@ than the default belongs in a subclass or in a name such as ``nnUNetTrainerNACL_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
@@ -18,6 +19,7 @@ from nnunet_nacl.losses.l1ace import Binning
 from nnunet_nacl.losses.nacl import ClassReduction, Norm
 from nnunet_nacl.losses.neighborhood import Kernel
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
+from nnunet_nacl.training.raters import RaterMixin
 from nnunet_nacl.training.window import in_plane_sides, sigma_in_voxels
 
 
@@ -50,10 +52,11 @@ class NACLMixin(CalibratedLossMixin):
         )
 
 
-class SVLSMixin(CalibratedLossMixin):
+class SVLSMixin(RaterMixin):
     """Train with :class:`~nnunet_nacl.losses.SVLSLoss`; the class attributes are its arguments.
 
     Where the spacing is anisotropic, the neighbourhood stays in-plane. ``svls_sigma_mm`` gives the Gaussian's sigma in mm.
+    With ``raters = True`` the targets are those of several raters (:mod:`nnunet_nacl.training.raters`).
     """
 
     svls_kernel_size: int = 3
@@ -63,12 +66,19 @@ class SVLSMixin(CalibratedLossMixin):
     @classmethod
     def make_loss(cls, spacing: Sequence[float], ignore_label: int | None, regions: bool) -> nn.Module:
         """Return the SVLS loss with this trainer's hyper-parameters."""
-        return SVLSLoss(
-            kernel_size=in_plane_sides(cls.svls_kernel_size, spacing),
-            sigma=sigma_in_voxels(cls.svls_sigma, cls.svls_sigma_mm, spacing),
-            ignore_label=ignore_label,
-            regions=regions,
-        )
+        return SVLSLoss(**cls._svls_window(spacing), ignore_label=ignore_label, regions=regions)
+
+    @classmethod
+    def make_rater_loss(cls, spacing: Sequence[float], ignore_label: int | None, n_raters: int) -> nn.Module:
+        """Return the SVLS loss on several raters with this trainer's hyper-parameters."""
+        return SVLSLoss(**cls._svls_window(spacing), ignore_label=ignore_label, raters=n_raters)
+
+    @classmethod
+    def _svls_window(cls, spacing: Sequence[float]) -> dict[str, Any]:
+        return {
+            "kernel_size": in_plane_sides(cls.svls_kernel_size, spacing),
+            "sigma": sigma_in_voxels(cls.svls_sigma, cls.svls_sigma_mm, spacing),
+        }
 
 
 class MbLSMixin(CalibratedLossMixin):

@@ -22,6 +22,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_python_class
 
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
+from nnunet_nacl.training.raters import RaterMixin
 from nnunet_nacl.training.trainers import (
     TRAINERS,
     ECPMixin,
@@ -56,7 +57,7 @@ def _number(text: str) -> float:
     return float(text.replace("p", "."))
 
 
-def _constant(value: str) -> Callable[[str], str]:
+def _constant(value: Any) -> Callable[[str], Any]:
     return lambda _: value
 
 
@@ -94,6 +95,7 @@ SETTINGS = (
         (rf"sigma({_NUMBER})", "sigma1p5", "sigma of the Gaussian in voxels", "svls_sigma", _number),
         (rf"sigma({_NUMBER})mm", "sigma1p5mm", "sigma of the Gaussian in mm", "svls_sigma_mm", _number),
     ),
+    *_settings(RaterMixin, ("(raters)", "raters", "targets of several raters", "raters", _constant(True))),
     *_settings(
         MbLSMixin,
         (rf"weight({_NUMBER})", "weight0p2", "weight of the penalty", "mbls_weight", _number),

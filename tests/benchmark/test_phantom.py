@@ -65,3 +65,17 @@ def test_bad_arguments(name, extra, message, tmp_path, capsys):
     assert main(["phantom", str(tmp_path / name), *extra]) == 1
     assert message in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
+
+
+def test_raters_are_further_draws_and_change_nothing_else(phantom_task, tmp_path):
+    write_task(tmp_path / "Task99_Phantom", n_cases=6, size=16, raters=2)
+    for path in phantom_task.rglob("*.nii.gz"):
+        assert (tmp_path / "Task99_Phantom" / path.relative_to(phantom_task)).read_bytes() == path.read_bytes()
+    folders = ("labelsTr", "ratersTr/rater1", "ratersTr/rater2")
+    drawn = []
+    for number in range(6):
+        files = [tmp_path / "Task99_Phantom" / folder / f"phantom_{number:03d}.nii.gz" for folder in folders]
+        drawn.append([sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in files])
+    drawn = np.array(drawn)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert 0.002 < (drawn[:, one] != drawn[:, other]).mean() < 0.2

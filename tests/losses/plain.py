@@ -53,6 +53,36 @@ def svls(logits, target, ignore_label=None, **window):
     return masked_mean(F.cross_entropy(logits, s, reduction="none").unsqueeze(1), valid)
 
 
+def svls_raters(logits, target, ignore_label=None, **window):
+    """Several raters: votes and numbers of opinions per voxel, each under the dense kernel, then their ratio."""
+    num_classes = logits.shape[1]
+    labels, valid = labels_of(target, num_classes, ignore_label)
+    votes = (F.one_hot(labels, num_classes).movedim(-1, 2) * valid.unsqueeze(2)).sum(1)  # (B, K, *spatial)
+    kernel = svls_kernel(target.ndim - 2, logits.dtype, **window)
+    opinions = correlate(valid.sum(1, keepdim=True), kernel)
+    s = correlate(votes, kernel) / opinions.where(opinions > 0, 1)
+    cross_entropy = -(s * logits.log_softmax(1)).sum(1, keepdim=True)
+    return masked_mean(cross_entropy, valid.any(1, keepdim=True))
+
+
+def svls_kernel(spatial_axes, dtype, kernel_size=3, sigma=1.0):
+    offsets = torch.arange(kernel_size, dtype=dtype) - kernel_size // 2
+    squared = sum(axis**2 for axis in torch.meshgrid(*[offsets] * spatial_axes, indexing="ij"))
+    kernel = torch.exp(-squared / (2 * sigma**2))
+    centre = (kernel_size // 2,) * spatial_axes
+    kernel[centre] = 0
+    kernel[centre] = kernel.sum()
+    return kernel / kernel.sum()
+
+
+def correlate(values, kernel):
+    spatial_axes, half = kernel.ndim, kernel.shape[0] // 2
+    padded = F.pad(values.to(kernel.dtype), [half] * 2 * spatial_axes, mode="replicate")
+    conv = (F.conv1d, F.conv2d, F.conv3d)[spatial_axes - 1]
+    single = conv(padded.flatten(0, 1).unsqueeze(1), kernel[None, None])
+    return single.reshape(values.shape)
+
+
 def svls_regions(logits, masks, valid, **window):
     s = proportions_of_regions(masks, valid, logits.dtype, kernel="svls", **window)
     return masked_mean(F.binary_cross_entropy_with_logits(logits, s, reduction="none").mean(1, keepdim=True), valid)

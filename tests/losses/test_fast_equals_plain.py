@@ -89,6 +89,27 @@ def test_svls(shape, channels, ignored, dtype, window, regions, seed):
         assert_same(lambda x: fast(x, target), lambda x: plain.svls(x, target, ignore_label, **window), logits)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=shapes,
+    channels=st.integers(2, 4),
+    raters=st.integers(2, 4),
+    ignored=st.sampled_from([0.0, 0.3, 1.0]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    window=windows,
+    seed=st.integers(0, 2**16),
+)
+def test_svls_of_several_raters(shape, channels, raters, ignored, dtype, window, seed):
+    logits, _, _, _ = random_batch(shape, channels, 0.0, dtype, seed)
+    generator = torch.Generator().manual_seed(seed + 1)
+    target = torch.randint(0, channels, (2, raters, *shape), generator=generator)
+    target.masked_fill_(torch.rand(target.shape, generator=generator) < ignored, 9)
+    ignore_label = 9 if ignored else None
+    fast = SVLSLoss(**window, ignore_label=ignore_label, raters=raters)
+    slow = lambda x: plain.svls_raters(x, target, ignore_label, **window)  # noqa: E731
+    assert_same(lambda x: fast(x, target), slow, logits)
+
+
 def test_many_classes_and_large_windows():
     """Above 255 classes and 255 voxels of window, the small integers are wider."""
     logits, labels, _, _ = random_batch((7, 7, 7), 300, 0.0, torch.float64, 0)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunet_nacl.losses import soft_class_proportions
+from nnunet_nacl.losses.neighborhood import Window
 
 KERNELS = ("mean", "gaussian", "svls")
 
@@ -119,3 +120,13 @@ def test_says_what_is_wrong(arguments, message):
 def test_refuses_labels_without_channel_axis():
     with pytest.raises(ValueError, match=r"\(B, 1, \*spatial\).*got \(2, 3, 4, 4\)"):
         soft_class_proportions(torch.zeros(2, 3, 4, 4), 2)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("channels", [(0, 3), (1, 2)])
+def test_raters_are_counted_together_several_classes_at_a_time(kernel, channels):
+    """On a GPU the losses ask for more than one class at once."""
+    raters = torch.randint(0, 3, (2, 4, 5, 6), generator=torch.Generator().manual_seed(0))
+    together = Window(3, kernel, 1.0).over(raters.to(torch.uint8), None, torch.float64).proportions(*channels)
+    each = [soft_class_proportions(rater, 3, kernel=kernel, dtype=torch.float64) for rater in raters.split(1, 1)]
+    torch.testing.assert_close(together, torch.stack(each).mean(0)[:, slice(*channels)])

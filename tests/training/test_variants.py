@@ -28,6 +28,15 @@ def test_settings_reach_the_loss():
     assert repr(l1ace) == repr(L1ACELoss(0.5, 10, "soft"))
 
 
+def test_raters_by_name():
+    trainer = resolve("nnUNetTrainerDiceSVLS_raters_kernel5")
+    assert trainer.raters
+    assert trainer.with_dice
+    assert not resolve("nnUNetTrainerDiceSVLS").raters
+    expected = SVLSLoss((5, 5), (1.0, 1.0), ignore_label=2, raters=7)
+    assert repr(trainer.make_rater_loss((1.0, 1.0), 2, 7)) == repr(expected)
+
+
 def test_length_on_a_trainer_of_nnunet():
     assert issubclass(resolve("nnUNetTrainerCELoss_12epochs"), nnUNetTrainerCELoss)
     assert resolve("nnUNetTrainer_250epochs_NoMirroring").__name__ == "nnUNetTrainer_250epochs_NoMirroring"
@@ -55,6 +64,7 @@ def test_every_example_is_understood():
         ("nnUNetTrainerNACL_kernel4", "cannot be made.*odd number of voxels"),
         ("nnUNetTrainerNACL_gaussian_sigma0", "cannot be made.*positive"),
         ("nnUNetTrainerSVLS_weight0p2", "'weight0p2' .*has no meaning for nnUNetTrainerSVLS"),
+        ("nnUNetTrainerNACL_raters", "'raters' .*has no meaning for nnUNetTrainerNACL"),
         ("nnUNetTrainer_l2", "'l2' .*has no meaning for nnUNetTrainer"),
         ("nnUNetTrainerNACL__100epochs", "no trainer name"),
         ("nnUNetTrainerNACL_0epochs", "neither one of"),
