@@ -15,6 +15,7 @@ import torch
 
 pytestmark = pytest.mark.nnunet
 
+MAIN_TRAINERS = ("nnUNetTrainerNACL", "nnUNetTrainerDiceNACL", "nnUNetTrainerSVLS", "nnUNetTrainerDiceSVLS")
 SHORT = "2iterations_1valiterations"
 
 
@@ -46,9 +47,7 @@ def predict(nnunet, trainer, output):
 
 
 # the others go through the same loop in test_calibrated_loss.py, without the minutes that the commands take
-@pytest.mark.parametrize(
-    "name", ["nnUNetTrainerNACL", "nnUNetTrainerDiceNACL", "nnUNetTrainerSVLS", "nnUNetTrainerDiceSVLS"]
-)
+@pytest.mark.parametrize("name", MAIN_TRAINERS)
 def test_train_predict_evaluate(name, nnunet, phantom_task, tmp_path):
     trainer = f"{name}_1epochs_{SHORT}"
     train(nnunet, trainer)
@@ -75,9 +74,10 @@ def assert_dice_of_nnunet(folder):
     assert ours["foreground_mean"]["Dice"] == pytest.approx(theirs["foreground_mean"]["Dice"])
 
 
-def test_killed_training_continues(nnunet):
+@pytest.mark.parametrize("name", MAIN_TRAINERS)
+def test_killed_training_continues(name, nnunet):
     """SIGKILL after the first epoch's checkpoint; --c goes on after it, under the same name."""
-    trainer = "nnUNetTrainerNACL_3epochs_30iterations_1valiterations"
+    trainer = f"{name}_3epochs_30iterations_1valiterations"
     fold = nnunet.fold(trainer)
     command = [Path(sys.executable).with_name("nnUNetv2_train"), "99", "3d_fullres", "0", "-tr", trainer]
     process = subprocess.Popen(
@@ -102,9 +102,8 @@ def test_killed_training_continues(nnunet):
     assert (fold / "calibration_progress.png").is_file()
 
 
-@pytest.mark.parametrize("name", ["nnUNetTrainerNACL"])
-def test_two_dimensional(name, nnunet):
-    trainer = f"{name}_1epochs_{SHORT}"
+def test_two_dimensional(nnunet):
+    trainer = f"nnUNetTrainerNACL_1epochs_{SHORT}"
     train(nnunet, trainer, configuration="2d")
     assert (nnunet.fold(trainer, "2d") / "validation" / "summary.json").is_file()
 
