@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set up a virtual environment and run every check and test.
 #
-#   bash scripts/test.sh [PYTEST ARGUMENTS]     e.g. -m "not nnunet" for the fast ones, in a minute
+#   bash scripts/test.sh [PYTEST ARGUMENTS]     e.g. -m "not nnunet" for the fast ones, in two minutes
 #
 # VENV names the environment (default: .venv in the checkout; it is made where it is missing). PYTHON names the interpreter.
 # NNUNET_NACL_MSD_ROOT names the folder that holds Task04_Hippocampus, for the tests on real data.
