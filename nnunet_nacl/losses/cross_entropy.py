@@ -14,6 +14,22 @@ from nnunet_nacl.losses.gradient_in_forward import precise_sum
 from nnunet_nacl.losses.neighborhood import Neighborhood, chunks
 
 
+def hard_cross_entropy(logits: Tensor, members: Tensor, valid: Tensor | None, regions: bool) -> tuple[Tensor, Tensor]:
+    """Return the summed cross-entropy, with regions the mean over them, and its gradient (not yet masked).
+
+    Args:
+        logits: ``(B, K, *spatial)``.
+        members: class map or region masks, see :func:`~nnunet_nacl.losses.targets.members_and_valid`.
+        valid: ``(B, 1, *spatial)`` boolean or None.
+        regions: one sigmoid per channel instead of a softmax over them.
+    """
+    if not regions:
+        return softmax_cross_entropy(logits, members, valid)
+    total, gradient = sigmoid_cross_entropy(logits, members, valid)
+    channels = logits.shape[1]
+    return total / channels, gradient.mul_(1 / channels)
+
+
 def softmax_cross_entropy(logits: Tensor, classes: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the summed cross-entropy and its gradient (not yet masked at ignored voxels).
 

@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from nnunet_nacl.losses.cross_entropy import sigmoid_cross_entropy, softmax_cross_entropy
+from nnunet_nacl.losses.cross_entropy import hard_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import with_gradient
-from nnunet_nacl.losses.targets import classes_and_valid, compute_dtype, count_valid, region_masks
+from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid
 from nnunet_nacl.losses.voxel_loss import check_not_negative
 
 Binning = Literal["hard", "soft"]
@@ -89,19 +89,12 @@ class L1ACELoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss; see the class for shapes."""
-        dtype, channels = compute_dtype(logits), logits.shape[1]
-        if self.regions:
-            members, valid = region_masks(logits, target)
-        else:
-            members, valid = classes_and_valid(logits, target, self.ignore_label)
+        dtype = compute_dtype(logits)
+        members, valid = members_and_valid(logits, target, self.ignore_label, self.regions)
         n_voxels = count_valid(members, valid)
 
         def value_and_gradient(logits: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
-            if self.regions:
-                total, gradient = sigmoid_cross_entropy(logits, members, valid)
-                total, gradient = total / channels, gradient.mul_(1 / channels)
-            else:
-                total, gradient = softmax_cross_entropy(logits, members, valid)
+            total, gradient = hard_cross_entropy(logits, members, valid, self.regions)
             gradient.mul_(1 / n_voxels if valid is None else valid.to(dtype) / n_voxels)
             error = self._add_calibration_error(logits, members, valid, gradient if wanted else None)
             return total / n_voxels + self.weight * error, gradient if wanted else None

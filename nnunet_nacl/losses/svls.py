@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nnunet_nacl.losses.cross_entropy import soft_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import with_gradient
 from nnunet_nacl.losses.neighborhood import Window
-from nnunet_nacl.losses.targets import classes_and_valid, compute_dtype, count_valid, region_masks
+from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid
 
 
 class SVLSLoss(nn.Module):
@@ -74,10 +74,7 @@ class SVLSLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss; see the class for shapes."""
         dtype = compute_dtype(logits)
-        if self.regions:
-            members, valid = region_masks(logits, target)
-        else:
-            members, valid = classes_and_valid(logits, target, self.ignore_label, self.raters)
+        members, valid = members_and_valid(logits, target, self.ignore_label, self.regions, self.raters)
         targets = self._window.over(members, valid, dtype)
         if valid is not None:
             valid = valid.any(1, keepdim=True)

@@ -81,6 +81,15 @@ def valid_mask(labels: Tensor, ignore_label: int | None) -> Tensor | None:
     return None if ignore_label is None else labels != ignore_label
 
 
+def members_and_valid(
+    logits: Tensor, target: Tensor, ignore_label: int | None, regions: bool, raters: int = 1
+) -> tuple[Tensor, Tensor | None]:
+    """Return what each voxel belongs to and where it counts: :func:`region_masks` or :func:`classes_and_valid`."""
+    if regions:
+        return region_masks(logits, target)
+    return classes_and_valid(logits, target, ignore_label, raters)
+
+
 def classes_and_valid(
     logits: Tensor, target: Tensor, ignore_label: int | None, raters: int = 1
 ) -> tuple[Tensor, Tensor | None]:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnunet_nacl.losses.targets import classes_and_valid, compute_dtype, count_valid, region_masks
+from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid
 
 
 class VoxelLoss(nn.Module):
@@ -45,10 +45,7 @@ class VoxelLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss; see the class for shapes."""
-        if self.regions:
-            members, valid = region_masks(logits, target)
-        else:
-            members, valid = classes_and_valid(logits, target, self.ignore_label)
+        members, valid = members_and_valid(logits, target, self.ignore_label, self.regions)
         logits = logits.to(compute_dtype(logits))
         losses = self._of_regions(logits, members) if self.regions else self._of_classes(logits, members, valid)
         if valid is not None:

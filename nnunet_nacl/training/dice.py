@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nnunet_nacl.losses.targets import classes_and_valid, region_masks
+from nnunet_nacl.losses.targets import members_and_valid
 
 
 class LossPlusDice(nn.Module):
@@ -28,11 +28,14 @@ class LossPlusDice(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss of one resolution."""
-        if self.regions:
-            members, valid = region_masks(logits, target)
-        else:
-            members, valid = classes_and_valid(logits, target, self.ignore_label)
-            if valid is not None:
-                members = members.masked_fill(~valid, 0)
-        total: Tensor = self.loss(logits, target) + self.dice(logits, members, loss_mask=valid)
-        return total
+        total: Tensor = self.loss(logits, target)
+        return total + dice_term(self.dice, logits, target, self.ignore_label, self.regions)
+
+
+def dice_term(dice: nn.Module, logits: Tensor, target: Tensor, ignore_label: int | None, regions: bool) -> Tensor:
+    """Return nnU-Net's Dice term with ignored voxels left out; arguments as in :class:`LossPlusDice`."""
+    members, valid = members_and_valid(logits, target, ignore_label, regions)
+    if valid is not None and not regions:
+        members = members.masked_fill(~valid, 0)
+    term: Tensor = dice(logits, members, loss_mask=valid)
+    return term

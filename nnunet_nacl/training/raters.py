@@ -19,9 +19,8 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, nn
 
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.losses.targets import classes_and_valid
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
-from nnunet_nacl.training.dice import LossPlusDice
+from nnunet_nacl.training.dice import LossPlusDice, dice_term
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,11 +109,7 @@ class RaterLoss(nn.Module):
         total: Tensor = self.loss(logits, target[:, 1:])
         if self.dice is None:
             return total
-        reference, valid = classes_and_valid(logits, target[:, :1], self.ignore_label)
-        if valid is not None:
-            reference = reference.masked_fill(~valid, 0)
-        total = total + self.dice(logits, reference, loss_mask=valid)
-        return total
+        return total + dice_term(self.dice, logits, target[:, :1], self.ignore_label, regions=False)
 
 
 class _LossOfOtherTarget(nn.Module):
