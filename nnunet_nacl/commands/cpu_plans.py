@@ -1,0 +1,28 @@
+"""``nnunet-nacl cpu-plans``."""
+
+from __future__ import annotations
+
+import argparse
+
+from nnunet_nacl.commands.arguments import Commands, positive
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    text = "derive plans for a network that trains on a CPU; needs no new preprocessing"
+    parser = commands.add_parser("cpu-plans", help=text, description=text)
+    parser.add_argument("dataset", help="data set name or ID")
+    parser.add_argument("-p", default="nnUNetPlans", help="plans to derive from (default: %(default)s)")
+    parser.add_argument("-o", default="nnUNetPlansCPU", help="name of the new plans (default: %(default)s)")
+    parser.add_argument(
+        "--patch-size", type=positive, nargs="+", default=None, help="voxels per axis (default: about 40)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    from nnunet_nacl.benchmark.cpu_plans import write_cpu_plans
+
+    print(f"wrote {write_cpu_plans(parsed.dataset, parsed.p, parsed.o, parsed.patch_size)}")
+    return 0
