@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics, Scores
-from nnunet_nacl.calibration.statistics import NLL_FLOOR
+from nnunet_nacl.calibration.kernels import NLL_FLOOR
 from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.folder import FolderResult
 from nnunet_nacl.evaluation.provenance import provenance
