@@ -28,8 +28,9 @@ def run(parsed: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
+    from nnunet_nacl.evaluation.bins_file import write_result
     from nnunet_nacl.evaluation.folder import evaluate_folder
-    from nnunet_nacl.evaluation.output import prepare_folder, write_cases, write_statistics, write_summary
+    from nnunet_nacl.evaluation.output import prepare_folder, write_cases, write_summary
     from nnunet_nacl.evaluation.summary import summarize
     from nnunet_nacl.report.reliability import write_reliability_of_sets
     from nnunet_nacl.report.terminal import prepare_class_table, prepare_voxel_set_table
@@ -53,7 +54,7 @@ def run(parsed: argparse.Namespace) -> int:
     written = [
         write_summary(summary, output),
         write_cases(summary, output),
-        write_statistics(result.cases, output),
+        write_result(result, output),
         *write_reliability_of_sets(result.pooled, output),
     ]
     console = Console()

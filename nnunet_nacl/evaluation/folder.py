@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.evaluation.case_result import CaseResult, evaluate_case
 from nnunet_nacl.evaluation.cases import Case, find_cases
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
+from nnunet_nacl.evaluation.protocol import protocol_of
 
 DEFAULT_BINS = 15
 
@@ -23,17 +25,27 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class FolderResult:
-    """The evaluated cases of a folder, sorted by name, and what they were evaluated with."""
+    """The evaluated cases of a folder, or of several that were merged.
 
-    dataset: Dataset
+    Attributes:
+        cases: sorted by name.
+        protocol: what they were evaluated with, see :func:`protocol_of`.
+        files: where they come from, for the provenance.
+    """
+
     cases: tuple[CaseResult, ...]
-    n_bins: int
+    protocol: dict[str, Any]
     files: dict[str, str]
 
     @property
+    def pooled_problems(self) -> tuple[CalibrationStatistics, ...]:
+        """The statistics of all cases added up, one entry per problem."""
+        return tuple(total(parts) for parts in zip(*(result.problems for result in self.cases), strict=True))
+
+    @property
     def pooled(self) -> CalibrationStatistics:
-        """The statistics of all cases added up."""
-        return total(result.statistics for result in self.cases)
+        """The statistics of all cases and problems added up."""
+        return total(self.pooled_problems)
 
 
 def evaluate_folder(
@@ -71,7 +83,8 @@ def evaluate_folder(
         "dataset_json": str(dataset_json),
         "plans_json": str(plans_json),
     }
-    return FolderResult(dataset, tuple(sorted(results, key=lambda result: result.case.name)), n_bins, files)
+    ordered = tuple(sorted(results, key=lambda result: result.case.name))
+    return FolderResult(ordered, protocol_of(dataset, n_bins), files)
 
 
 def _evaluated(cases: list[Case], dataset: Dataset, n_bins: int, num_processes: int) -> Iterator[CaseResult]:
