@@ -16,7 +16,7 @@ from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.cases import Case
-from nnunet_nacl.evaluation.folder import FolderResult
+from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
 
@@ -24,13 +24,19 @@ BINS_FILE = "calibration_bins.npz"
 
 
 def write_result(result: FolderResult, folder: Path) -> Path:
-    """Write calibration_bins.npz and return its path.
+    """Write calibration_bins.npz and return its path."""
+    path = folder / BINS_FILE
+    write_bins(result, path)
+    return path
+
+
+def write_bins(result: FolderResult, path: Path) -> None:
+    """Write a result, so that :func:`read_result` gives the same back, without the softmax files.
 
     Arrays, with N cases and P problems: each field of :class:`CalibrationStatistics` as ``(N, P, ...)``; ``case``,
-    ``reference_file``, ``prediction_file`` and ``voxel_volume_mm3`` ``(N,)``; ``schema_version``, ``protocol`` and ``files``
-    ``()``, the last two as JSON. :func:`read_result` gives the same result back, without the softmax files.
+    ``reference_file``, ``prediction_file``, ``voxel_volume_mm3`` and ``fingerprint`` ``(N,)``; ``schema_version``,
+    ``protocol`` and ``files`` ``()``, the last two as JSON.
     """
-    path = folder / BINS_FILE
     arrays: dict[str, Any] = {
         "schema_version": np.array(SCHEMA_VERSION),
         "protocol": np.array(json.dumps(result.protocol)),
@@ -39,7 +45,6 @@ def write_result(result: FolderResult, folder: Path) -> Path:
     }
     with replacing(path) as temporary:
         np.savez_compressed(temporary, **arrays)
-    return path
 
 
 def read_result(path: Path) -> FolderResult:
@@ -75,6 +80,7 @@ def _arrays_of(cases: tuple[CaseResult, ...]) -> dict[str, NDArray[Any]]:
         "reference_file": np.array([str(result.case.labels) for result in cases]),
         "prediction_file": np.array([str(result.case.probabilities) for result in cases]),
         "voxel_volume_mm3": np.array([result.voxel_volume_mm3 for result in cases]),
+        "fingerprint": np.array([result.fingerprint for result in cases]),
     }
 
 
@@ -89,6 +95,7 @@ def _cases_of(arrays: dict[str, NDArray[Any]]) -> tuple[CaseResult, ...]:
                 for problem in range(n_problems)
             ),
             float(arrays["voxel_volume_mm3"][row]),
+            str(arrays["fingerprint"][row]),
         )
         for row, name in enumerate(arrays["case"])
     )

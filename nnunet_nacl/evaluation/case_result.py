@@ -21,11 +21,13 @@ class CaseResult:
         case: name and files.
         problems: one entry of K classes for a label model; one of two classes per region for a region model.
         voxel_volume_mm3: of the label file; in 2D the area of a pixel in mm^2.
+        fingerprint: of what the result was computed from, see :mod:`~nnunet_nacl.evaluation.fingerprint`; empty: unknown.
     """
 
     case: Case
     problems: tuple[CalibrationStatistics, ...]
     voxel_volume_mm3: float
+    fingerprint: str = ""
 
     @property
     def statistics(self) -> CalibrationStatistics:

@@ -21,7 +21,7 @@ import numpy as np
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics, Scores
 from nnunet_nacl.evaluation.case_result import CaseResult
-from nnunet_nacl.evaluation.folder import FolderResult
+from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
 from nnunet_nacl.evaluation.provenance import provenance
 

@@ -12,7 +12,8 @@ from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result, write_result
 from nnunet_nacl.evaluation.case_result import CaseResult, voxel_volume
 from nnunet_nacl.evaluation.cases import Case
-from nnunet_nacl.evaluation.folder import FolderResult, evaluate_folder
+from nnunet_nacl.evaluation.folder import evaluate_folder
+from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.output import write_cases, write_summary
 from nnunet_nacl.evaluation.summary import summarize
 
