@@ -29,6 +29,22 @@ def memory_size(text: str) -> int:
     return size
 
 
+def bins(text: str) -> int:
+    """Read a number of bins."""
+    number = int(text)
+    if not 1 <= number <= 999:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 999, got {number}")
+    return number
+
+
+def distance(text: str) -> float:
+    """Read a distance in mm."""
+    millimetres = float(text)
+    if not 0 <= millimetres < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number from 0, got {text}")
+    return millimetres
+
+
 def default_processes() -> int:
     """Return ``nnUNet_def_n_proc``, as nnU-Net's commands do, or the number of cores."""
     return int(os.environ.get("nnUNet_def_n_proc", os.cpu_count() or 1))
