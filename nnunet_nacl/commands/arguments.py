@@ -17,6 +17,14 @@ def positive(text: str) -> int:
     return number
 
 
+def natural(text: str) -> int:
+    """Read a whole number from 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a number from 0, got {number}")
+    return number
+
+
 def default_processes() -> int:
     """Return ``nnUNet_def_n_proc``, as nnU-Net's commands do, or the number of cores."""
     return int(os.environ.get("nnUNet_def_n_proc", os.cpu_count() or 1))

@@ -115,6 +115,12 @@ def test_the_same_folder_twice(runs, capsys):
     assert "expected at least one run beside the base" in capsys.readouterr().err
 
 
+def test_seeds_are_not_negative(runs, capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", *map(str, runs), "--seed", "-1"])
+    assert "expected a number from 0, got -1" in capsys.readouterr().err
+
+
 def test_a_run_is_demanded(runs, capsys):
     with pytest.raises(SystemExit):
         main(["compare", str(runs[0])])
