@@ -104,6 +104,29 @@ def test_sharpened_probabilities_are_worse_calibrated(phantom_task, dataset_file
     assert [test["class_name"] for test in tests] == [None, "body", "cap"]
 
 
+def test_merged_folds_are_one_run(phantom_task, dataset_files, tmp_path):
+    """Two folds of three cases each, merged for each of two trainers: six pairs."""
+    dataset, plans = dataset_files
+    files = sorted((phantom_task / "posteriorTr").glob("*.npz"))
+    merged = []
+    for trainer, power in (("truth", 1), ("sharp", 2)):
+        folds = []
+        for fold in (0, 1):
+            folds.append(tmp_path / f"{trainer}__P__3d_fullres" / f"fold_{fold}")
+            folds[-1].mkdir(parents=True)
+            for path in files[fold::2]:
+                raised = np.load(path)["probabilities"].astype(float) ** power
+                np.savez_compressed(folds[-1] / path.name, probabilities=raised / raised.sum(0))
+            command = ["evaluate", phantom_task / "labelsTr", folds[-1], "-djfile", dataset, "-pfile", plans, "-np", 1]
+            assert main([str(part) for part in command]) == 0
+        merged.append(tmp_path / "merged" / trainer)
+        assert main(["merge", *map(str, folds), "-o", str(merged[-1])]) == 0
+    assert main(["compare", *map(str, merged), "-o", str(tmp_path), "--scores", "NLL", "--voxel-sets", "all"]) == 0
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert (content["base"], content["runs"], len(content["cases"])) == ("truth", ["sharp"], 6)
+    assert content["tests"][0]["p"] == 2 / 64
+
+
 def test_every_voxel_set_is_compared(runs, tmp_path):
     assert main(["compare", *map(str, runs), "-o", str(tmp_path), "--scores", "ECE"]) == 0
     tests = json.loads((tmp_path / "comparison.json").read_text())["tests"]
