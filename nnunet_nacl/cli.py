@@ -12,15 +12,28 @@ from nnunet_nacl.commands import (
     cpu_plans,
     doctor,
     evaluate,
+    merge,
     phantom,
     preprocess_raters,
+    recalibrate,
     trainer_path,
     trainers,
 )
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
-COMMANDS = (trainer_path, doctor, trainers, evaluate, compare, phantom, cpu_plans, preprocess_raters)
+COMMANDS = (
+    trainer_path,
+    doctor,
+    trainers,
+    evaluate,
+    merge,
+    compare,
+    recalibrate,
+    phantom,
+    cpu_plans,
+    preprocess_raters,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

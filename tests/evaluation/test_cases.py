@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation import output
+from nnunet_nacl.evaluation.bins_file import BINS_FILE
 from nnunet_nacl.evaluation.cases import OUR_FILES, Case, find_cases, select_part
 
 
@@ -68,8 +68,8 @@ def test_long_lists_are_cut(folders):
 def test_our_own_files_are_left_out_by_their_whole_names(folders):
     """A case may be called calibration_1."""
     labels, predictions = folders
-    assert output.BINS_FILE in OUR_FILES
-    (predictions / output.BINS_FILE).touch()
+    assert BINS_FILE in OUR_FILES
+    (predictions / BINS_FILE).touch()
     (predictions / "calibration_1.npz").touch()
     with pytest.raises(InputError, match="no label file .* for calibration_1, predicted"):
         find_cases(labels, predictions, ".nii.gz")
