@@ -12,6 +12,7 @@ from nnunet_nacl.commands import (
     cpu_plans,
     doctor,
     evaluate,
+    merge,
     phantom,
     preprocess_raters,
     recalibrate,
@@ -21,7 +22,18 @@ from nnunet_nacl.commands import (
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
-COMMANDS = (trainer_path, doctor, trainers, evaluate, compare, recalibrate, phantom, cpu_plans, preprocess_raters)
+COMMANDS = (
+    trainer_path,
+    doctor,
+    trainers,
+    evaluate,
+    merge,
+    compare,
+    recalibrate,
+    phantom,
+    cpu_plans,
+    preprocess_raters,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from nnunet_nacl.calibration.bins import Float64Array, FloatArray
+from nnunet_nacl.calibration.arrays import Float64Array, FloatArray
 
 LOWEST_FACTOR, HIGHEST_FACTOR = 0.01, 100.0
 """Bounds of a fitted factor, temperatures of 100 and 0.01; a fit that ends there found no optimum, and is marked."""

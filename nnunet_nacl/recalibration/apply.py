@@ -18,7 +18,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
-from nnunet_nacl.calibration.statistics import SUM_TOLERANCE
+from nnunet_nacl.calibration.checks import SUM_TOLERANCE
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import HOW_TO_SAVE
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset

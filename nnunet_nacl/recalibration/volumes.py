@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl.calibration.bins import FloatArray
+from nnunet_nacl.calibration.arrays import FloatArray
 from nnunet_nacl.evaluation.probabilities import KEY, read_probabilities
 
 BLOCK_VALUES = 2**20

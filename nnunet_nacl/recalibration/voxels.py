@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import CalibrationStatistics
-from nnunet_nacl.calibration.bins import FloatArray
+from nnunet_nacl.calibration.arrays import FloatArray
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
