@@ -27,7 +27,7 @@ from nnunet_nacl.evaluation.probabilities import KEY
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.recalibration.heads import Heads, heads_of
 from nnunet_nacl.recalibration.temperature_file import TemperatureFile, load
-from nnunet_nacl.recalibration.volumes import blocks, empty_like, open_probabilities, stored_shape
+from nnunet_nacl.recalibration.volumes import blocks, empty_like, open_probabilities, stored_header
 
 RECORD_FILE = "recalibration.json"
 
@@ -147,7 +147,7 @@ def apply_to_case(job: Job) -> Applied:
     with tempfile.TemporaryDirectory(prefix=f".{job.case}.", dir=job.output) as unfinished:
         folder = Path(unfinished)
         reader.write_seg(segmentation.reshape(given.shape), str(folder / job.segmentation.name), properties)
-        arrays: dict[str, Any] = {KEY: tempered.reshape(stored_shape(job.probabilities))}
+        arrays: dict[str, Any] = {KEY: tempered.reshape(stored_header(job.probabilities)[0])}
         np.savez_compressed(folder / job.probabilities.name, **arrays)
         for name in (job.segmentation.name, job.probabilities.name):
             (folder / name).replace(job.output / name)

@@ -138,11 +138,11 @@ def fit_cases(
     cases, folders = [case for case, _ in found], [folder for _, folder in found]
     _check_distinct(found)
     parts = _parts(folders, options)
-    reader = Reader(dataset, heads, options.memory, scratch)
+    reader = Reader(dataset, heads, options.n_bins, options.memory, scratch)
     voxels = Voxels(reader, cases, options.voxel_set, options.memory)
     before, counts = [], []
     for number in range(len(cases)):
-        counted, statistics = voxels.scan(number, options.n_bins)
+        counted, statistics = voxels.scan(number)
         counts.append(counted)
         before.append(statistics)
         progress("reading", number + 1, len(cases))
@@ -158,7 +158,7 @@ def fit_cases(
     own = {number: held.factors for held in held_out for number in held.part.members}
     after = []
     for number, case in enumerate(cases):
-        after.append(reader.statistics(case, options.n_bins, own.get(number, factors).values))
+        after.append(reader.score_tempered(case, own.get(number, factors).values))
         progress("scoring", number + 1, len(cases))
     return FitResult(
         heads=heads,

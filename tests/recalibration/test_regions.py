@@ -19,7 +19,7 @@ from nnunet_nacl.recalibration.heads import SigmoidHeads
 from nnunet_nacl.recalibration.temperature_file import content_of, load, write
 
 HEADS = SigmoidHeads(channels=("whole", "core"), regions=((1, 2), (2,)))
-DATASET = Dataset("Dataset098_Regions", ("background", "edema", "core"), 3, ".nii.gz", "SimpleITKIO")
+DATASET = Dataset("Dataset098_Regions", {"(1, 2)": "whole", "(2,)": "core"}, HEADS.regions, 3, ".nii.gz", "SimpleITKIO")
 TEMPERATURES = np.array([2.0, 0.5])
 SHAPE = (24, 40, 40)
 
