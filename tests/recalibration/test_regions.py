@@ -1,7 +1,4 @@
-"""Region-based models from files: sigmoid channels, one binary problem per region, nnU-Net's own order of regions.
-
-`load_dataset` refuses regions for now, so the cases are given to the functions below the command.
-"""
+"""Region-based models: sigmoid channels, one binary problem per region, nnU-Net's own order of regions."""
 
 import json
 
@@ -11,12 +8,12 @@ import SimpleITK as sitk
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from scipy.special import expit, logit
 
+from nnunet_nacl.cli import main
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
-from nnunet_nacl.recalibration.apply import Job, apply_to_case
 from nnunet_nacl.recalibration.fit import Options, fit_cases
 from nnunet_nacl.recalibration.heads import SigmoidHeads
-from nnunet_nacl.recalibration.temperature_file import content_of, load, write
+from nnunet_nacl.recalibration.temperature_file import content_of, load
 
 HEADS = SigmoidHeads(channels=("whole", "core"), regions=((1, 2), (2,)))
 DATASET = Dataset("Dataset098_Regions", {"(1, 2)": "whole", "(2,)": "core"}, HEADS.regions, 3, ".nii.gz", "SimpleITKIO")
@@ -75,49 +72,53 @@ def test_one_temperature_lies_between(cases, tmp_path):
     assert result.factors.fits[0].n_voxels == result.counts.selected.sum()
 
 
-def test_file_and_segmentation(cases, tmp_path):
+def test_command(cases, tmp_path, capsys):
     """The written segmentation is that of nnU-Net's label manager, which no temperature of a region changes."""
-    result = fit_cases(cases, DATASET, HEADS, Options(per_class=True, voxel_set="all"), tmp_path, {})
-    write(content_of(result), tmp_path / "temperature.json")
-    fitted = load(tmp_path / "temperature.json")
-    assert (fitted.kind, fitted.channels) == ("sigmoid", ("whole", "core"))
+    labels = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
     dataset = {
-        "labels": {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3},
+        "labels": labels,
         "regions_class_order": [1, 2],
         "channel_names": {"0": "image"},
         "file_ending": ".nii.gz",
     }
-    plans = {"dataset_name": DATASET.name, "plans_name": "p", "image_reader_writer": "SimpleITKIO",
-             "label_manager": "LabelManager", "configurations": {}}  # fmt: skip
-    (tmp_path / "dataset.json").write_text(json.dumps(dataset))
-    (tmp_path / "plans.json").write_text(json.dumps(plans))
-    (tmp_path / "out").mkdir()
-    case = cases[0][0]
-    given = np.load(case.probabilities)["probabilities"]
-    expected = PlansManager(plans).get_label_manager(dataset).convert_probabilities_to_segmentation(given)
-    assert set(np.unique(expected)) == {0, 1, 2}
-    sitk.WriteImage(sitk.GetImageFromArray(expected.astype(np.uint8)), str(tmp_path / "case_0.nii.gz"))
-    applied = apply_to_case(
-        Job(
-            "case_0",
-            case.probabilities,
-            tmp_path / "case_0.nii.gz",
-            fitted.factors,
-            tmp_path / "out",
-            DATASET,
-            HEADS,
-            tmp_path / "dataset.json",
-            tmp_path / "plans.json",
-            1,
-        )
-    )
-    assert (applied.n_changed, applied.n_edited) == (0, 0)
-    written = np.load(tmp_path / "out" / "case_0.npz")["probabilities"]
-    # a probability that was rounded to 1 has lost its logit: it is taken as 17.3, and 1 - 2e-4 is what remains of it
-    with np.errstate(divide="ignore"):
-        expected_probabilities = expit(logit(given.astype(float)) * fitted.factors.reshape(2, 1, 1, 1))
-    np.testing.assert_allclose(written, expected_probabilities, atol=3e-4)
-    np.testing.assert_allclose(written[given < 1], expected_probabilities[given < 1], atol=1e-6)
-    segmentation = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "case_0.nii.gz")))
-    np.testing.assert_array_equal(segmentation, expected)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["case_0.nii.gz", "case_0.npz"]
+    plans = {"dataset_name": DATASET.name, "plans_name": "p", "image_reader_writer": "SimpleITKIO"}
+    plans |= {"label_manager": "LabelManager", "configurations": {}}
+    label_manager = PlansManager(plans).get_label_manager(dataset)
+    predictions, given, expected = tmp_path / "predictions", {}, {}
+    predictions.mkdir()
+    (predictions / "dataset.json").write_text(json.dumps(dataset))
+    (predictions / "plans.json").write_text(json.dumps(plans))
+    for case, _ in cases:
+        case.probabilities.rename(predictions / case.probabilities.name)
+        given[case.name] = np.load(predictions / case.probabilities.name)["probabilities"]
+        expected[case.name] = label_manager.convert_probabilities_to_segmentation(given[case.name])
+        assert set(np.unique(expected[case.name])) == {0, 1, 2}
+        image = sitk.GetImageFromArray(expected[case.name].astype(np.uint8))
+        sitk.WriteImage(image, str(predictions / f"{case.name}.nii.gz"))
+    files = ["-djfile", predictions / "dataset.json", "-pfile", predictions / "plans.json"]
+    fit = ["recalibrate", "fit", predictions, "-gt", tmp_path / "labels", *files, "-o", tmp_path / "temperature.json"]
+    assert main([str(part) for part in [*fit, "--per-class", "--voxel-set", "all"]]) == 0
+    assert "temperature on all cases: whole " in capsys.readouterr().out
+    fitted = load(tmp_path / "temperature.json")
+    assert (fitted.kind, fitted.channels) == ("sigmoid", ("whole", "core"))
+    np.testing.assert_allclose(1 / fitted.factors, TEMPERATURES, rtol=0.02)
+    apply = ["recalibrate", "apply", tmp_path / "temperature.json", predictions, "-o", tmp_path / "out", "-np", 1]
+    assert main([str(part) for part in apply]) == 0
+    assert "4 cases; the temperature changed the label of 0 voxels." in capsys.readouterr().out
+    for name, probabilities in given.items():
+        written = np.load(tmp_path / "out" / f"{name}.npz")["probabilities"]
+        assert not written[probabilities == 0].any()
+        # a probability that was rounded to 1 has lost its logit: it is taken as 17.3, and 1 - 2e-4 is what remains of it
+        with np.errstate(divide="ignore"):
+            tempered = expit(logit(probabilities.astype(float)) * fitted.factors.reshape(2, 1, 1, 1))
+        np.testing.assert_allclose(written, tempered, atol=3e-4)
+        np.testing.assert_allclose(written[probabilities < 1], tempered[probabilities < 1], atol=1e-6)
+        segmentation = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / f"{name}.nii.gz")))
+        np.testing.assert_array_equal(segmentation, expected[name])
+    files = ["-djfile", tmp_path / "out" / "dataset.json", "-pfile", tmp_path / "out" / "plans.json", "-np", 1]
+    assert main([str(part) for part in ["evaluate", tmp_path / "labels", tmp_path / "out", *files]]) == 0
+    scored = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    announced = fitted.content["scores"]["after"]
+    for voxel_set in ("all", "predicted", "boundary"):
+        of_regions = [announced[region]["per_case"][voxel_set]["ECE"] for region in HEADS.channels]
+        assert scored["per_case"][voxel_set]["ECE"] == pytest.approx(np.mean(of_regions), abs=1e-6)
