@@ -12,6 +12,7 @@ from nnunet_nacl.commands import (
     cpu_plans,
     doctor,
     evaluate,
+    merge,
     phantom,
     preprocess_raters,
     share,
@@ -21,7 +22,7 @@ from nnunet_nacl.commands import (
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
-COMMANDS = (trainer_path, doctor, trainers, evaluate, compare, phantom, cpu_plans, preprocess_raters, share)
+COMMANDS = (trainer_path, doctor, trainers, evaluate, merge, compare, phantom, cpu_plans, preprocess_raters, share)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
