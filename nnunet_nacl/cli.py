@@ -12,6 +12,7 @@ from nnunet_nacl.commands import (
     cpu_plans,
     doctor,
     evaluate,
+    map,
     merge,
     phantom,
     preprocess_raters,
@@ -22,7 +23,7 @@ from nnunet_nacl.commands import (
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
-COMMANDS = (trainer_path, doctor, trainers, evaluate, merge, compare, phantom, cpu_plans, preprocess_raters, share)
+COMMANDS = (trainer_path, doctor, trainers, evaluate, merge, compare, map, phantom, cpu_plans, preprocess_raters, share)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -79,7 +79,10 @@ def main() -> None:
         found = [
             method(labels[box] == value, prediction[box] == value) for value, box in zip(CLASSES, boxes, strict=True)
         ]
-        print(f"{name} {time.process_time() - start:.1f} CPU s, differs by {np.abs(ours - found).max():.1e} mm", flush=True)
+        print(
+            f"{name} {time.process_time() - start:.1f} CPU s, differs by {np.abs(ours - found).max():.1e} mm",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
