@@ -12,18 +12,32 @@ from nnunet_nacl.commands import (
     cpu_plans,
     doctor,
     evaluate,
-    map,
     merge,
     phantom,
     preprocess_raters,
+    recalibrate,
     share,
     trainer_path,
     trainers,
 )
+from nnunet_nacl.commands import map as map_
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
-COMMANDS = (trainer_path, doctor, trainers, evaluate, merge, compare, map, phantom, cpu_plans, preprocess_raters, share)
+COMMANDS = (
+    trainer_path,
+    doctor,
+    trainers,
+    evaluate,
+    merge,
+    compare,
+    recalibrate,
+    map_,
+    share,
+    phantom,
+    cpu_plans,
+    preprocess_raters,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
