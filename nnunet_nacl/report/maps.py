@@ -73,7 +73,8 @@ class Reference:
             self._weights.append(self._smooth(known.astype(np.float32)))
         weights = self._weights[0]
         sums = self._smooth((confidence - right) * known)
-        return np.divide(sums, weights, out=np.zeros_like(sums), where=weights > 0)
+        gap: Float32Array = np.divide(sums, weights, out=np.zeros_like(sums), where=weights > 0)
+        return gap
 
     def _smooth(self, values: NDArray[Any]) -> Float32Array:
         # an axis of one voxel is a slice, whatever thickness a reader gives it
@@ -144,4 +145,5 @@ def _checked(channel: NDArray[Any]) -> Float32Array:
     lowest, highest = float(np.min(channel)), float(np.max(channel))
     if not (lowest >= 0 and highest <= 1.001):  # NaN is neither
         raise ValueError(f"Expected probabilities between 0 and 1, but got values from {lowest} to {highest}.")
-    return np.minimum(channel, 1).astype(np.float32)
+    probability: Float32Array = np.minimum(channel, 1).astype(np.float32, copy=False)
+    return probability

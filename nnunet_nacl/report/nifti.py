@@ -78,7 +78,8 @@ def write_map(
     codes = np.rint(np.clip(values, lowest, 1) / slope).astype(dtype)
     if dimensions == 2:
         codes = codes[0]
-    image: Any = nibabel.Nifti1Image(codes.T, affine, dtype=dtype)
+    make: Any = nibabel.Nifti1Image  # nibabel carries types for some of its functions only
+    image = make(codes.T, affine, dtype=dtype)
     header = image.header
     header.set_slope_inter(slope, 0)
     header.set_xyzt_units("mm")
@@ -88,5 +89,10 @@ def write_map(
     image.set_qform(affine, code="scanner", strip_shears=True)
     if not np.allclose(image.get_qform(), affine, atol=1e-3):
         image.set_qform(None, code="unknown")
-    with replacing(path) as temporary, gzip.GzipFile(temporary, "wb", compresslevel=6, mtime=0) as file:
+    # the name and the time that gzip would put into the file are those of no interest
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as file,
+    ):
         image.to_stream(file)
