@@ -196,11 +196,15 @@ def _check_images(model_folder: Path, configuration: str, images: Sequence[Path]
         raise InputError(f"{missing[0]}: no such file. Pass the files of one case, one per channel.")
     if not images:
         return
-    channels = len(json.loads((model_folder / "dataset.json").read_text(encoding="utf-8"))["channel_names"])
+    try:
+        dataset, plans = (json.loads((model_folder / file).read_text(encoding="utf-8")) for file in NEEDED_FILES)
+        channels = len(dataset["channel_names"] if "channel_names" in dataset else dataset["modality"])
+        is_cascade = "previous_stage" in plans["configurations"][configuration]
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{model_folder}: dataset.json and plans.json are not those of nnU-Net ({error}).") from error
     if len(images) != channels:
         raise InputError(f"expected {channels} image files with -i, one per channel of one case, got {len(images)}.")
-    plans = json.loads((model_folder / "plans.json").read_text(encoding="utf-8"))
-    if "previous_stage" in plans["configurations"].get(configuration, {}):
+    if is_cascade:
         raise InputError(f"{configuration} also needs the previous stage's segmentation: leave out -i.")
 
 

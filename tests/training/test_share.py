@@ -219,8 +219,6 @@ def test_refusals_of_a_trained_model(trained, tmp_path):
     (tmp_path / "nnUNetTrainer__nnUNetPlansCPU__3d_fullres").mkdir()
     with pytest.raises(InputError, match="exists already and is left alone"):
         share(trained, tmp_path)
-    renamed = tmp_path / "nnUNetTrainerNACL__nnUNetPlansCPU__2d"
-    renamed.symlink_to(trained)
     link = tmp_path / "nnUNetTrainerNACL__nnUNetPlansCPU__lowres"
     link.mkdir()
     for path in trained.iterdir():
