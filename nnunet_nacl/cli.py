@@ -16,9 +16,11 @@ from nnunet_nacl.commands import (
     phantom,
     preprocess_raters,
     recalibrate,
+    share,
     trainer_path,
     trainers,
 )
+from nnunet_nacl.commands import map as map_
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
@@ -30,6 +32,8 @@ COMMANDS = (
     merge,
     compare,
     recalibrate,
+    map_,
+    share,
     phantom,
     cpu_plans,
     preprocess_raters,
