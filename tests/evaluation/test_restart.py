@@ -173,7 +173,7 @@ def numbers(summary):
     return {key: value for key, value in summary.items() if key != "provenance"}
 
 
-@pytest.fixture(scope="module", params=["phantom", "real labels, blurred", "real validation folder"])
+@pytest.fixture(scope="module")
 def long_run(request, tmp_path_factory, dataset_files):
     """The arguments of an evaluation with enough cases that it can be caught in the middle."""
     folder, files = tmp_path_factory.mktemp("long"), dataset_files
@@ -225,7 +225,11 @@ def kill_half_way(process, store, n_cases):
     return children, len(list(store.glob("[!.]*.npz")))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(
+    ("long_run", "processes"),
+    [("phantom", 1), ("phantom", 2), ("real labels, blurred", 2), ("real validation folder", 2)],
+    indirect=["long_run"],
+)
 def test_killed_half_way_and_resumed(processes, long_run, tmp_path):
     whole, output = tmp_path / "whole", tmp_path / "killed"
     assert start(long_run, whole, 1).wait() == 0
@@ -250,6 +254,7 @@ def test_killed_half_way_and_resumed(processes, long_run, tmp_path):
     assert {path.name for path in output.iterdir()} == {path.name for path in whole.iterdir()}
 
 
+@pytest.mark.parametrize("long_run", ["phantom"], indirect=True)
 def test_killed_worker_is_explained(long_run, tmp_path):
     process = start(long_run, tmp_path, 2)
     store = tmp_path / STORE_FOLDER
