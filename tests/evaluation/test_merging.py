@@ -35,6 +35,7 @@ def result_of(names, n_problems=1, protocol=None):
             Case(name, Path(f"{name}.npz"), Path(f"{name}.nii")),
             tuple(statistics_of([problem, *map(ord, name)]) for problem in range(n_problems)),
             1.0,
+            np.full(2, np.nan),
         )
         for name in sorted(names)
     )
@@ -94,6 +95,14 @@ def test_other_protocol_is_named(protocol, words):
     with pytest.raises(InputError, match="two was evaluated differently from one: ") as refused:
         merge_results({Path("one"): base, Path("two"): result_of("b", protocol=protocol)})
     assert words in str(refused.value)
+
+
+def test_order_of_regions_counts():
+    """It is the order of the channels, and of the problems."""
+    one = result_of("a", 2, {"labels": {"(1, 2)": "whole", "2": "core"}})
+    other = result_of("b", 2, {"labels": {"2": "core", "(1, 2)": "whole"}})
+    with pytest.raises(InputError, match="was evaluated differently"):
+        merge_results({Path("one"): one, Path("two"): other})
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from nnunet_nacl.benchmark.phantom import write_task
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation import evaluate_folder
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result, write_result
+from nnunet_nacl.evaluation.settings import Settings
 from nnunet_nacl.evaluation.store import STORE_FOLDER, clear_store
 from nnunet_nacl.evaluation.summary import summarize
 
@@ -95,12 +96,12 @@ def test_times_and_places_do_not_matter(evaluate, folders, tmp_path):
 
 def test_other_bins_or_ignore_label(evaluate, dataset_files, tmp_path):
     assert evaluate() == 0
-    assert evaluate(n_bins=10) == 0
-    assert evaluate(n_bins=10) == 6
+    assert evaluate(settings=Settings(n_bins=10)) == 0
+    assert evaluate(settings=Settings(n_bins=10)) == 6
     dataset = json.loads(dataset_files[0].read_text())
     dataset["labels"]["ignore"] = 3
     (tmp_path / "dataset.json").write_text(json.dumps(dataset))
-    assert evaluate((tmp_path / "dataset.json", dataset_files[1]), n_bins=10) == 0
+    assert evaluate((tmp_path / "dataset.json", dataset_files[1]), settings=Settings(n_bins=10)) == 0
 
 
 def test_removed_and_renamed_cases(evaluate, folders, tmp_path):
