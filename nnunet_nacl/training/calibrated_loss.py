@@ -8,11 +8,12 @@ from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_lo
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import nn
 
+from nnunet_nacl.training.calibration_evaluation import CalibrationEvaluationMixin
 from nnunet_nacl.training.calibration_logging import CalibrationLoggingMixin
 from nnunet_nacl.training.dice import LossPlusDice
 
 
-class CalibratedLossMixin(CalibrationLoggingMixin):
+class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
     """Swap the cross-entropy of an nnU-Net trainer for a calibrated loss, with or without nnU-Net's Dice term.
 
     The trainer's own ``_build_loss`` still makes everything around the loss: the deep supervision weights (and their
