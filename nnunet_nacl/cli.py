@@ -12,6 +12,7 @@ from nnunet_nacl.commands import (
     cpu_plans,
     doctor,
     evaluate,
+    import_msd,
     phantom,
     preprocess_raters,
     trainer_path,
@@ -20,7 +21,7 @@ from nnunet_nacl.commands import (
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
-COMMANDS = (trainer_path, doctor, trainers, evaluate, compare, phantom, cpu_plans, preprocess_raters)
+COMMANDS = (trainer_path, doctor, trainers, evaluate, compare, phantom, import_msd, cpu_plans, preprocess_raters)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
