@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from nnunet_nacl import __version__
 from nnunet_nacl.commands import (
+    benchmark,
     compare,
     cpu_plans,
     doctor,
@@ -21,7 +22,18 @@ from nnunet_nacl.commands import (
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
-COMMANDS = (trainer_path, doctor, trainers, evaluate, compare, phantom, import_msd, cpu_plans, preprocess_raters)
+COMMANDS = (
+    trainer_path,
+    doctor,
+    trainers,
+    evaluate,
+    compare,
+    benchmark,
+    phantom,
+    import_msd,
+    cpu_plans,
+    preprocess_raters,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -33,7 +33,7 @@ def write_cpu_plans(dataset: str, plans_name: str, new_name: str, patch_size: Se
     Raises:
         InputError: the data set is not known or not planned, or the patch does not fit the network.
     """
-    source = _plans_folder(dataset) / f"{plans_name}.json"
+    source = plans_folder(dataset) / f"{plans_name}.json"
     if new_name == plans_name:
         raise InputError(f"expected a new name for the plans, got {new_name} again.")
     if not source.is_file():
@@ -82,7 +82,7 @@ def _shrink(name: str, configuration: dict[str, Any], patch_size: Sequence[int] 
     configuration["batch_size"] = BATCH_SIZE[dimensions]
 
 
-def _plans_folder(dataset: str) -> Path:
+def plans_folder(dataset: str) -> Path:
     from nnunetv2.paths import nnUNet_preprocessed
     from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
