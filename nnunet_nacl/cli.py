@@ -14,6 +14,7 @@ from nnunet_nacl.commands import (
     doctor,
     evaluate,
     import_msd,
+    merge,
     phantom,
     preprocess_raters,
     trainer_path,
@@ -22,18 +23,7 @@ from nnunet_nacl.commands import (
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
-COMMANDS = (
-    trainer_path,
-    doctor,
-    trainers,
-    evaluate,
-    compare,
-    benchmark,
-    phantom,
-    import_msd,
-    cpu_plans,
-    preprocess_raters,
-)
+COMMANDS = (trainer_path, doctor, trainers, evaluate, merge, compare, benchmark, phantom, import_msd, cpu_plans, preprocess_raters)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

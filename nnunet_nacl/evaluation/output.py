@@ -6,22 +6,16 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.summary import SCORE_NAMES
 
 SUMMARY_FILE = "calibration.json"
 CASES_FILE = "calibration_cases.csv"
-BINS_FILE = "calibration_bins.npz"
 
 
 @contextmanager
@@ -80,20 +74,4 @@ def write_cases(summary: dict[str, Any], folder: Path) -> Path:
                 row += [entry["class_wise_ECE"][voxel_set] for entry in per_class]
                 row += [entry["Dice"] for entry in per_class]
                 writer.writerow(row)
-    return path
-
-
-def write_statistics(cases: Sequence[CaseResult], folder: Path) -> Path:
-    """Write calibration_bins.npz and return its path.
-
-    Arrays: ``case`` (N,) with the names, and each field of :class:`CalibrationStatistics` with the cases on a new first
-    axis. All scores can be computed from it again, without the softmax files.
-    """
-    path = folder / BINS_FILE
-    arrays: dict[str, Any] = {
-        field.name: np.stack([getattr(result.statistics, field.name) for result in cases])
-        for field in fields(CalibrationStatistics)
-    }
-    with replacing(path) as temporary:
-        np.savez_compressed(temporary, case=np.array([result.case.name for result in cases]), **arrays)
     return path

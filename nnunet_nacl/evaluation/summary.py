@@ -20,12 +20,10 @@ from typing import Any
 import numpy as np
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics, Scores
-from nnunet_nacl.calibration.statistics import NLL_FLOOR
 from nnunet_nacl.evaluation.case_result import CaseResult
-from nnunet_nacl.evaluation.folder import FolderResult
+from nnunet_nacl.evaluation.folder_result import FolderResult
+from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
 from nnunet_nacl.evaluation.provenance import provenance
-
-SCHEMA_VERSION = 1
 
 SCORE_NAMES = ("accuracy", "confidence", "gap", "ECE", "ACE", "MCE", "class_wise_ECE", "NLL", "Brier")
 """Scores of a voxel set, by the names in calibration.json and calibration_cases.csv."""
@@ -39,18 +37,18 @@ def summarize(result: FolderResult) -> dict[str, Any]:
     scores), ``pooled`` (scores of all cases' voxels together), ``protocol`` and ``provenance``.
     """
     cases = [_case_entry(case) for case in result.cases]
-    labels = range(result.dataset.num_classes)
-    mean = {str(label): _class_mean([case["metrics"][str(label)] for case in cases]) for label in labels}
+    labels = list(result.protocol["labels"])
+    mean = {label: _class_mean([case["metrics"][label] for case in cases]) for label in labels}
     return {
         "schema_version": SCHEMA_VERSION,
-        "foreground_mean": _class_mean([mean[str(label)] for label in labels if label > 0]),
+        "foreground_mean": _class_mean([mean[label] for label in labels if label != "0"]),
         "mean": mean,
         "per_case": {
             voxel_set: _per_case([case["voxel_sets"][voxel_set] for case in cases]) for voxel_set in VOXEL_SETS
         },
         "pooled": {voxel_set: _set_entry(result.pooled, voxel_set) for voxel_set in VOXEL_SETS},
         "metric_per_case": cases,
-        "protocol": _protocol(result),
+        "protocol": {**result.protocol, "n_cases": len(result.cases)},
         "provenance": provenance(result.files),
     }
 
@@ -121,23 +119,6 @@ def _per_case(entries: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "n_cases": sum(entry["n_voxels"] > 0 for entry in entries),
         **{name: _mean(entry[name] for entry in entries) for name in SCORE_NAMES},
-    }
-
-
-def _protocol(result: FolderResult) -> dict[str, Any]:
-    return {
-        "n_bins": result.n_bins,
-        "bins": "equal width, (lower, upper], 0 in the first bin",
-        "voxel_sets": {
-            "all": "every voxel that is not ignored",
-            "foreground": "label is not background",
-            "union": "label or prediction is not background",
-            "predicted": "prediction is not background",
-        },
-        "labels": {str(label): name for label, name in enumerate(result.dataset.label_names)},
-        "ignore_label": result.dataset.ignore_label,
-        "nll_floor": NLL_FLOOR,
-        "n_cases": len(result.cases),
     }
 
 

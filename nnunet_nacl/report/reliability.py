@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
-from nnunet_nacl.calibration.bins import Float64Array
+from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import replacing

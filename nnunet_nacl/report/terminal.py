@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +9,6 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from nnunet_nacl.evaluation.summary import SCORE_NAMES
-from nnunet_nacl.study.side_by_side import SideBySide
 
 SHORT_NAMES = {"accuracy": "acc.", "class_wise_ECE": "CECE"}
 # confidence is accuracy plus gap, and 80 columns are soon full
@@ -56,25 +54,3 @@ def _class_row(entry: dict[str, Any]) -> Iterable[str]:
 def format_score(value: float | None) -> str:
     """Return a score with four decimals, a dash where it is not defined."""
     return "-" if value is None else f"{value:.4f}"
-
-
-def prepare_comparison_table(comparison: SideBySide) -> Table:
-    """Return the runs side by side, one row per score and voxel set."""
-    table = Table(
-        title=f"Mean over {len(comparison.cases)} common cases", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
-    )
-    table.add_column("score", no_wrap=True)
-    table.add_column("voxels", no_wrap=True)
-    for run in comparison.runs:
-        table.add_column(run, justify="right", overflow="fold")
-    previous = None
-    for (score, voxels), values in comparison.rows.items():
-        if voxels != previous and previous is not None:
-            table.add_section()
-        previous = voxels
-        table.add_row(
-            SHORT_NAMES.get(score, score),
-            voxels,
-            *(format_score(None if math.isnan(value) else value) for value in values),
-        )
-    return table

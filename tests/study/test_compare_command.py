@@ -65,7 +65,7 @@ def test_other_schema(runs, capsys):
     path = runs[1] / "calibration.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
     assert main(["compare", *map(str, runs)]) == 1
-    assert "expected schema version 1, but got 99" in capsys.readouterr().err
+    assert "expected schema version 2, but got 99" in capsys.readouterr().err
 
 
 def test_no_common_case(runs, phantom_task, dataset_files, tmp_path, capsys):
