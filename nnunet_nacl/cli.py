@@ -17,13 +17,27 @@ from nnunet_nacl.commands import (
     merge,
     phantom,
     preprocess_raters,
+    recalibrate,
     trainer_path,
     trainers,
 )
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
-COMMANDS = (trainer_path, doctor, trainers, evaluate, merge, compare, benchmark, phantom, import_msd, cpu_plans, preprocess_raters)
+COMMANDS = (
+    trainer_path,
+    doctor,
+    trainers,
+    evaluate,
+    merge,
+    compare,
+    recalibrate,
+    benchmark,
+    phantom,
+    import_msd,
+    cpu_plans,
+    preprocess_raters,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

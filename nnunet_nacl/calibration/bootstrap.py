@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnunet_nacl.calibration.bins import Float64Array
+from nnunet_nacl.calibration.arrays import Float64Array
 
 DEFAULT_LEVEL = 0.95
 DEFAULT_REPLICATES = 2000

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_nacl.calibration.bins import Float64Array
+from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import SUMMARY_FILE
 from nnunet_nacl.study.run import Run

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from nnunet_nacl.calibration.bins import Float64Array
+from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.bootstrap import DEFAULT_LEVEL, DEFAULT_REPLICATES, DEFAULT_SEED, mean_interval
 
 EQUAL_WITHIN = 1e-12
