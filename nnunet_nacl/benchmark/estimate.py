@@ -20,7 +20,8 @@ CPU_SECONDS_PER_ITERATION = 0.33
 """Measured: features 8 to 64, batch of two patches of 32 x 40 x 32, two cores."""
 CPU_PATCH = 32 * 40 * 32
 VALIDATION_COST = 0.4  # of a training iteration
-HOURS = {"paper": {"plan": 0.5, "evaluate": 0.2}, "cpu": {"plan": 0.05, "evaluate": 0.02}}
+_PER_CASE = ("evaluate", "recalibrate", "temper", "evaluate_tempered")
+HOURS = {"paper": {"plan": 0.5} | dict.fromkeys(_PER_CASE, 0.2), "cpu": {"plan": 0.05} | dict.fromkeys(_PER_CASE, 0.02)}
 HOURS_PER_GIGABYTE = 0.03  # download at 10 MB/s
 
 

@@ -88,8 +88,13 @@ class _Builder:
                 yield self._train(trainer, fold)
                 yield self._evaluate(trainer, fold)
             yield self._merge(trainer)
+        repaired = self.study.recalibrate and len(self.study.folds) > 1  # by the other folds
+        if repaired:
+            yield from self._repair()
         if len(self.study.trainers) > 1:
             yield self._compare()
+            if repaired:
+                yield self._compare_tempered()
         yield self._report()
 
     def _data(self) -> Iterator[Job]:
@@ -150,10 +155,8 @@ class _Builder:
 
     def _evaluate(self, trainer: str, fold: int) -> Job:
         command = (
-            "nnunet-nacl", "evaluate", str(self.files / "gt_segmentations"),
-            str(self.places.fold(self.dataset, trainer, fold) / "validation"),
-            "-djfile", str(self.files / "dataset.json"), "-pfile", str(self.files / f"{self.study.plans}.json"),
-            "-o", str(self._result(trainer, f"fold_{fold}")),
+            "nnunet-nacl", "evaluate", str(self.files / "gt_segmentations"), self._validation(trainer, fold),
+            *self._json_files(), "-o", str(self._result(trainer, f"fold_{fold}")),
         )  # fmt: skip
         needs = (f"train/{self.dataset}/{trainer}/fold_{fold}",)
         return self._job("evaluate", *command, needs=needs, trainer=trainer, fold=fold)
@@ -174,6 +177,54 @@ class _Builder:
         needs = (f"compare/{self.dataset}",) if len(self.study.trainers) > 1 else self._merged()
         return self._job("report", "nnunet-nacl", "report", *self._runs(), "-o", output, needs=needs)
 
+    def _repair(self) -> Iterator[Job]:
+        """Fit temperatures; scale each fold's softmax files with the one that the other folds gave; evaluate those."""
+        for trainer in self.study.trainers:
+            yield self._recalibrate(trainer)
+            for fold in self.study.folds:
+                yield self._temper(trainer, fold)
+                yield self._evaluate_tempered(trainer, fold)
+            folders = [str(self._result(trainer, f"scaled/fold_{fold}")) for fold in self.study.folds]
+            command = ("nnunet-nacl", "merge", *folders, "-o", str(self._result(trainer, "tempered")))
+            needs = tuple(f"evaluate_tempered/{self.dataset}/{trainer}/fold_{fold}" for fold in self.study.folds)
+            yield self._job("merge_tempered", *command, needs=needs, trainer=trainer)
+
+    def _recalibrate(self, trainer: str) -> Job:
+        command = (
+            "nnunet-nacl", "recalibrate", "fit", *(self._validation(trainer, fold) for fold in self.study.folds),
+            "-gt", str(self.files / "gt_segmentations"), *self._json_files(), "--cross-fit",
+            "--seed", str(self.study.bootstrap_seed), "-o", str(self._result(trainer, "temperature.json")),
+        )  # fmt: skip
+        needs = tuple(f"train/{self.dataset}/{trainer}/fold_{fold}" for fold in self.study.folds)
+        return self._job("recalibrate", *command, needs=needs, trainer=trainer)
+
+    def _temper(self, trainer: str, fold: int) -> Job:
+        command = (
+            "nnunet-nacl", "recalibrate", "apply", str(self._result(trainer, "temperature.json")),
+            self._validation(trainer, fold), *self._json_files(), "--held-out",
+            "-o", str(self._result(trainer, f"scaled/fold_{fold}")),
+        )  # fmt: skip
+        return self._job(
+            "temper", *command, needs=(f"recalibrate/{self.dataset}/{trainer}",), trainer=trainer, fold=fold
+        )
+
+    def _evaluate_tempered(self, trainer: str, fold: int) -> Job:
+        folder = str(self._result(trainer, f"scaled/fold_{fold}"))
+        command = ("nnunet-nacl", "evaluate", str(self.files / "gt_segmentations"), folder, *self._json_files())
+        needs = (f"temper/{self.dataset}/{trainer}/fold_{fold}",)
+        return self._job("evaluate_tempered", *command, needs=needs, trainer=trainer, fold=fold)
+
+    def _compare_tempered(self) -> Job:
+        """Hold the other trainers, as they are and repaired, against the repaired baseline."""
+        others = [trainer for trainer in self.study.trainers if trainer != self.study.baseline]
+        runs = [str(self._result(trainer, part)) for trainer in others for part in ("merged", "tempered")]
+        command = (
+            "nnunet-nacl", "compare", str(self._result(self.study.baseline, "tempered")), *runs,
+            "--seed", str(self.study.bootstrap_seed), "-o", str(self.places.output(self.dataset, "comparison_tempered")),
+        )  # fmt: skip
+        needs = (*self._merged(), *(f"merge_tempered/{self.dataset}/{trainer}" for trainer in self.study.trainers))
+        return self._job("compare_tempered", *command, needs=needs)
+
     def _runs(self) -> list[str]:
         """Return the merged results, the baseline's first."""
         others = [trainer for trainer in self.study.trainers if trainer != self.study.baseline]
@@ -181,6 +232,13 @@ class _Builder:
 
     def _merged(self) -> tuple[str, ...]:
         return tuple(f"merge/{self.dataset}/{trainer}" for trainer in self.study.trainers)
+
+    def _validation(self, trainer: str, fold: int) -> str:
+        return str(self.places.fold(self.dataset, trainer, fold) / "validation")
+
+    def _json_files(self) -> tuple[str, ...]:
+        plans = str(self.files / f"{self.study.plans}.json")
+        return ("-djfile", str(self.files / "dataset.json"), "-pfile", plans)
 
     def _result(self, trainer: str, part: str) -> Path:
         return self.places.output(self.dataset, self.places.run_name(trainer), part)

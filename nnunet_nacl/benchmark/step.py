@@ -82,6 +82,9 @@ def _run(study: Study, job: Job, variables: dict[str, str], say: _Teller, stack:
         for line in set_broken_checkpoints_aside(Places(study).fold(job.dataset, job.trainer, job.fold)):
             say(line)
         _take_gpus(study, variables, say, stack)
+    if job.rule == "temper":
+        # it wants an empty folder, and what an interrupted one left would be mixed up; the softmax files are copies
+        shutil.rmtree(job.command[-1], ignore_errors=True)
     program = shutil.which(job.command[0], path=variables["PATH"])
     if program is None:
         raise InputError(f"{job.command[0]} is not on PATH; is nnU-Net installed?")
