@@ -1,29 +1,20 @@
 """The configuration: defaults, and messages that name the key that is wrong."""
 
-import copy
-
 import pytest
-import yaml
+from studies import write_study
 
 from nnunet_nacl.benchmark.config import load_study
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.training.variants import resolve
 
-SMALL = {
-    "version": 1,
+BASE = {
     "tasks": ["Task04_Hippocampus", {"name": "Task99_Phantom", "phantom": {"cases": 6}}],
     "trainers": ["nnUNetTrainer", "nnUNetTrainerCELoss", "nnUNetTrainerNACL_weight0p2"],
-    "folds": [0, 1],
-    "scale": "cpu",
 }
 
 
 def load(folder, **changes):
-    content = copy.deepcopy(SMALL) | changes
-    (folder / "benchmark.yaml").write_text(
-        yaml.safe_dump({key: value for key, value in content.items() if value is not None})
-    )
-    return load_study(folder)
+    return write_study(folder, **(BASE | changes))
 
 
 def test_cpu_scale(tmp_path):
@@ -42,7 +33,7 @@ def test_cpu_scale(tmp_path):
 
 def test_paper_scale(tmp_path):
     study = load(tmp_path, scale="paper")
-    assert study.trainers == tuple(SMALL["trainers"])
+    assert study.trainers == tuple(BASE["trainers"])
     assert (study.plans, study.device, study.shortened) == ("nnUNetPlans", "cuda", False)
     assert load(tmp_path, scale="paper", length="50epochs").shortened
     assert load(tmp_path, scale="paper", trainers=["nnUNetTrainer_50epochs"]).shortened
