@@ -51,13 +51,6 @@ def all_jobs(study: Study) -> dict[str, Job]:
     return {job.name: job for task in study.tasks for job in _Builder(study, task).jobs()}
 
 
-def targets(study: Study) -> list[str]:
-    """Return the names of the jobs that nothing waits for."""
-    jobs = all_jobs(study)
-    needed = {name for job in jobs.values() for name in job.needs}
-    return [name for name in jobs if name not in needed]
-
-
 def find_job(study: Study, name: str) -> Job:
     """Return a job by name.
 
