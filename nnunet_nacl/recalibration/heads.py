@@ -109,8 +109,6 @@ class SigmoidHeads:
 
 
 def heads_of(dataset: Dataset) -> Heads:
-    """Return what the channels of a data set's softmax files are.
-
-    :func:`load_dataset` refuses regions for now; :class:`SigmoidHeads` is what they will be here.
-    """
-    return SoftmaxHeads(dataset.label_names)
+    """Return what the channels of a data set's softmax files are."""
+    names = tuple(dataset.target_names.values())
+    return SoftmaxHeads(names) if dataset.regions is None else SigmoidHeads(names, dataset.regions)
