@@ -187,4 +187,21 @@ def _check_trainers(study: Study) -> None:
         try:
             resolve(name)
         except UnknownVariantError as error:
-            raise InputError(f"Expected `trainers[{number}]` to be a trainer, but got {study.base_trainers[number]!r}. {error}") from None  # fmt: skip
+            if not _finds_elsewhere(name):
+                raise InputError(f"Expected `trainers[{number}]` to be a trainer, but got {study.base_trainers[number]!r}. {error}") from None  # fmt: skip
+
+
+def _finds_elsewhere(name: str) -> bool:
+    """Return whether nnU-Net finds a trainer in a folder of the user's own that nnUNet_extTrainer names."""
+    import os
+    from contextlib import redirect_stdout
+
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    if not os.environ.get("nnUNet_extTrainer"):
+        return False
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        try:
+            return recursive_find_trainer_class_by_name(name) is not None
+        except (RuntimeError, AssertionError):
+            return False

@@ -42,6 +42,23 @@ def test_wrong_trainer_is_named_before_anything_runs(tmp_path, capsys):
     assert "Expected `trainers[1]` to be a trainer, but got 'nnUNetTrainerNACLE'" in capsys.readouterr().err
 
 
+def test_trainer_of_the_users_own(tmp_path, monkeypatch, capsys):
+    """Found where nnUNet_extTrainer points, and that folder stays in it, before ours."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "my_own_trainers.py").write_text(
+        "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
+        "class nnUNetTrainerMine_20epochs(nnUNetTrainer):\n    pass\n"
+    )
+    study = write_study(tmp_path / "study", trainers=["nnUNetTrainer", "nnUNetTrainerMine"])
+    assert main(["benchmark", "commands", str(study.folder)]) == 1
+    monkeypatch.setenv("nnUNet_extTrainer", str(own))
+    assert main(["benchmark", "commands", str(study.folder)]) == 0
+    printed = capsys.readouterr().out
+    assert f"export nnUNet_extTrainer={own}:" in printed
+    assert "-tr nnUNetTrainerMine_20epochs" in printed
+
+
 @pytest.mark.parametrize(
     "missing, action", [("snakemake", "run"), ("snakemake", "plan"), ("yaml", "status"), ("jsonschema", "status")]
 )
