@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from nnunet_nacl import __version__
 from nnunet_nacl.commands import (
+    benchmark,
     compare,
     cpu_plans,
     doctor,
     evaluate,
+    import_msd,
     merge,
     phantom,
     preprocess_raters,
@@ -34,7 +36,9 @@ COMMANDS = (
     recalibrate,
     map_,
     share,
+    benchmark,
     phantom,
+    import_msd,
     cpu_plans,
     preprocess_raters,
 )

@@ -32,8 +32,8 @@ def sums_of_channels(
     group: NDArray[np.uint8],
     num_classes: int,
     n_bins: int,
-) -> list[Sums]:
-    """Return the sums over the voxels, in parts.
+) -> tuple[list[Sums], NDArray[np.int16]]:
+    """Return the sums over the voxels, in parts, and the predicted class of each voxel ``(N,)``.
 
     Args:
         blocks: gives the channels in order, each in consecutive blocks; called once or twice.
@@ -46,7 +46,7 @@ def sums_of_channels(
         ValueError: values that are no probabilities or do not sum to 1.
     """
     if not label.size:
-        return []
+        return [], np.zeros(0, np.int16)
     sums = kernels.no_sums(num_classes, n_bins)
     open_voxels = _OpenVoxels(group, num_classes)
     voxels: Voxels | None = None
@@ -71,7 +71,7 @@ def sums_of_channels(
         parts = [sums]
     if kernels.bin_voxels(voxels, n_bins, sums, SUM_TOLERANCE):
         raise ValueError(describe_sums(voxels.total))
-    return parts
+    return parts, voxels.argmax
 
 
 class _OpenVoxels:

@@ -28,6 +28,7 @@ class Scores:
         n_voxels: number of voxels in the set.
         accuracy: share of voxels whose predicted class is the label.
         confidence: mean of the highest class probability.
+        gap: confidence minus accuracy: positive where the network is overconfident.
         ece, ace, mce: top-label expected, average and maximum calibration error.
         equal_mass_ece: top-label ECE with bins of equally many voxels instead of equal width.
         class_wise_ece, class_wise_ace, class_wise_mce: per class, one against the rest, ``(K,)``; NaN for a class that has
@@ -44,6 +45,7 @@ class Scores:
     n_voxels: int
     accuracy: float
     confidence: float
+    gap: float
     ece: float
     ace: float
     mce: float
@@ -52,77 +54,56 @@ class Scores:
     class_wise_ace: Float64Array
     class_wise_mce: Float64Array
     thresholded_class_wise_ece: Float64Array
+    mean_class_wise_ece: float
+    mean_class_wise_ace: float
+    mean_class_wise_mce: float
+    mean_thresholded_class_wise_ece: float
     nll: float
     brier: float
     brier_reliability: float
     brier_resolution: float
     brier_uncertainty: float
 
-    @property
-    def gap(self) -> float:
-        """Mean confidence minus accuracy: positive where the network is overconfident."""
-        return self.confidence - self.accuracy
 
-    @property
-    def mean_class_wise_ece(self) -> float:
-        """Mean of :attr:`class_wise_ece` over the classes that are not NaN."""
-        return mean_of_defined(self.class_wise_ece)
-
-    @property
-    def mean_class_wise_ace(self) -> float:
-        """Mean of :attr:`class_wise_ace` over the classes that are not NaN."""
-        return mean_of_defined(self.class_wise_ace)
-
-    @property
-    def mean_class_wise_mce(self) -> float:
-        """Mean of :attr:`class_wise_mce` over the classes that are not NaN."""
-        return mean_of_defined(self.class_wise_mce)
-
-    @property
-    def mean_thresholded_class_wise_ece(self) -> float:
-        """Mean of :attr:`thresholded_class_wise_ece` over the classes that are not NaN."""
-        return mean_of_defined(self.thresholded_class_wise_ece)
-
-
-def scores_from(top: Bins, grid: Bins, classes: Bins, labelled: Array, nll: float, brier: float) -> Scores:
-    """Return the scores of a voxel set.
+def scores_from(top: Bins, grid: Bins, classes: Bins, labelled: Array, nll: Array, brier: Array) -> dict[str, Array]:
+    """Return the values of :class:`Scores` by attribute name; any leading axes, e.g. the replicates of a bootstrap.
 
     Args:
-        top: of the predicted class, ``(B,)`` each.
-        grid: the same in the cells of the confidence grid, ``(F,)`` each.
-        classes: per class, ``(K, B + 1)`` each; the first bin holds the probabilities up to the threshold.
-        labelled: ``(K,)``, which classes have scores.
-        nll, brier: sums over the voxels.
+        top: of the predicted class, ``(..., B)`` each.
+        grid: the same in the cells of the confidence grid, ``(..., F)`` each.
+        classes: per class, ``(..., K, B + 1)`` each; the first bin holds the probabilities up to the threshold.
+        labelled: ``(..., K)``, which classes have scores.
+        nll, brier: ``(...)``, sums over the voxels.
     """
-    n_voxels = int(top[0].sum())
+    n_voxels = top[0].sum(-1)
     whole = join_first_two(classes[0]), join_first_two(classes[1]), join_first_two(classes[2])
     thresholded = classes[0][..., 1:], classes[1][..., 1:], classes[2][..., 1:]
-
-    def per_voxel(total: float) -> float:
-        return float(total) / n_voxels if n_voxels else np.nan
-
-    def of_labelled(values: Float64Array) -> Float64Array:
-        return np.where(labelled, values, np.nan)
-
+    accuracy, confidence = divided(top[2].sum(-1), n_voxels), divided(top[1].sum(-1), n_voxels)
+    per_class = {
+        "class_wise_ece": expected_calibration_error(*whole),
+        "class_wise_ace": average_calibration_error(*whole),
+        "class_wise_mce": maximum_calibration_error(*whole),
+        "thresholded_class_wise_ece": expected_calibration_error(*thresholded),
+    }
+    per_class = {name: np.where(labelled, values, np.nan) for name, values in per_class.items()}
     reliability, resolution, uncertainty = brier_decomposition(whole, n_voxels)
-    return Scores(
-        n_voxels=n_voxels,
-        accuracy=per_voxel(top[2].sum()),
-        confidence=per_voxel(top[1].sum()),
-        ece=float(expected_calibration_error(*top)),
-        ace=float(average_calibration_error(*top)),
-        mce=float(maximum_calibration_error(*top)),
-        equal_mass_ece=float(expected_calibration_error(*bins_of_equal_mass(grid, top[0].size))),
-        class_wise_ece=of_labelled(expected_calibration_error(*whole)),
-        class_wise_ace=of_labelled(average_calibration_error(*whole)),
-        class_wise_mce=of_labelled(maximum_calibration_error(*whole)),
-        thresholded_class_wise_ece=of_labelled(expected_calibration_error(*thresholded)),
-        nll=per_voxel(nll),
-        brier=per_voxel(brier),
-        brier_reliability=reliability,
-        brier_resolution=resolution,
-        brier_uncertainty=uncertainty,
-    )
+    return {
+        "n_voxels": n_voxels,
+        "accuracy": accuracy,
+        "confidence": confidence,
+        "gap": confidence - accuracy,
+        "ece": expected_calibration_error(*top),
+        "ace": average_calibration_error(*top),
+        "mce": maximum_calibration_error(*top),
+        "equal_mass_ece": expected_calibration_error(*bins_of_equal_mass(grid, top[0].shape[-1])),
+        **per_class,
+        **{f"mean_{name}": mean_of_defined(values) for name, values in per_class.items()},
+        "nll": divided(nll, n_voxels),
+        "brier": divided(brier, n_voxels),
+        "brier_reliability": reliability,
+        "brier_resolution": resolution,
+        "brier_uncertainty": uncertainty,
+    }
 
 
 def bin_gaps(count: Array, predicted: Array, observed: Array) -> Float64Array:
@@ -149,33 +130,37 @@ def maximum_calibration_error(count: Array, predicted: Array, observed: Array) -
 
 
 def bins_of_equal_mass(grid: Bins, n_bins: int) -> Bins:
-    """Gather the cells of a confidence grid (one axis) into bins of as equal a number of voxels as whole cells allow.
+    """Gather the cells of a confidence grid into bins of as equal a number of voxels as whole cells allow.
 
     A cell goes to the bin that the middle of its voxels falls into when all are sorted by confidence. Voxels of one
     confidence are thus never told apart, and statistics of parts still add up to those of the whole.
     """
-    count = grid[0]
-    middle = np.cumsum(count) - count / 2
-    of_cell = np.minimum((middle * n_bins / max(count.sum(), 1)).astype(np.int64), n_bins - 1)
-    gathered = [np.bincount(of_cell, weights=part, minlength=n_bins) for part in grid]  # whole numbers up to 2**53
-    return gathered[0], gathered[1], gathered[2]
+    count = grid[0].reshape(-1, grid[0].shape[-1])
+    middle = np.cumsum(count, -1) - count / 2
+    of_cell = np.minimum((middle * n_bins / np.maximum(count.sum(-1, keepdims=True), 1)).astype(np.int64), n_bins - 1)
+    rows = len(count)
+    place = (of_cell + n_bins * np.arange(rows)[:, None]).ravel()
+
+    def gathered(part: Array) -> Array:  # whole numbers stay exact up to 2**53
+        sums = np.bincount(place, weights=part.ravel(), minlength=rows * n_bins)
+        return sums.reshape(*part.shape[:-1], n_bins)
+
+    return gathered(grid[0]), gathered(grid[1]), gathered(grid[2])
 
 
-def brier_decomposition(classes: Bins, n_voxels: int) -> tuple[float, float, float]:
+def brier_decomposition(classes: Bins, n_voxels: Array) -> tuple[Array, Array, Array]:
     """Return reliability, resolution and uncertainty (Murphy 1973), each summed over the classes.
 
     Args:
-        classes: bins of each class, ``(K, B)`` each.
-        n_voxels: voxels of each class's bins together.
+        classes: bins of each class, ``(..., K, B)`` each.
+        n_voxels: ``(...)``, voxels of each class's bins together.
     """
-    if not n_voxels:
-        return np.nan, np.nan, np.nan
     count, predicted, observed = classes
-    frequency = divided(observed, count)
-    base_rate = observed.sum(-1, keepdims=True) / n_voxels
-    reliability = np.nansum(count * bin_gaps(count, predicted, observed) ** 2) / n_voxels
-    resolution = np.nansum(count * (frequency - base_rate) ** 2) / n_voxels
-    return float(reliability), float(resolution), float((base_rate * (1 - base_rate)).sum())
+    base_rate = divided(observed.sum(-1), np.broadcast_to(n_voxels[..., None], observed.shape[:-1]))
+    squared_gaps = np.nansum(count * bin_gaps(count, predicted, observed) ** 2, (-1, -2))
+    spread = np.nansum(count * (divided(observed, count) - base_rate[..., None]) ** 2, (-1, -2))
+    uncertainty = (base_rate * (1 - base_rate)).sum(-1)
+    return divided(squared_gaps, n_voxels), divided(spread, n_voxels), uncertainty
 
 
 def dice(confusion: Array) -> Float64Array:
@@ -199,7 +184,6 @@ def join_first_two(bins: Array) -> Array:
     return np.concatenate([bins[..., :2].sum(-1, keepdims=True), bins[..., 2:]], -1)
 
 
-def mean_of_defined(values: Float64Array) -> float:
-    """Return the mean of the values that are not NaN; NaN where none is."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else np.nan
+def mean_of_defined(values: Array) -> Float64Array:
+    """Return the mean over the last axis of the values that are not NaN; NaN where none is."""
+    return divided(np.nansum(values, -1), (~np.isnan(values)).sum(-1))

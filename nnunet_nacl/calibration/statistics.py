@@ -121,8 +121,8 @@ class CalibrationStatistics:
         label = as_labels(labels, values.shape[1:], self.num_classes, ignore_label)
         group = groups_of_labels(label, self.num_classes, spacing, boundary_mm)
         flat = values.reshape(self.num_classes, -1)
-        ignored = int(np.count_nonzero(label == self.num_classes))
-        self._add(sums_of_array(flat, label.ravel(), group.ravel(), self.n_bins, threads), ignored)
+        self.add_sums(sums_of_array(flat, label.ravel(), group.ravel(), self.n_bins, threads))
+        self.ignored += np.count_nonzero(label == self.num_classes)
 
     def update_channels(
         self,
@@ -132,7 +132,7 @@ class CalibrationStatistics:
         *,
         spacing: Sequence[float] | None = None,
         boundary_mm: float = DEFAULT_BOUNDARY_MM,
-    ) -> None:
+    ) -> NDArray[np.int16]:
         """Add the voxels of an array whose channels come one after another and are never in memory together.
 
         Args:
@@ -140,14 +140,19 @@ class CalibrationStatistics:
                 probabilities ``(n,)`` of a channel from voxel number ``start`` (in C order) on.
             labels, ignore_label, spacing, boundary_mm: as in :meth:`update`.
 
+        Returns:
+            The predicted class of each voxel, ``(*spatial)``, since it is known by then.
+
         Raises:
             ValueError: as in :meth:`update`.
         """
         label = as_labels(labels, np.shape(labels), self.num_classes, ignore_label)
         group = groups_of_labels(label, self.num_classes, spacing, boundary_mm)
-        flat = label.ravel()
-        ignored = int(np.count_nonzero(flat == self.num_classes))
-        self._add(sums_of_channels(blocks, flat, group.ravel(), self.num_classes, self.n_bins), ignored)
+        ignored = np.count_nonzero(label == self.num_classes)
+        parts, prediction = sums_of_channels(blocks, label.ravel(), group.ravel(), self.num_classes, self.n_bins)
+        self.add_sums(parts)
+        self.ignored += ignored
+        return prediction.reshape(label.shape)
 
     def merge(self, *others: CalibrationStatistics) -> CalibrationStatistics:
         """Return the statistics of these and the others' voxels together; equal to having seen them all at once."""
@@ -195,14 +200,15 @@ class CalibrationStatistics:
     def scores(self, voxel_set: str) -> scores.Scores:
         """Return the scores of one voxel set (a key of :data:`VOXEL_SETS`)."""
         strata = list(VOXEL_SETS[voxel_set])
-        return scores.scores_from(
+        values: dict[str, Any] = scores.scores_from(
             top=self.top_label_bins(voxel_set),
             grid=self.grid_cells(voxel_set),
             classes=self.thresholded_class_bins(voxel_set),
             labelled=self.labelled(),
-            nll=float(self.nll[strata].sum()),
-            brier=float(self.brier[strata].sum()),
+            nll=self.nll[strata].sum(),
+            brier=self.brier[strata].sum(),
         )
+        return scores.Scores(**{name: value if np.ndim(value) else value.item() for name, value in values.items()})
 
     def _of_set(self, voxel_set: str, count: str, predicted: str, observed: str) -> Bins:
         strata = list(VOXEL_SETS[voxel_set])
@@ -212,10 +218,10 @@ class CalibrationStatistics:
             getattr(self, observed)[strata].sum(0),
         )
 
-    def _add(self, parts: list[Sums], ignored: int) -> None:
+    def add_sums(self, parts: list[Sums]) -> None:
+        """Add what the kernels have summed up."""
         for name, values in joined(parts, self.num_classes, self.n_bins).items():
             getattr(self, name)[...] += values
-        self.ignored += ignored
 
 
 def total(parts: Iterable[CalibrationStatistics]) -> CalibrationStatistics:

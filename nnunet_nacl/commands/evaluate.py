@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from nnunet_nacl.commands.arguments import Commands, default_processes, memory_size, positive
+from nnunet_nacl.commands.arguments import Commands, bins, default_processes, distance, memory_size, positive
 
 
 def add(commands: Commands) -> None:
@@ -20,7 +20,10 @@ def add(commands: Commands) -> None:
     parser.add_argument("-pfile", type=Path, required=True, help="plans.json")
     parser.add_argument("-o", type=Path, default=None, help="output folder (default: PRED_FOLDER)")
     parser.add_argument("-np", type=positive, default=None, help="processes (default: nnUNet_def_n_proc or all cores)")
-    parser.add_argument("--bins", type=positive, default=15, help="equal-width confidence bins (default: %(default)s)")
+    parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
+    parser.add_argument("--boundary-mm", type=distance, default=3.0, metavar="MM",
+                        help="how near to another label the voxel set `boundary` is (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--hd95", action="store_true", help="also the HD95 of each class in mm, which takes longer")
     parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
                         help="for all processes, e.g. 8G (default: 80 %% of what is available, cgroup limits respected)")  # fmt: skip
     parser.add_argument(
@@ -41,6 +44,7 @@ def run(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.evaluation.cases import select_part
     from nnunet_nacl.evaluation.folder import evaluate_folder
     from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.evaluation.settings import Settings
     from nnunet_nacl.evaluation.store import clear_store
 
     output: Path = parsed.o if parsed.o is not None else parsed.pred_folder
@@ -58,7 +62,7 @@ def run(parsed: argparse.Namespace) -> int:
             parsed.djfile,
             parsed.pfile,
             num_processes=parsed.np or default_processes(),
-            n_bins=parsed.bins,
+            settings=Settings(parsed.bins, parsed.boundary_mm, parsed.hd95),
             progress=lambda done, of: progress.update(task, completed=done, total=of),
             output_folder=output,
             fresh=parsed.fresh,

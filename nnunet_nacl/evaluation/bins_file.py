@@ -34,7 +34,7 @@ def write_bins(result: FolderResult, path: Path) -> None:
     """Write a result, so that :func:`read_result` gives the same back, without the softmax files.
 
     Arrays, with N cases and P problems: each field of :class:`CalibrationStatistics` as ``(N, P, ...)``; ``case``,
-    ``reference_file``, ``prediction_file``, ``voxel_volume_mm3`` and ``fingerprint`` ``(N,)``; ``schema_version``,
+    ``reference_file``, ``prediction_file``, ``voxel_volume_mm3`` and ``fingerprint`` ``(N,)``; ``hd95_mm`` ``(N, channels)``; ``schema_version``,
     ``protocol`` and ``files`` ``()``, the last two as JSON.
     """
     arrays: dict[str, Any] = {
@@ -80,6 +80,7 @@ def _arrays_of(cases: tuple[CaseResult, ...]) -> dict[str, NDArray[Any]]:
         "reference_file": np.array([str(result.case.labels) for result in cases]),
         "prediction_file": np.array([str(result.case.probabilities) for result in cases]),
         "voxel_volume_mm3": np.array([result.voxel_volume_mm3 for result in cases]),
+        "hd95_mm": np.array([result.hd95_mm for result in cases]),
         "fingerprint": np.array([result.fingerprint for result in cases]),
     }
 
@@ -95,6 +96,7 @@ def _cases_of(arrays: dict[str, NDArray[Any]]) -> tuple[CaseResult, ...]:
                 for problem in range(n_problems)
             ),
             float(arrays["voxel_volume_mm3"][row]),
+            np.asarray(arrays["hd95_mm"][row]),
             str(arrays["fingerprint"][row]),
         )
         for row, name in enumerate(arrays["case"])

@@ -17,10 +17,11 @@ from nnunet_nacl.evaluation.fingerprint import fingerprint
 from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.memory import PROCESS_BYTES, bytes_needed, default_budget, processes_within
 from nnunet_nacl.evaluation.protocol import protocol_of
+from nnunet_nacl.evaluation.settings import Settings
 from nnunet_nacl.evaluation.store import CaseStore
 from nnunet_nacl.evaluation.workers import Evaluate, evaluate_here, evaluate_in_processes
 
-DEFAULT_BINS = 15
+DEFAULT_SETTINGS = Settings()
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished cases and of all cases."""
@@ -34,7 +35,7 @@ def evaluate_folder(
     dataset_json: str | os.PathLike[str],
     plans_json: str | os.PathLike[str],
     num_processes: int = 1,
-    n_bins: int = DEFAULT_BINS,
+    settings: Settings = DEFAULT_SETTINGS,
     progress: Progress = lambda done, of: None,
     *,
     output_folder: str | os.PathLike[str] | None = None,
@@ -52,7 +53,7 @@ def evaluate_folder(
         dataset_json: nnU-Net's ``dataset.json``.
         plans_json: nnU-Net's plans file, for the reader and the labels.
         num_processes: worker processes over the cases; 1 works in this process.
-        n_bins: equal-width confidence bins.
+        settings: what changes the figures: bins, boundary, HD95.
         progress: called at the start and after each case.
         output_folder: where each finished case is kept at once and the cases of an earlier run are looked for.
         fresh: compute all cases anew.
@@ -70,7 +71,8 @@ def evaluate_folder(
     cases = select_part(cases, num_parts, part_id)
     if not cases:
         raise InputError(f"{pred_folder}: part {part_id} of {num_parts} has no case.")
-    protocol = protocol_of(dataset, n_bins)
+    _check_names(cases)
+    protocol = protocol_of(dataset, settings)
     prints = {case: fingerprint(case, protocol, dataset.reader) for case in cases}
     store = CaseStore(Path(output_folder), protocol) if output_folder is not None else None
     results = [] if store is None or fresh else _recalled(prints, store)
@@ -78,7 +80,7 @@ def evaluate_folder(
     progress(recalled, len(cases))
     finished = {result.case for result in results}
     missing = [case for case in cases if case not in finished]
-    evaluate = partial(evaluate_case, dataset=dataset, n_bins=n_bins)
+    evaluate = partial(evaluate_case, dataset=dataset, settings=settings)
     for result in _evaluated(missing, evaluate, num_processes, max_memory, warn):
         results.append(replace(result, fingerprint=prints[result.case]))
         if store is not None:
@@ -91,6 +93,17 @@ def evaluate_folder(
         "plans_json": str(plans_json),
     }
     return FolderResult(tuple(sorted(results, key=lambda result: result.case.name)), protocol, files, recalled)
+
+
+def _check_names(cases: Sequence[Case]) -> None:
+    """Refuse paths that are not UTF-8: SimpleITK ends the whole process over one."""
+    for case in cases:
+        try:
+            str(case.labels).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{str(case.labels)!r}: the path is not UTF-8, which nnU-Net's reader cannot take."
+            ) from error
 
 
 def _recalled(prints: dict[Case, str], store: CaseStore) -> list[CaseResult]:

@@ -229,20 +229,19 @@ def _scores(heads: Heads, cases: Sequence[Sequence[CalibrationStatistics]]) -> d
 
 
 def _named(statistics: CalibrationStatistics, voxel_set: str) -> dict[str, float | None]:
-    scores = statistics.scores(voxel_set)
-    named = {name: _plain(value) for name, value in named_scores(scores).items()}
-    return {"n_voxels": scores.n_voxels, **named}
+    named = {name: _plain(value) for name, value in named_scores([statistics], voxel_set).items()}
+    return {"n_voxels": int(statistics.top_label_bins(voxel_set)[0].sum()), **named}
 
 
 def _mean(cases: list[dict[str, float | None]]) -> dict[str, float | None]:
     values = {name: np.array([np.nan if case[name] is None else case[name] for case in cases]) for name in SCORE_NAMES}
-    return {name: _plain(mean_of_defined(of_cases)) for name, of_cases in values.items()}
+    return {name: _plain(float(mean_of_defined(of_cases))) for name, of_cases in values.items()}
 
 
 def _dice(cases: list[CalibrationStatistics]) -> float | None:
     """Return the mean over the foreground classes of the mean over the cases, as ``foreground_mean`` of nnU-Net."""
     per_class = np.stack([statistics.dice() for statistics in cases])[:, 1:]
-    return _plain(mean_of_defined(np.array([mean_of_defined(of_class) for of_class in per_class.T])))
+    return _plain(float(mean_of_defined(mean_of_defined(per_class.T))))
 
 
 def _plain(value: float) -> float | None:
