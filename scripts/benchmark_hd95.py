@@ -1,6 +1,6 @@
 """HD95 of 14 classes in a CT-like volume: ours beside MONAI's and a plain distance transform, on the same boxes.
 
-python scripts/benchmark_hd95.py [--strays N] [--size Z Y X]
+python scripts/benchmark_hd95.py [--strays N] [--size Z Y X] [--without METHOD ...]
 """
 
 from __future__ import annotations

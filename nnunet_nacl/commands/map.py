@@ -36,16 +36,17 @@ def _length(text: str) -> float:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
+    from nnunet_nacl.evaluation.dataset import load_dataset
     from nnunet_nacl.evaluation.output import prepare_folder
-    from nnunet_nacl.report.case_maps import find_description, find_names, load_outputs, write_case_maps
+    from nnunet_nacl.report.case_maps import find_description, find_names, write_case_maps
 
     names = find_names(parsed.pred_folder, parsed.cases)
-    outputs = load_outputs(
+    dataset = load_dataset(
         parsed.djfile or find_description(parsed.pred_folder, "dataset.json"),
         parsed.pfile or find_description(parsed.pred_folder, "plans.json"),
     )
     prepare_folder(parsed.o)
     for name in names:
-        for path in write_case_maps(name, parsed.pred_folder, parsed.labels, outputs, parsed.sigma_mm, parsed.o):
+        for path in write_case_maps(name, parsed.pred_folder, parsed.labels, dataset, parsed.sigma_mm, parsed.o):
             print(f"wrote {path}")
     return 0
