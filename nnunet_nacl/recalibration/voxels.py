@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ class Voxels:
     """The voxels of a set in many cases, as log probabilities.
 
     Attributes:
-        kept: per case the voxels of each problem, or None where memory did not allow it.
+        kept: per case the voxels of each problem, in pieces, or None where memory did not allow it.
         free: bytes that may still be taken.
         sample: per case and problem the positions that were drawn among the selected voxels; None before, all are used.
     """
@@ -141,7 +141,7 @@ class Voxels:
     cases: Sequence[Case]
     voxel_set: str
     free: int
-    kept: list[list[Kept] | None] = field(init=False)
+    kept: list[list[list[Kept]] | None] = field(init=False)
     sample: list[list[NDArray[np.int64]]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -164,14 +164,14 @@ class Voxels:
             for problem, voxels in enumerate(heads.split(block, labels)):
                 selected = select(voxels, self.voxel_set)
                 counts.add(problem, selected)
-                held += _bytes(selected)
+                held += selected.logarithm.nbytes + selected.labels.nbytes
                 fits = fits and held <= self.free
                 if fits:
                     pieces[problem].append((selected.logarithm, selected.labels))
                 else:
                     pieces = [[] for _ in heads.problems]
         if fits:
-            self._keep(number, [_joined(parts) for parts in pieces])
+            self._keep(number, pieces)
         return counts, statistics
 
     def draw(self, selected: NDArray[np.int64], wanted: int, seed: int) -> None:
@@ -193,8 +193,8 @@ class Voxels:
             self.sample.append(drawn)
             kept = self.kept[number]
             if kept is not None:
-                self.free += sum(logarithm.nbytes + labels.nbytes for logarithm, labels in kept)
-                self._keep(number, [(log[:, at], lab[at]) for (log, lab), at in zip(kept, drawn, strict=True)])
+                self.free += _bytes(kept)
+                self._keep(number, [list(_drawn(pieces, at)) for pieces, at in zip(kept, drawn, strict=True)])
 
     def of(self, numbers: Sequence[int], problems: Sequence[int]) -> Iterator[Kept]:
         """Yield the voxels of these cases and problems, in pieces."""
@@ -204,9 +204,7 @@ class Voxels:
                 yield from self._read_again(number, problems)
                 continue
             for problem in problems:
-                logarithm, labels = kept[problem]
-                for part in blocks(len(logarithm), labels.size):
-                    yield logarithm[:, part], labels[part]
+                yield from kept[problem]
 
     def _read_again(self, number: int, problems: Sequence[int]) -> Iterator[Kept]:
         offsets = np.zeros(len(self.reader.heads.problems), np.int64)
@@ -223,14 +221,20 @@ class Voxels:
                 here = drawn[np.searchsorted(drawn, start) : np.searchsorted(drawn, end)] - start
                 yield selected.logarithm[:, here], selected.labels[here]
 
-    def _keep(self, number: int, voxels: list[Kept]) -> None:
+    def _keep(self, number: int, voxels: list[list[Kept]]) -> None:
         self.kept[number] = voxels
-        self.free -= sum(logarithm.nbytes + labels.nbytes for logarithm, labels in voxels)
+        self.free -= _bytes(voxels)
 
 
-def _bytes(selected: Selected) -> int:
-    return selected.logarithm.nbytes + selected.labels.nbytes
+def _bytes(voxels: list[list[Kept]]) -> int:
+    return sum(logarithm.nbytes + labels.nbytes for pieces in voxels for logarithm, labels in pieces)
 
 
-def _joined(parts: list[Kept]) -> Kept:
-    return np.concatenate([log for log, _ in parts], axis=1), np.concatenate([labels for _, labels in parts])
+def _drawn(pieces: Iterable[Kept], positions: NDArray[np.int64]) -> Iterator[Kept]:
+    """Yield the voxels at these positions, sorted, among those of all pieces."""
+    start = 0
+    for logarithm, labels in pieces:
+        end = start + labels.size
+        here = positions[np.searchsorted(positions, start) : np.searchsorted(positions, end)] - start
+        yield logarithm[:, here], labels[here]
+        start = end
