@@ -47,7 +47,7 @@ def predict(nnunet, trainer, output):
 
 
 # the others go through the same loop in test_calibrated_loss.py, without the minutes that the commands take
-@pytest.mark.parametrize("name", MAIN_TRAINERS)
+@pytest.mark.parametrize("name", [*MAIN_TRAINERS, "nnUNetTrainerCRaC"])
 def test_train_predict_evaluate(name, nnunet, phantom_task, tmp_path):
     trainer = f"{name}_1epochs_{SHORT}"
     train(nnunet, trainer)
@@ -75,7 +75,7 @@ def assert_dice_of_nnunet(folder):
     assert ours["foreground_mean"]["Dice"] == pytest.approx(theirs["foreground_mean"]["Dice"])
 
 
-@pytest.mark.parametrize("name", MAIN_TRAINERS)
+@pytest.mark.parametrize("name", [*MAIN_TRAINERS, "nnUNetTrainerCRaC"])
 def test_killed_training_continues(name, nnunet):
     """SIGKILL after the first epoch's checkpoint; --c goes on after it, under the same name."""
     trainer = f"{name}_3epochs_30iterations_1valiterations"
@@ -98,8 +98,10 @@ def test_killed_training_continues(name, nnunet):
     log = newest_log(fold)
     assert "Epoch 0" not in log
     assert "Epoch 2" in log
-    history = torch.load(fold / "checkpoint_final.pth", weights_only=False)["logging"]["val_fg_ece"]
-    assert np.isfinite(history).tolist() == [True] * 3
+    histories = torch.load(fold / "checkpoint_final.pth", weights_only=False)["logging"]
+    assert np.isfinite(histories["val_fg_ece"]).tolist() == [True] * 3
+    if "CRaC" in name:
+        assert [state["updates"] for state in histories["crac_multipliers"]] == [1, 2, 3]
     assert (fold / "calibration_progress.png").is_file()
 
 
@@ -107,6 +109,22 @@ def test_two_dimensional(nnunet):
     trainer = f"nnUNetTrainerNACL_1epochs_{SHORT}"
     train(nnunet, trainer, configuration="2d")
     assert_dice_of_nnunet(nnunet.fold(trainer, "2d") / "validation")
+
+
+def test_residual_encoder(nnunet):
+    nnunet.run("nnUNetv2_plan_experiment", "-d", 99, "-pl", "nnUNetPlannerResEncM")
+    nnunet.run("nnunet-nacl", "cpu-plans", 99, "-p", "nnUNetResEncUNetMPlans", "-o", "nnUNetResEncCPU")
+    plans = json.loads((nnunet.preprocessed / "nnUNetResEncCPU.json").read_text())
+    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    assert architecture["network_class_name"].endswith("ResidualEncoderUNet")
+    trainer = f"nnUNetTrainerNACL_1epochs_{SHORT}"
+    nnunet.run("nnUNetv2_train", 99, "3d_fullres", 0, "-tr", trainer, "-p", "nnUNetResEncCPU", "-device", "cpu")
+    fold = nnunet.fold(trainer, plans="nnUNetResEncCPU")
+    assert "Training with NACLLoss(" in newest_log(fold)
+    network = torch.load(fold / "checkpoint_final.pth", weights_only=False)["network_weights"]
+    assert any("conv1" in name for name in network), "the blocks of residual encoders"
+    assert max(len(weights) for weights in network.values()) <= 64
+    assert (fold / "validation" / "summary.json").is_file()
 
 
 def test_lowres_and_cascade(nnunet):
