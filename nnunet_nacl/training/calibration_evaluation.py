@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,10 @@ else:
 
 
 class CalibrationEvaluationMixin(Trainer):
-    """With ``--npz``, write calibration.json and its companions beside nnU-Net's summary.json after the validation.
+    """With ``--npz``, write calibration.json beside nnU-Net's summary.json after the validation.
+
+    The whole result is in ``validation/calibration``: nnUNetv2_find_best_configuration and nnUNetv2_ensemble take each .npz beside the
+    softmax files for a case, so calibration_bins.npz must not be there.
 
     It is ``nnunet-nacl evaluate`` in a process of its own: whatever happens there, a crash or the end of memory included, is
     a line in the training log, and the training has ended well. It also keeps the evaluator out of the trainers' imports.
@@ -40,16 +44,18 @@ class CalibrationEvaluationMixin(Trainer):
         trained = Path(self.output_folder_base)
         command = [sys.executable, "-m", "nnunet_nacl.cli", "evaluate",
                    Path(self.preprocessed_dataset_folder_base) / "gt_segmentations", validation,
-                   "-djfile", trained / "dataset.json", "-pfile", trained / "plans.json"]  # fmt: skip
+                   "-djfile", trained / "dataset.json", "-pfile", trained / "plans.json",
+                   "-o", validation / "calibration"]  # fmt: skip
         # nothing that lies in the working directory may pass for a module
         environment = os.environ | {"PYTHONSAFEPATH": "1"}
         try:
             finished = subprocess.run(
                 [str(part) for part in command], env=environment, capture_output=True, text=True, errors="replace"
             )
+            if finished.returncode == 0:
+                shutil.copyfile(validation / "calibration" / "calibration.json", validation / "calibration.json")
+                return f"Calibration of the validation cases: {validation / 'calibration.json'}"
         except OSError as error:
             return f"Calibration was not evaluated: {error}"
-        if finished.returncode == 0:
-            return f"Calibration of the validation cases: {validation / 'calibration.json'}"
         *_, last = finished.stderr.strip().splitlines() or [""]
         return f"Calibration was not evaluated (exit status {finished.returncode}): {last}"

@@ -60,16 +60,19 @@ def test_beside_the_summary_only_with_probabilities_and_only_if_wanted(trained):
     assert f"Calibration of the validation cases: {validation / 'calibration.json'}" in log_of(trainer)
     ours, theirs = (json.loads((validation / f"{name}.json").read_text()) for name in ("calibration", "summary"))
     assert ours["foreground_mean"]["Dice"] == pytest.approx(theirs["foreground_mean"]["Dice"])
+    # nnUNetv2_find_best_configuration takes each .npz for a case
+    assert {path.stem for path in validation.glob("*.npz")} == {case["case"] for case in ours["metric_per_case"]}
+    assert (validation / "calibration" / "calibration_bins.npz").is_file()
 
 
 def test_failure_is_a_line_in_the_log(trained):
-    """No file can take the place of a folder, so the evaluation ends with a traceback."""
     trainer = trained()
     validation = Path(trainer.output_folder) / "validation"
-    (validation / "calibration.json" / "in the way").mkdir(parents=True)
+    validation.mkdir(parents=True)
+    (validation / "calibration").touch()
     trainer.perform_actual_validation(True)
     assert (validation / "summary.json").is_file()
-    assert "Calibration was not evaluated (exit status 1): IsADirectoryError" in log_of(trainer)
+    assert "Calibration was not evaluated (exit status 1): nnunet-nacl: error: " in log_of(trainer)
     with mock.patch.object(sys, "executable", "/no/such/python"):
         trainer.perform_actual_validation(True)
     assert "Calibration was not evaluated: [Errno 2] No such file" in log_of(trainer)
