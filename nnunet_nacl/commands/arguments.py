@@ -18,6 +18,14 @@ def positive(text: str) -> int:
     return number
 
 
+def natural(text: str) -> int:
+    """Read a whole number from 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a number from 0, got {number}")
+    return number
+
+
 def memory_size(text: str) -> int:
     """Read a size such as 8G, 512M or 1.5T in bytes, in powers of 1024 as batch systems have it; a plain number is bytes."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunet_nacl.commands.arguments import Commands, positive
+from nnunet_nacl.commands.arguments import Commands, natural, positive
 
 DESCRIPTION = """\
 Compare evaluated runs with a base over the cases that all of them have: mean differences with bootstrap intervals over
@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
                         help="voxel sets of the scores (default: every one) and of the figure (default: all predicted)")  # fmt: skip
     parser.add_argument("--per-class", action="store_true", help="also compare each class")
     parser.add_argument("--replicates", type=positive, default=2000, help="bootstrap resamples (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the bootstrap (default: %(default)s)")
     parser.add_argument("-o", type=Path, default=None, metavar="FOLDER",
                         help="also write comparison.csv and comparison.json there")  # fmt: skip
     parser.add_argument("--figure", type=Path, default=None, help="also draw reliability diagrams (.png, .svg, .pdf)")

@@ -19,7 +19,7 @@ WIDE = 115
 
 MAX_CAUTIONS = 10
 
-STYLES = {"better": "green", "worse": "red", "mixed": "yellow", "unclear": "dim", "not tested": "dim"}
+STYLES = {"better": "green", "worse": "red", "mixed": "yellow", "unclear": "dim", "no test": "dim"}
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:

@@ -47,7 +47,7 @@ class Difference:
         result: the statistics.
         p_holm: p adjusted for all tests of the comparison; NaN if no test was made.
         verdict: ``better`` or ``worse`` (``lower`` or ``higher`` for a score without a better direction), ``mixed`` where
-            the mean and the ranks point in opposite directions, ``unclear`` where p_holm is not below alpha, ``not tested``.
+            the mean and the ranks point in opposite directions, ``unclear`` where p_holm is not below alpha, ``no test``.
         in_words: the verdict as a phrase with the amount.
     """
 
@@ -155,7 +155,11 @@ def cautions(comparison: Comparison) -> list[str]:
     return [
         *_cautions_of_segmentation(comparison),
         *_cautions_of_size(comparison),
-        *(text for difference in comparison.differences for text in _cautions_of_pairs(difference)),
+        *(
+            text
+            for difference in comparison.differences
+            for text in _cautions_of_pairs(difference, len(comparison.cases))
+        ),
     ]
 
 
@@ -203,7 +207,7 @@ def _judged(run: str, quantity: Quantity, result: PairedResult, p_holm: float, a
     name = f"|{quantity.score}|" if absolute else quantity.score
     amount = f"{name} {'lower' if result.difference < 0 else 'higher'} by {abs(result.difference):.4f}"
     if math.isnan(result.p):
-        verdict, in_words = "not tested", f"not tested: {result.reason}"
+        verdict, in_words = "no test", f"not tested: {result.reason}"
     elif not p_holm < alpha:
         verdict, in_words = "unclear", f"no clear difference: {amount}"
     elif result.difference * result.rank_biserial <= 0:
@@ -242,13 +246,13 @@ def _cautions_of_segmentation(comparison: Comparison) -> list[str]:
     ]
 
 
-def _cautions_of_pairs(difference: Difference) -> list[str]:
+def _cautions_of_pairs(difference: Difference, n_cases: int) -> list[str]:
     result = difference.result
     if not (result.n_undefined_base or result.n_undefined_run):
         return []
     return [
-        f"{difference.run}, {describe(difference.quantity)}: {result.n_pairs} pairs; left out where not defined, in "
-        f"{result.n_undefined_base} cases of the base and {result.n_undefined_run} of the run."
+        f"{difference.run}, {describe(difference.quantity)}: compared in {result.n_pairs} of {n_cases} cases; not defined in "
+        f"{result.n_undefined_base} of the base and {result.n_undefined_run} of the run."
     ]
 
 
