@@ -14,13 +14,14 @@ from nnunet_nacl.commands import (
     evaluate,
     phantom,
     preprocess_raters,
+    report,
     trainer_path,
     trainers,
 )
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
-COMMANDS = (trainer_path, doctor, trainers, evaluate, compare, phantom, cpu_plans, preprocess_raters)
+COMMANDS = (trainer_path, doctor, trainers, evaluate, compare, report, phantom, cpu_plans, preprocess_raters)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
