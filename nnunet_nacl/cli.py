@@ -12,8 +12,10 @@ from nnunet_nacl.commands import (
     cpu_plans,
     doctor,
     evaluate,
+    merge,
     phantom,
     preprocess_raters,
+    recalibrate,
     report,
     trainer_path,
     trainers,
@@ -21,7 +23,19 @@ from nnunet_nacl.commands import (
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
-COMMANDS = (trainer_path, doctor, trainers, evaluate, compare, report, phantom, cpu_plans, preprocess_raters)
+COMMANDS = (
+    trainer_path,
+    doctor,
+    trainers,
+    evaluate,
+    merge,
+    compare,
+    report,
+    recalibrate,
+    phantom,
+    cpu_plans,
+    preprocess_raters,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

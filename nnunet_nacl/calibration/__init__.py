@@ -1,4 +1,4 @@
-"""Calibration figures from probabilities and labels: numpy only, no files, no nnU-Net.
+"""Calibration figures from probabilities and labels: arrays in, numbers out; no files, no nnU-Net.
 
 >>> import numpy as np
 >>> from nnunet_nacl.calibration import CalibrationStatistics
@@ -9,6 +9,7 @@
 """
 
 from nnunet_nacl.calibration.scores import Scores
-from nnunet_nacl.calibration.statistics import VOXEL_SETS, CalibrationStatistics
+from nnunet_nacl.calibration.statistics import CalibrationStatistics
+from nnunet_nacl.calibration.voxel_sets import VOXEL_SETS
 
 __all__ = ["VOXEL_SETS", "CalibrationStatistics", "Scores"]

@@ -2,7 +2,10 @@
 
 Every score is NaN where it has no voxel to speak of. The names follow the calibration literature: expected, average and
 maximum calibration error (ECE: Guo et al. 2017, arXiv 1706.04599; ACE as the unweighted mean over non-empty bins: Neumann
-et al. 2018; MCE: Naeini et al. 2015), class-wise ECE (Kull et al. 2019, arXiv 1910.12656; CECE in the NACL paper).
+et al. 2018; MCE: Naeini et al. 2015), class-wise ECE (Kull et al. 2019, arXiv 1910.12656; CECE in the NACL paper), bins of
+equal mass and thresholded scores (Nixon et al. 2019, arXiv 1904.01685), and the decomposition of the Brier score (Murphy 1973).
+
+The functions on bins take any leading axes, with the bins last.
 """
 
 from __future__ import annotations
@@ -11,7 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_nacl.calibration.bins import Float64Array, Int64Array
+from nnunet_nacl.calibration.arrays import Array, Float64Array
+
+Bins = tuple[Array, Array, Array]
+"""Voxels per bin, the sum of their predicted probabilities, and the number of them for which the event occurred."""
 
 
 @dataclass(frozen=True)
@@ -22,79 +28,162 @@ class Scores:
         n_voxels: number of voxels in the set.
         accuracy: share of voxels whose predicted class is the label.
         confidence: mean of the highest class probability.
+        gap: confidence minus accuracy: positive where the network is overconfident.
         ece, ace, mce: top-label expected, average and maximum calibration error.
-        class_wise_ece: per class, shape ``(K,)``; NaN for a class that has no labelled voxel.
-        mean_class_wise_ece: mean of the classes that are not NaN.
+        equal_mass_ece: top-label ECE with bins of equally many voxels instead of equal width.
+        class_wise_ece, class_wise_ace, class_wise_mce: per class, one against the rest, ``(K,)``; NaN for a class that has
+            no labelled voxel.
+        thresholded_class_wise_ece: the same over voxels where the class has a probability above 1e-3.
+        mean_class_wise_ece, mean_class_wise_ace, mean_class_wise_mce, mean_thresholded_class_wise_ece: means of the
+            classes that are not NaN.
         nll: mean negative log likelihood of the label, in nats.
         brier: mean over voxels of the squared distance between probabilities and one-hot label, 0 to 2 (Brier 1950).
+        brier_reliability, brier_resolution, brier_uncertainty: ``brier`` is reliability - resolution + uncertainty, up to the
+            spread of the probabilities within their bins; summed over the classes.
     """
 
     n_voxels: int
     accuracy: float
     confidence: float
+    gap: float
     ece: float
     ace: float
     mce: float
+    equal_mass_ece: float
     class_wise_ece: Float64Array
+    class_wise_ace: Float64Array
+    class_wise_mce: Float64Array
+    thresholded_class_wise_ece: Float64Array
     mean_class_wise_ece: float
+    mean_class_wise_ace: float
+    mean_class_wise_mce: float
+    mean_thresholded_class_wise_ece: float
     nll: float
     brier: float
-
-    @property
-    def gap(self) -> float:
-        """Mean confidence minus accuracy: positive where the network is overconfident."""
-        return self.confidence - self.accuracy
+    brier_reliability: float
+    brier_resolution: float
+    brier_uncertainty: float
 
 
-def bin_gaps(count: Int64Array, predicted: Float64Array, observed: Int64Array) -> Float64Array:
-    """Return mean predicted probability minus observed frequency per bin; NaN in an empty bin.
+def scores_from(top: Bins, grid: Bins, classes: Bins, labelled: Array, nll: Array, brier: Array) -> dict[str, Array]:
+    """Return the values of :class:`Scores` by attribute name; any leading axes, e.g. the replicates of a bootstrap.
 
     Args:
-        count: voxels per bin, int64, bins on the last axis.
-        predicted: sum of the predicted probabilities per bin, float64.
-        observed: number of voxels per bin in which the predicted event occurred, int64.
+        top: of the predicted class, ``(..., B)`` each.
+        grid: the same in the cells of the confidence grid, ``(..., F)`` each.
+        classes: per class, ``(..., K, B + 1)`` each; the first bin holds the probabilities up to the threshold.
+        labelled: ``(..., K)``, which classes have scores.
+        nll, brier: ``(...)``, sums over the voxels.
     """
-    difference = predicted - observed
-    gaps = np.full(difference.shape, np.nan)
-    np.divide(difference, count, out=gaps, where=count > 0)
-    return gaps
+    n_voxels = top[0].sum(-1)
+    whole = join_first_two(classes[0]), join_first_two(classes[1]), join_first_two(classes[2])
+    thresholded = classes[0][..., 1:], classes[1][..., 1:], classes[2][..., 1:]
+    accuracy, confidence = divided(top[2].sum(-1), n_voxels), divided(top[1].sum(-1), n_voxels)
+    per_class = {
+        "class_wise_ece": expected_calibration_error(*whole),
+        "class_wise_ace": average_calibration_error(*whole),
+        "class_wise_mce": maximum_calibration_error(*whole),
+        "thresholded_class_wise_ece": expected_calibration_error(*thresholded),
+    }
+    per_class = {name: np.where(labelled, values, np.nan) for name, values in per_class.items()}
+    reliability, resolution, uncertainty = brier_decomposition(whole, n_voxels)
+    return {
+        "n_voxels": n_voxels,
+        "accuracy": accuracy,
+        "confidence": confidence,
+        "gap": confidence - accuracy,
+        "ece": expected_calibration_error(*top),
+        "ace": average_calibration_error(*top),
+        "mce": maximum_calibration_error(*top),
+        "equal_mass_ece": expected_calibration_error(*bins_of_equal_mass(grid, top[0].shape[-1])),
+        **per_class,
+        **{f"mean_{name}": mean_of_defined(values) for name, values in per_class.items()},
+        "nll": divided(nll, n_voxels),
+        "brier": divided(brier, n_voxels),
+        "brier_reliability": reliability,
+        "brier_resolution": resolution,
+        "brier_uncertainty": uncertainty,
+    }
 
 
-def expected_calibration_error(count: Int64Array, predicted: Float64Array, observed: Int64Array) -> Float64Array:
+def bin_gaps(count: Array, predicted: Array, observed: Array) -> Float64Array:
+    """Return mean predicted probability minus observed frequency per bin; NaN in an empty bin."""
+    return divided(predicted - observed, count)
+
+
+def expected_calibration_error(count: Array, predicted: Array, observed: Array) -> Float64Array:
     """Return the mean of the absolute bin gaps weighted by the voxels in the bin, over the last axis."""
-    total = count.sum(-1)
-    weighted = np.abs(predicted - observed).sum(-1)
-    error = np.full(np.shape(weighted), np.nan)
-    np.divide(weighted, total, out=error, where=np.asarray(total > 0))
-    return error
+    return divided(np.abs(predicted - observed).sum(-1), count.sum(-1))
 
 
-def average_calibration_error(count: Int64Array, predicted: Float64Array, observed: Int64Array) -> float:
-    """Return the unweighted mean of the absolute gaps of the non-empty bins (one axis)."""
-    filled = count > 0
-    return float(np.abs(bin_gaps(count, predicted, observed)[filled]).mean()) if filled.any() else np.nan
+def average_calibration_error(count: Array, predicted: Array, observed: Array) -> Float64Array:
+    """Return the unweighted mean of the absolute gaps of the non-empty bins, over the last axis."""
+    gaps = np.abs(bin_gaps(count, predicted, observed))
+    return divided(np.nansum(gaps, -1), (count > 0).sum(-1))
 
 
-def maximum_calibration_error(count: Int64Array, predicted: Float64Array, observed: Int64Array) -> float:
-    """Return the largest absolute gap of the non-empty bins (one axis)."""
-    filled = count > 0
-    return float(np.abs(bin_gaps(count, predicted, observed)[filled]).max()) if filled.any() else np.nan
+def maximum_calibration_error(count: Array, predicted: Array, observed: Array) -> Float64Array:
+    """Return the largest absolute gap of the non-empty bins, over the last axis."""
+    gaps = np.abs(bin_gaps(count, predicted, observed))
+    largest = np.fmax.reduce(gaps, -1, initial=-1.0)
+    return np.where(largest < 0, np.nan, largest)
 
 
-def dice(confusion: Int64Array) -> Float64Array:
+def bins_of_equal_mass(grid: Bins, n_bins: int) -> Bins:
+    """Gather the cells of a confidence grid into bins of as equal a number of voxels as whole cells allow.
+
+    A cell goes to the bin that the middle of its voxels falls into when all are sorted by confidence. Voxels of one
+    confidence are thus never told apart, and statistics of parts still add up to those of the whole.
+    """
+    count = grid[0].reshape(-1, grid[0].shape[-1])
+    middle = np.cumsum(count, -1) - count / 2
+    of_cell = np.minimum((middle * n_bins / np.maximum(count.sum(-1, keepdims=True), 1)).astype(np.int64), n_bins - 1)
+    rows = len(count)
+    place = (of_cell + n_bins * np.arange(rows)[:, None]).ravel()
+
+    def gathered(part: Array) -> Array:  # whole numbers stay exact up to 2**53
+        sums = np.bincount(place, weights=part.ravel(), minlength=rows * n_bins)
+        return sums.reshape(*part.shape[:-1], n_bins)
+
+    return gathered(grid[0]), gathered(grid[1]), gathered(grid[2])
+
+
+def brier_decomposition(classes: Bins, n_voxels: Array) -> tuple[Array, Array, Array]:
+    """Return reliability, resolution and uncertainty (Murphy 1973), each summed over the classes.
+
+    Args:
+        classes: bins of each class, ``(..., K, B)`` each.
+        n_voxels: ``(...)``, voxels of each class's bins together.
+    """
+    count, predicted, observed = classes
+    base_rate = divided(observed.sum(-1), np.broadcast_to(n_voxels[..., None], observed.shape[:-1]))
+    squared_gaps = np.nansum(count * bin_gaps(count, predicted, observed) ** 2, (-1, -2))
+    spread = np.nansum(count * (divided(observed, count) - base_rate[..., None]) ** 2, (-1, -2))
+    uncertainty = (base_rate * (1 - base_rate)).sum(-1)
+    return divided(squared_gaps, n_voxels), divided(spread, n_voxels), uncertainty
+
+
+def dice(confusion: Array) -> Float64Array:
     """Return the Dice coefficient per class; NaN for a class that is neither labelled nor predicted, as in nnU-Net.
 
     Args:
         confusion: ``(K, K)`` voxel counts, label by prediction.
     """
-    overlap = np.diagonal(confusion)
-    volumes = confusion.sum(0) + confusion.sum(1)
-    coefficient = np.full(overlap.shape, np.nan)
-    np.divide(2 * overlap, volumes, out=coefficient, where=volumes > 0)
-    return coefficient
+    return divided(2 * np.diagonal(confusion), confusion.sum(0) + confusion.sum(1))
 
 
-def mean_of_defined(values: Float64Array) -> float:
-    """Return the mean of the values that are not NaN; NaN where none is."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else np.nan
+def divided(numerator: Array, denominator: Array) -> Float64Array:
+    """Return the quotient; NaN where the denominator is 0."""
+    quotient = np.full(np.shape(numerator), np.nan)
+    np.divide(numerator, denominator, out=quotient, where=np.asarray(denominator > 0))
+    return quotient
+
+
+def join_first_two(bins: Array) -> Array:
+    """Return ``(..., B)`` of ``(..., B + 1)``, where the first two are parts of one bin."""
+    return np.concatenate([bins[..., :2].sum(-1, keepdims=True), bins[..., 2:]], -1)
+
+
+def mean_of_defined(values: Array) -> Float64Array:
+    """Return the mean over the last axis of the values that are not NaN; NaN where none is."""
+    return divided(np.nansum(values, -1), (~np.isnan(values)).sum(-1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from typing import TypeAlias
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -15,6 +16,41 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a number from 1, got {number}")
     return number
+
+
+def natural(text: str) -> int:
+    """Read a whole number from 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a number from 0, got {number}")
+    return number
+
+
+def memory_size(text: str) -> int:
+    """Read a size such as 8G, 512M or 1.5T in bytes, in powers of 1024 as batch systems have it; a plain number is bytes."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected a size such as 8G or 512M, got {text}")
+    size = int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"expected a size above 0, got {text}")
+    return size
+
+
+def bins(text: str) -> int:
+    """Read a number of bins."""
+    number = int(text)
+    if not 1 <= number <= 999:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 999, got {number}")
+    return number
+
+
+def distance(text: str) -> float:
+    """Read a distance in mm."""
+    millimetres = float(text)
+    if not 0 <= millimetres < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number from 0, got {text}")
+    return millimetres
 
 
 def default_processes() -> int:

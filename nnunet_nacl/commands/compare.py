@@ -5,19 +5,33 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunet_nacl.commands.arguments import Commands
+from nnunet_nacl.commands.arguments import Commands, natural, positive
+
+DESCRIPTION = """\
+Compare evaluated runs with a base over the cases that all of them have: mean differences with bootstrap intervals over
+cases, and Wilcoxon signed-rank tests adjusted (Holm) for all tests of this call. The tests are the rows of the table, so choose
+scores and voxel sets before you see results. To compare trainers over several folds, make one result folder of each
+trainer's folds with `nnunet-nacl merge`; it is one RUN here."""
 
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "evaluated runs side by side, over the cases they share"
-    parser = commands.add_parser("compare", help=text, description=text)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output folder of `nnunet-nacl evaluate`")
-    parser.add_argument(
-        "--figure", type=Path, default=None, help="also draw their reliability diagrams (.png, .svg, .pdf)"
+    parser = commands.add_parser(
+        "compare", help="evaluated runs against a base, paired over cases, with tests", description=DESCRIPTION
     )
-    parser.add_argument("--voxel-sets", nargs="+", default=["all", "predicted"], choices=("all", "foreground", "union", "predicted"),
-                        help="voxel sets in the figure (default: all predicted)")  # fmt: skip
+    parser.add_argument("base", type=Path, metavar="BASE", help="result folder of the run to compare with")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN",
+                        help="result folder of `nnunet-nacl evaluate`, or of `nnunet-nacl merge` for several folds")  # fmt: skip
+    parser.add_argument("--scores", nargs="+", default=None, metavar="SCORE",
+                        help="scores to compare, by their names in calibration.json, or `all` (default: Dice ECE NLL)")  # fmt: skip
+    parser.add_argument("--voxel-sets", nargs="+", default=None, metavar="SET",
+                        help="voxel sets of the scores (default: every one) and of the figure (default: all predicted)")  # fmt: skip
+    parser.add_argument("--per-class", action="store_true", help="also compare each class")
+    parser.add_argument("--replicates", type=positive, default=2000, help="bootstrap resamples (default: %(default)s)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("-o", type=Path, default=None, metavar="FOLDER",
+                        help="also write comparison.csv and comparison.json there")  # fmt: skip
+    parser.add_argument("--figure", type=Path, default=None, help="also draw reliability diagrams (.png, .svg, .pdf)")
     parser.set_defaults(run=run)
 
 
@@ -25,18 +39,31 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from rich.console import Console
 
+    from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.report.comparison_table import print_comparison
     from nnunet_nacl.report.reliability import write_reliability_of_runs
-    from nnunet_nacl.report.terminal import prepare_comparison_table
+    from nnunet_nacl.study.comparison import DEFAULT_SCORES, Settings, compare_runs
+    from nnunet_nacl.study.comparison_files import write_comparison
     from nnunet_nacl.study.run import load_run
-    from nnunet_nacl.study.side_by_side import side_by_side
 
-    runs = [load_run(folder) for folder in parsed.runs]
-    comparison = side_by_side(runs)
-    Console().print(prepare_comparison_table(comparison))
-    for run, cases in comparison.left_out.items():
-        if cases:
-            print(f"left out of {run}, since not every run has them: {', '.join(cases)}")
+    comparison = compare_runs(
+        load_run(parsed.base),
+        [load_run(folder) for folder in parsed.runs],
+        parsed.scores or DEFAULT_SCORES,
+        parsed.voxel_sets,
+        parsed.per_class,
+        Settings(replicates=parsed.replicates, seed=parsed.seed),
+    )
+    written = []
+    if parsed.o is not None:
+        prepare_folder(parsed.o)
+        written += write_comparison(comparison, parsed.o)
     if parsed.figure is not None:
-        write_reliability_of_runs(runs, comparison.cases, parsed.voxel_sets, parsed.figure)
-        print(f"wrote {parsed.figure}")
+        runs = (comparison.base, *comparison.runs)
+        voxel_sets = parsed.voxel_sets or ("all", "predicted")
+        write_reliability_of_runs(runs, comparison.cases, voxel_sets, parsed.figure)
+        written.append(parsed.figure)
+    print_comparison(comparison, Console())
+    for path in written:
+        print(f"wrote {path}")
     return 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from nnunet_nacl.commands.arguments import Commands, default_processes, positive
+from nnunet_nacl.commands.arguments import Commands, bins, default_processes, distance, memory_size, positive
 
 
 def add(commands: Commands) -> None:
@@ -19,7 +20,18 @@ def add(commands: Commands) -> None:
     parser.add_argument("-pfile", type=Path, required=True, help="plans.json")
     parser.add_argument("-o", type=Path, default=None, help="output folder (default: PRED_FOLDER)")
     parser.add_argument("-np", type=positive, default=None, help="processes (default: nnUNet_def_n_proc or all cores)")
-    parser.add_argument("--bins", type=positive, default=15, help="equal-width confidence bins (default: %(default)s)")
+    parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
+    parser.add_argument("--boundary-mm", type=distance, default=3.0, metavar="MM",
+                        help="how near to another label the voxel set `boundary` is (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--hd95", action="store_true", help="also the HD95 of each class in mm, which takes longer")
+    parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
+                        help="for all processes, e.g. 8G (default: 80 %% of what is available, cgroup limits respected)")  # fmt: skip
+    parser.add_argument(
+        "--fresh", action="store_true", help="compute all cases anew, also unchanged ones of an earlier run"
+    )
+    parser.add_argument("-num_parts", type=positive, default=1,
+                        help="evaluate one of this many parts, into OUTPUT/part_I_of_N; join them with `nnunet-nacl merge`")  # fmt: skip
+    parser.add_argument("-part_id", type=int, default=0, help="which one, counted from 0")
     parser.set_defaults(run=run)
 
 
@@ -28,14 +40,18 @@ def run(parsed: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
+    from nnunet_nacl.commands.results import write_and_print
+    from nnunet_nacl.evaluation.cases import select_part
     from nnunet_nacl.evaluation.folder import evaluate_folder
-    from nnunet_nacl.evaluation.output import prepare_folder, write_cases, write_statistics, write_summary
-    from nnunet_nacl.evaluation.summary import summarize
-    from nnunet_nacl.report.reliability import write_reliability_of_sets
-    from nnunet_nacl.report.terminal import prepare_class_table, prepare_voxel_set_table
+    from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.evaluation.settings import Settings
+    from nnunet_nacl.evaluation.store import clear_store
 
     output: Path = parsed.o if parsed.o is not None else parsed.pred_folder
-    if parsed.o is not None or output.is_dir():
+    select_part([], parsed.num_parts, parsed.part_id)  # refuse a wrong one before a folder is made for it
+    if parsed.num_parts > 1:
+        output /= f"part_{parsed.part_id}_of_{parsed.num_parts}"
+    if parsed.o is not None or parsed.pred_folder.is_dir():
         prepare_folder(output)
     columns = (SpinnerColumn(), *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -46,18 +62,19 @@ def run(parsed: argparse.Namespace) -> int:
             parsed.djfile,
             parsed.pfile,
             num_processes=parsed.np or default_processes(),
-            n_bins=parsed.bins,
+            settings=Settings(parsed.bins, parsed.boundary_mm, parsed.hd95),
             progress=lambda done, of: progress.update(task, completed=done, total=of),
+            output_folder=output,
+            fresh=parsed.fresh,
+            max_memory=parsed.max_memory,
+            num_parts=parsed.num_parts,
+            part_id=parsed.part_id,
+            warn=lambda message: print(f"nnunet-nacl: warning: {message}", file=sys.stderr),
         )
-    summary = summarize(result)
-    written = [
-        write_summary(summary, output),
-        write_cases(summary, output),
-        write_statistics(result.cases, output),
-        *write_reliability_of_sets(result.pooled, output),
-    ]
-    console = Console()
-    console.print(prepare_voxel_set_table(summary), prepare_class_table(summary))
-    for path in written:
-        print(f"wrote {path}")
+    write_and_print(result, output)
+    clear_store(output)
+    if result.recalled:
+        print(
+            f"{result.recalled} of {len(result.cases)} cases had not changed since an earlier run (--fresh computes all anew)"
+        )
     return 0

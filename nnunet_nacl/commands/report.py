@@ -29,12 +29,14 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from nnunet_nacl.errors import InputError
     from nnunet_nacl.report.figures import write_figures
-    from nnunet_nacl.report.html import load_runs, write_report
+    from nnunet_nacl.report.html import write_report
     from nnunet_nacl.report.page_content import Options, prepare_page
+    from nnunet_nacl.study.names import distinctly_named, without_repetition
+    from nnunet_nacl.study.run import load_run
 
     if parsed.images is not None and not parsed.images.is_dir():
         raise InputError(f"{parsed.images}: no such folder. Pass nnU-Net's imagesTr as --images.")
-    runs = load_runs(parsed.runs)
+    runs = distinctly_named(without_repetition(map(load_run, parsed.runs))[0])
     page = prepare_page(runs, Options(parsed.voxel_set, parsed.images, parsed.worst))
     write_report(page, parsed.o)
     print(f"wrote {parsed.o}")

@@ -47,6 +47,17 @@ def find_cases(gt_folder: Path, pred_folder: Path, file_ending: str) -> list[Cas
     return cases
 
 
+def select_part(cases: list[Case], num_parts: int, part_id: int) -> list[Case]:
+    """Return every ``num_parts``-th case from ``part_id`` on, as nnUNetv2_predict splits its cases.
+
+    Raises:
+        InputError: ``part_id`` is not one of 0 to ``num_parts`` - 1.
+    """
+    if not 0 <= part_id < num_parts:
+        raise InputError(f"Expected a -part_id from 0 to {num_parts - 1} (-num_parts {num_parts}), but got {part_id}.")
+    return cases[part_id::num_parts]
+
+
 def _is_case(path: Path) -> bool:
     return path.is_file() and not path.name.startswith((".", "calibration_"))
 

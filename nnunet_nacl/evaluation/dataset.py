@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunetv2.evaluation.evaluate_predictions import label_or_region_to_key
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
@@ -19,22 +20,25 @@ class Dataset:
 
     Attributes:
         name: nnU-Net's name, e.g. ``Dataset004_Hippocampus``.
-        label_names: name of each class in channel order; channel k of a softmax file is the label value k.
+        target_names: name of what each channel of a softmax file predicts, by its key in nnU-Net's summary.json: label values
+            ("0", "1", ...), or regions ("(1, 2)", ...).
+        regions: label values that each channel's region consists of; None where channels are labels.
         ignore_label: value of voxels without annotation, or None.
         file_ending: of the label files, e.g. ``.nii.gz``.
         reader: class name of nnU-Net's reader.
     """
 
     name: str
-    label_names: tuple[str, ...]
+    target_names: dict[str, str]
+    regions: tuple[tuple[int, ...], ...] | None
     ignore_label: int | None
     file_ending: str
     reader: str
 
     @property
-    def num_classes(self) -> int:
-        """Number of classes, background included."""
-        return len(self.label_names)
+    def num_channels(self) -> int:
+        """Channels of a softmax file: the classes with background, or the regions."""
+        return len(self.target_names)
 
     def read_labels(self, path: Path) -> tuple[NDArray[Any], tuple[float, ...]]:
         """Return the label map ``(z, y, x)`` of a file and its spacing in mm in the same axis order.
@@ -55,7 +59,7 @@ def load_dataset(dataset_json: Path, plans_json: Path) -> Dataset:
     """Read dataset.json and plans.json.
 
     Raises:
-        InputError: a file is missing or is no such file, or the data set trains on regions.
+        InputError: a file is missing or is no such file, or nnU-Net refuses its labels.
     """
     dataset = _load_json(dataset_json, ("labels", "file_ending"))
     plans = _load_json(plans_json, ("dataset_name", "image_reader_writer", "configurations"))
@@ -63,20 +67,37 @@ def load_dataset(dataset_json: Path, plans_json: Path) -> Dataset:
         label_manager = PlansManager(plans).get_label_manager(dataset)
     except (AssertionError, RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"{dataset_json}: nnU-Net refuses these labels ({_first_line(error)}).") from error
-    if label_manager.has_regions:
-        raise InputError(
-            f"{dataset_json}: region-based data sets are not supported yet; labels {dataset['labels']} hold regions."
-        )
-    values: dict[int, str] = {int(value): name for name, value in dataset["labels"].items() if name != "ignore"}
-    if sorted(values) != list(range(len(values))):
-        raise InputError(f"{dataset_json}: expected consecutive labels from 0, as nnU-Net does, got {sorted(values)}.")
+    regions = label_manager.foreground_regions if label_manager.has_regions else None
     return Dataset(
         name=str(plans["dataset_name"]),
-        label_names=tuple(values[value] for value in sorted(values)),
+        target_names=_label_names(dataset["labels"], dataset_json)
+        if regions is None
+        else _region_names(dataset["labels"], regions, dataset_json),
+        regions=None if regions is None else tuple(_members(region) for region in regions),
         ignore_label=label_manager.ignore_label,
         file_ending=str(dataset["file_ending"]),
         reader=str(plans["image_reader_writer"]),
     )
+
+
+def _label_names(labels: dict[str, Any], dataset_json: Path) -> dict[str, str]:
+    names: dict[int, str] = {int(value): name for name, value in labels.items() if name != "ignore"}
+    if sorted(names) != list(range(len(names))):
+        raise InputError(f"{dataset_json}: expected consecutive labels from 0, as nnU-Net does, got {sorted(names)}.")
+    return {str(value): names[value] for value in sorted(names)}
+
+
+def _region_names(labels: dict[str, Any], regions: list[Any], dataset_json: Path) -> dict[str, str]:
+    """Return the name of each region by its key in nnU-Net's summary.json, in the order of the channels."""
+    by_members = {_members(value): name for name, value in labels.items() if name != "ignore"}
+    names = {label_or_region_to_key(region): by_members[_members(region)] for region in regions}
+    if len(names) != len(regions):
+        raise InputError(f"{dataset_json}: expected regions that differ, got {regions}.")
+    return names
+
+
+def _members(region: Any) -> tuple[int, ...]:
+    return tuple(int(label) for label in region) if isinstance(region, (list, tuple)) else (int(region),)
 
 
 def _load_json(path: Path, required: tuple[str, ...]) -> dict[str, Any]:

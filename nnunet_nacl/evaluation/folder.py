@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from nnunet_nacl.calibration import CalibrationStatistics
-from nnunet_nacl.calibration.statistics import total
+from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.case_result import CaseResult, evaluate_case
-from nnunet_nacl.evaluation.cases import Case, find_cases
-from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
+from nnunet_nacl.evaluation.cases import Case, find_cases, select_part
+from nnunet_nacl.evaluation.dataset import load_dataset
+from nnunet_nacl.evaluation.fingerprint import fingerprint
+from nnunet_nacl.evaluation.folder_result import FolderResult
+from nnunet_nacl.evaluation.memory import PROCESS_BYTES, bytes_needed, default_budget, processes_within
+from nnunet_nacl.evaluation.protocol import protocol_of
+from nnunet_nacl.evaluation.settings import Settings
+from nnunet_nacl.evaluation.store import CaseStore
+from nnunet_nacl.evaluation.workers import Evaluate, evaluate_here, evaluate_in_processes
 
-DEFAULT_BINS = 15
+DEFAULT_SETTINGS = Settings()
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished cases and of all cases."""
 
-
-@dataclass(frozen=True)
-class FolderResult:
-    """The evaluated cases of a folder, sorted by name, and what they were evaluated with."""
-
-    dataset: Dataset
-    cases: tuple[CaseResult, ...]
-    n_bins: int
-    files: dict[str, str]
-
-    @property
-    def pooled(self) -> CalibrationStatistics:
-        """The statistics of all cases added up."""
-        return total(result.statistics for result in self.cases)
+Warn = Callable[[str], object]
 
 
 def evaluate_folder(
@@ -42,8 +35,15 @@ def evaluate_folder(
     dataset_json: str | os.PathLike[str],
     plans_json: str | os.PathLike[str],
     num_processes: int = 1,
-    n_bins: int = DEFAULT_BINS,
+    settings: Settings = DEFAULT_SETTINGS,
     progress: Progress = lambda done, of: None,
+    *,
+    output_folder: str | os.PathLike[str] | None = None,
+    fresh: bool = False,
+    max_memory: int | None = None,
+    num_parts: int = 1,
+    part_id: int = 0,
+    warn: Warn = warnings.warn,
 ) -> FolderResult:
     """Evaluate the softmax files of a prediction folder against a label folder.
 
@@ -53,37 +53,72 @@ def evaluate_folder(
         dataset_json: nnU-Net's ``dataset.json``.
         plans_json: nnU-Net's plans file, for the reader and the labels.
         num_processes: worker processes over the cases; 1 works in this process.
-        n_bins: equal-width confidence bins.
-        progress: called after each case.
+        settings: what changes the figures: bins, boundary, HD95.
+        progress: called at the start and after each case.
+        output_folder: where each finished case is kept at once and the cases of an earlier run are looked for.
+        fresh: compute all cases anew.
+        max_memory: bytes for all processes; fewer cases than processes run at once where these would need more. The
+            default is a share of what is available.
+        num_parts: evaluate only every so many-th case,
+        part_id: from this one on, counted from 0; as nnUNetv2_predict has it.
+        warn: called with a sentence where a case alone may need more memory than there is.
 
     Raises:
         InputError: see :func:`find_cases` and :func:`evaluate_case`; the first case at fault stops the evaluation.
     """
     dataset = load_dataset(Path(dataset_json), Path(plans_json))
     cases = find_cases(Path(gt_folder), Path(pred_folder), dataset.file_ending)
-    results = []
-    for done, result in enumerate(_evaluated(cases, dataset, n_bins, min(num_processes, len(cases))), start=1):
-        results.append(result)
-        progress(done, len(cases))
+    cases = select_part(cases, num_parts, part_id)
+    if not cases:
+        raise InputError(f"{pred_folder}: part {part_id} of {num_parts} has no case.")
+    protocol = protocol_of(dataset, settings)
+    prints = {case: fingerprint(case, protocol, dataset.reader) for case in cases}
+    store = CaseStore(Path(output_folder), protocol) if output_folder is not None else None
+    results = [] if store is None or fresh else _recalled(prints, store)
+    recalled = len(results)
+    progress(recalled, len(cases))
+    finished = {result.case for result in results}
+    missing = [case for case in cases if case not in finished]
+    evaluate = partial(evaluate_case, dataset=dataset, settings=settings)
+    for result in _evaluated(missing, evaluate, num_processes, max_memory, warn):
+        results.append(replace(result, fingerprint=prints[result.case]))
+        if store is not None:
+            store.save(results[-1])
+        progress(len(results), len(cases))
     files = {
         "labels": str(gt_folder),
         "predictions": str(pred_folder),
         "dataset_json": str(dataset_json),
         "plans_json": str(plans_json),
     }
-    return FolderResult(dataset, tuple(sorted(results, key=lambda result: result.case.name)), n_bins, files)
+    return FolderResult(tuple(sorted(results, key=lambda result: result.case.name)), protocol, files, recalled)
 
 
-def _evaluated(cases: list[Case], dataset: Dataset, n_bins: int, num_processes: int) -> Iterator[CaseResult]:
-    if num_processes == 1:
-        for case in cases:
-            yield evaluate_case(case, dataset, n_bins)
+def _recalled(prints: dict[Case, str], store: CaseStore) -> list[CaseResult]:
+    loaded = ((case, store.load(print_)) for case, print_ in prints.items())
+    # a case that was renamed or copied is found by its content
+    return [replace(result, case=case) for case, result in loaded if result is not None]
+
+
+def _evaluated(
+    cases: Sequence[Case], evaluate: Evaluate, num_processes: int, max_memory: int | None, warn: Warn
+) -> Iterator[CaseResult]:
+    if not cases:
         return
-    # spawn, as nnU-Net does: forking a process that has used torch or OpenMP threads can hang
-    with ProcessPoolExecutor(num_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(evaluate_case, case, dataset, n_bins) for case in cases]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    budget = default_budget() if max_memory is None else max_memory
+    needs = [bytes_needed(case) for case in cases]
+    for case, need in zip(cases, needs, strict=True):
+        if PROCESS_BYTES + need > budget:
+            warn(
+                f"{case.name} needs about {_gib(PROCESS_BYTES + need)} of memory, more than the {_gib(budget)} "
+                "there are; it is evaluated alone."
+            )
+    processes = processes_within(needs, num_processes, budget)
+    if processes == 1:
+        yield from evaluate_here(cases, evaluate)
+    else:
+        yield from evaluate_in_processes(cases, evaluate, needs, processes, budget)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

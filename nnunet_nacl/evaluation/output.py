@@ -6,22 +6,19 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation.case_result import CaseResult
-from nnunet_nacl.evaluation.summary import SCORE_NAMES
+from nnunet_nacl.evaluation.summary import CLASS_SCORES, SCORE_NAMES
 
 SUMMARY_FILE = "calibration.json"
 CASES_FILE = "calibration_cases.csv"
-BINS_FILE = "calibration_bins.npz"
+
+OF_CASE = ("Dice", "HD95")
+VOLUMES = ("reference", "predicted", "soft")
 
 
 @contextmanager
@@ -69,31 +66,18 @@ def write_cases(summary: dict[str, Any], folder: Path) -> Path:
     path = folder / CASES_FILE
     labels = list(summary["mean"])
     header = ["case", "voxel_set", "n_voxels", *SCORE_NAMES]
-    header += [f"class_wise_ECE_{label}" for label in labels] + [f"Dice_{label}" for label in labels]
+    header += [f"{name}_{label}" for name in CLASS_SCORES for label in labels]
+    header += [f"{name}_{label}" for name in OF_CASE for label in labels]
+    header += [f"volume_ml_{kind}_{label}" for kind in VOLUMES for label in labels]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         for case in summary["metric_per_case"]:
+            per_class = [case["metrics"][label] for label in labels]
+            of_case = [entry[name] for name in OF_CASE for entry in per_class]
+            of_case += [entry["volume_ml"][kind] for kind in VOLUMES for entry in per_class]
             for voxel_set, scores in case["voxel_sets"].items():
-                per_class = [case["metrics"][label] for label in labels]
                 row = [case["case"], voxel_set, scores["n_voxels"], *(scores[name] for name in SCORE_NAMES)]
-                row += [entry["class_wise_ECE"][voxel_set] for entry in per_class]
-                row += [entry["Dice"] for entry in per_class]
-                writer.writerow(row)
-    return path
-
-
-def write_statistics(cases: Sequence[CaseResult], folder: Path) -> Path:
-    """Write calibration_bins.npz and return its path.
-
-    Arrays: ``case`` (N,) with the names, and each field of :class:`CalibrationStatistics` with the cases on a new first
-    axis. All scores can be computed from it again, without the softmax files.
-    """
-    path = folder / BINS_FILE
-    arrays: dict[str, Any] = {
-        field.name: np.stack([getattr(result.statistics, field.name) for result in cases])
-        for field in fields(CalibrationStatistics)
-    }
-    with replacing(path) as temporary:
-        np.savez_compressed(temporary, case=np.array([result.case.name for result in cases]), **arrays)
+                row += [entry[name][voxel_set] for name in CLASS_SCORES for entry in per_class]
+                writer.writerow(row + of_case)
     return path

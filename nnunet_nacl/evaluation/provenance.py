@@ -14,7 +14,7 @@ from nnunet_nacl import __version__
 PACKAGES = ("nnunetv2", "numpy", "torch")
 
 
-def provenance(files: dict[str, str]) -> dict[str, Any]:
+def provenance(files: dict[str, Any]) -> dict[str, Any]:
     """Return what it takes to make a result again: files, command line, package versions, time in UTC."""
     return {
         "files": files,

@@ -1,118 +1,187 @@
 """calibration.json: the shape of nnU-Net's summary.json, with calibration scores in it.
 
-What happens at the edges, in one table (the same stands in the documentation):
+What happens at the edges, in one table (the same stands in docs/scores.md):
 
 =============================================  ======================================================================
 a voxel set has no voxel in a case              its scores are null there; the mean over cases skips and counts it
 a class has no labelled voxel in a case         its class-wise scores are null there, skipped and counted likewise
-a class is neither labelled nor predicted       its Dice is null, as in nnU-Net; predicted only: Dice is 0
+a class is neither labelled nor predicted       its Dice and HD95 are null, Dice as in nnU-Net
+a class is only labelled, or only predicted     its Dice is 0, its HD95 the diagonal of the volume
 the label's probability is below 1e-12          enters the NLL as 1e-12 and is counted in ``n_floored``
+all probabilities of a voxel are exactly 0 or 1  evaluated as any other and counted in ``n_certain``: nnU-Net writes them outside
+                                                 the region it crops to
 a voxel has the ignore label                    left out everywhere and counted in ``n_ignored``
+probabilities sum to 1 only within 1e-2         evaluated as they are; further away: refused
+the image is 2D                                 its volumes are null
+a score is defined in fewer than two cases      its interval is null
+the model is region-based                       scores of a voxel set are means over the regions, each a binary problem;
+                                                 ``n_...`` are sums over them
 =============================================  ======================================================================
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics, Scores
-from nnunet_nacl.calibration.statistics import NLL_FLOOR
+from nnunet_nacl.calibration.bootstrap import mean_interval
 from nnunet_nacl.evaluation.case_result import CaseResult
-from nnunet_nacl.evaluation.folder import FolderResult
+from nnunet_nacl.evaluation.folder_result import FolderResult
+from nnunet_nacl.evaluation.pooled_intervals import pooled_intervals
+from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
 from nnunet_nacl.evaluation.provenance import provenance
 
-SCHEMA_VERSION = 1
+ATTRIBUTES: Mapping[str, str] = MappingProxyType(
+    {
+        "accuracy": "accuracy",
+        "confidence": "confidence",
+        "gap": "gap",
+        "ECE": "ece",
+        "ACE": "ace",
+        "MCE": "mce",
+        "equal_mass_ECE": "equal_mass_ece",
+        "class_wise_ECE": "mean_class_wise_ece",
+        "class_wise_ACE": "mean_class_wise_ace",
+        "class_wise_MCE": "mean_class_wise_mce",
+        "thresholded_class_wise_ECE": "mean_thresholded_class_wise_ece",
+        "NLL": "nll",
+        "Brier": "brier",
+        "Brier_reliability": "brier_reliability",
+        "Brier_resolution": "brier_resolution",
+        "Brier_uncertainty": "brier_uncertainty",
+    }
+)
+"""Attribute of :class:`Scores` by the name of the score in calibration.json and calibration_cases.csv."""
 
-SCORE_NAMES = ("accuracy", "confidence", "gap", "ECE", "ACE", "MCE", "class_wise_ECE", "NLL", "Brier")
-"""Scores of a voxel set, by the names in calibration.json and calibration_cases.csv."""
+SCORE_NAMES = tuple(ATTRIBUTES)
+
+CLASS_SCORES: Mapping[str, str] = MappingProxyType(
+    {
+        "class_wise_ECE": "class_wise_ece",
+        "class_wise_ACE": "class_wise_ace",
+        "class_wise_MCE": "class_wise_mce",
+        "thresholded_class_wise_ECE": "thresholded_class_wise_ece",
+    }
+)
+"""The same for the scores that each class has of its own."""
+
+MM3_PER_ML = 1000
 
 
 def summarize(result: FolderResult) -> dict[str, Any]:
     """Return the content of calibration.json: plain values, NaN as None.
 
     Keys as in nnU-Net's summary.json: ``foreground_mean`` (mean over the foreground classes of ``mean``), ``mean`` (per
-    class, mean over cases) and ``metric_per_case``. Beside them: ``per_case`` (mean over cases of each voxel set's
-    scores), ``pooled`` (scores of all cases' voxels together), ``protocol`` and ``provenance``.
+    class or region, mean over cases) and ``metric_per_case``. Beside them: ``per_case`` (mean over cases of each voxel set's
+    scores), ``pooled`` (scores of all cases' voxels together), ``protocol`` and ``provenance``. Beside a score in ``mean``,
+    ``per_case`` and ``pooled`` stands its 95 % bootstrap interval over cases, as ``<score>_interval``.
     """
-    cases = [_case_entry(case) for case in result.cases]
-    labels = range(result.dataset.num_classes)
-    mean = {str(label): _class_mean([case["metrics"][str(label)] for case in cases]) for label in labels}
+    labels = list(result.protocol["labels"])
+    cases = [_case_entry(case, labels) for case in result.cases]
+    mean = {label: _class_mean([case["metrics"][label] for case in cases]) for label in labels}
+    foreground = [label for label in labels if result.protocol["regions"] or label != "0"]
     return {
         "schema_version": SCHEMA_VERSION,
-        "foreground_mean": _class_mean([mean[str(label)] for label in labels if label > 0]),
+        "foreground_mean": _foreground_mean([mean[label] for label in foreground]),
         "mean": mean,
         "per_case": {
             voxel_set: _per_case([case["voxel_sets"][voxel_set] for case in cases]) for voxel_set in VOXEL_SETS
         },
-        "pooled": {voxel_set: _set_entry(result.pooled, voxel_set) for voxel_set in VOXEL_SETS},
+        "pooled": {
+            voxel_set: {
+                **_set_entry(result.pooled_problems, voxel_set),
+                **_intervals(pooled_intervals([case.problems for case in result.cases], voxel_set, ATTRIBUTES)),
+            }
+            for voxel_set in VOXEL_SETS
+        },
         "metric_per_case": cases,
-        "protocol": _protocol(result),
+        "protocol": {**result.protocol, "n_cases": len(result.cases)},
         "provenance": provenance(result.files),
     }
 
 
-def _case_entry(result: CaseResult) -> dict[str, Any]:
-    statistics = result.statistics
+def named_scores(problems: Sequence[CalibrationStatistics], voxel_set: str) -> dict[str, float]:
+    """Return the scores of a voxel set under their names in the files: of the one problem, or means over regions."""
+    scores = [problem.scores(voxel_set) for problem in problems]
+    return {name: _mean_or_nan([getattr(each, attribute) for each in scores]) for name, attribute in ATTRIBUTES.items()}
+
+
+def _case_entry(result: CaseResult, labels: list[str]) -> dict[str, Any]:
     return {
         "case": result.case.name,
         "reference_file": str(result.case.labels),
         "prediction_file": str(result.case.probabilities),
-        "metrics": _class_entries(statistics),
-        "voxel_sets": {voxel_set: _set_entry(statistics, voxel_set) for voxel_set in VOXEL_SETS},
-        "n_ignored": int(statistics.ignored),
+        "metrics": dict(zip(labels, _class_entries(result), strict=True)),
+        "voxel_sets": {voxel_set: _set_entry(result.problems, voxel_set) for voxel_set in VOXEL_SETS},
+        # each region's problem leaves out the same voxels
+        "n_ignored": int(result.problems[0].ignored),
     }
 
 
-def _class_entries(statistics: CalibrationStatistics) -> dict[str, dict[str, Any]]:
-    dice = statistics.dice()
-    by_set = {voxel_set: statistics.scores(voxel_set).class_wise_ece for voxel_set in VOXEL_SETS}
+def _class_entries(result: CaseResult) -> list[dict[str, Any]]:
+    """Return the entry of each channel: the classes of the one problem, or the inside of each region."""
+    problems = result.problems
+    if len(problems) == 1 and problems[0].num_classes == len(result.hd95_mm):
+        places = [(problems[0], label) for label in range(problems[0].num_classes)]
+    else:
+        places = [(problem, 1) for problem in problems]
+    scores = {id(problem): {name: problem.scores(name) for name in VOXEL_SETS} for problem in problems}
+    return [
+        _class_entry(problem, label, scores[id(problem)], result.voxel_volume_mm3 / MM3_PER_ML, float(distance))
+        for (problem, label), distance in zip(places, result.hd95_mm, strict=True)
+    ]
+
+
+def _class_entry(
+    problem: CalibrationStatistics, label: int, scores: dict[str, Scores], voxel_ml: float, hd95: float
+) -> dict[str, Any]:
+    n_ref, n_pred = int(problem.confusion[label].sum()), int(problem.confusion[:, label].sum())
     return {
-        str(label): {
-            "Dice": _plain(dice[label]),
-            "class_wise_ECE": {voxel_set: _plain(values[label]) for voxel_set, values in by_set.items()},
-            "n_ref": int(statistics.confusion[label].sum()),
-            "n_pred": int(statistics.confusion[:, label].sum()),
-        }
-        for label in range(statistics.num_classes)
+        "Dice": _plain(problem.dice()[label]),
+        "HD95": _plain(hd95),
+        **{
+            name: {voxel_set: _plain(getattr(of_set, attribute)[label]) for voxel_set, of_set in scores.items()}
+            for name, attribute in CLASS_SCORES.items()
+        },
+        "volume_ml": {
+            "reference": _plain(n_ref * voxel_ml),
+            "predicted": _plain(n_pred * voxel_ml),
+            "soft": _plain(float(problem.soft_volumes()[label]) * voxel_ml),
+        },
+        "n_ref": n_ref,
+        "n_pred": n_pred,
     }
 
 
-def _set_entry(statistics: CalibrationStatistics, voxel_set: str) -> dict[str, Any]:
-    scores = statistics.scores(voxel_set)
+def _set_entry(problems: Sequence[CalibrationStatistics], voxel_set: str) -> dict[str, Any]:
+    strata = list(VOXEL_SETS[voxel_set])
     return {
-        "n_voxels": scores.n_voxels,
-        "n_floored": int(statistics.floored[list(VOXEL_SETS[voxel_set])].sum()),
-        **{name: _plain(value) for name, value in named_scores(scores).items()},
+        "n_voxels": sum(int(problem.top_count[strata].sum()) for problem in problems),
+        "n_floored": sum(int(problem.floored[strata].sum()) for problem in problems),
+        "n_certain": sum(int(problem.certain[strata].sum()) for problem in problems),
+        **{name: _plain(value) for name, value in named_scores(problems, voxel_set).items()},
     }
-
-
-def named_scores(scores: Scores) -> dict[str, float]:
-    """Return the scores of a voxel set under their names in the files, in the order of :data:`SCORE_NAMES`."""
-    values = (
-        scores.accuracy,
-        scores.confidence,
-        scores.gap,
-        scores.ece,
-        scores.ace,
-        scores.mce,
-        scores.mean_class_wise_ece,
-        scores.nll,
-        scores.brier,
-    )
-    return dict(zip(SCORE_NAMES, values, strict=True))
 
 
 def _class_mean(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean of the defined values, with the number of entries that had one."""
+    """Return the means over cases of a class's scores, with the number of cases that have a Dice."""
     return {
-        "Dice": _mean(entry["Dice"] for entry in entries),
-        "class_wise_ECE": {
-            voxel_set: _mean(entry["class_wise_ECE"][voxel_set] for entry in entries) for voxel_set in VOXEL_SETS
-        },
+        **_means({name: [entry[name] for entry in entries] for name in ("Dice", "HD95")}),
+        **{name: _means({key: [entry[name][key] for entry in entries] for key in VOXEL_SETS}) for name in CLASS_SCORES},
+        "n_defined": sum(entry["Dice"] is not None for entry in entries),
+    }
+
+
+def _foreground_mean(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the means over classes of their means."""
+    return {
+        **{name: _mean(entry[name] for entry in entries) for name in ("Dice", "HD95")},
+        **{name: {key: _mean(entry[name][key] for entry in entries) for key in VOXEL_SETS} for name in CLASS_SCORES},
         "n_defined": sum(entry["Dice"] is not None for entry in entries),
     }
 
@@ -120,30 +189,34 @@ def _class_mean(entries: list[dict[str, Any]]) -> dict[str, Any]:
 def _per_case(entries: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "n_cases": sum(entry["n_voxels"] > 0 for entry in entries),
-        **{name: _mean(entry[name] for entry in entries) for name in SCORE_NAMES},
+        **_means({name: [entry[name] for entry in entries] for name in SCORE_NAMES}),
     }
 
 
-def _protocol(result: FolderResult) -> dict[str, Any]:
+def _means(values: dict[str, list[float | None]]) -> dict[str, Any]:
+    """Return the mean of each list's defined values, and beside it its bootstrap interval over the cases."""
+    table = np.array([[math.nan if value is None else value for value in column] for column in values.values()])
+    low, high = mean_interval(table.T)
     return {
-        "n_bins": result.n_bins,
-        "bins": "equal width, (lower, upper], 0 in the first bin",
-        "voxel_sets": {
-            "all": "every voxel that is not ignored",
-            "foreground": "label is not background",
-            "union": "label or prediction is not background",
-            "predicted": "prediction is not background",
-        },
-        "labels": {str(label): name for label, name in enumerate(result.dataset.label_names)},
-        "ignore_label": result.dataset.ignore_label,
-        "nll_floor": NLL_FLOOR,
-        "n_cases": len(result.cases),
+        **{name: _mean(column) for name, column in values.items()},
+        **_intervals({name: (low[number], high[number]) for number, name in enumerate(values)}),
+    }
+
+
+def _intervals(ends: Mapping[str, tuple[Any, Any]]) -> dict[str, list[float] | None]:
+    return {
+        f"{name}_interval": None if math.isnan(low) or math.isnan(high) else [float(low), float(high)]
+        for name, (low, high) in ends.items()
     }
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return math.fsum(defined) / len(defined) if defined else None
+    return _plain(_mean_or_nan([value for value in values if value is not None]))
+
+
+def _mean_or_nan(values: Iterable[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return math.fsum(defined) / len(defined) if defined else math.nan
 
 
 def _plain(value: float | np.floating[Any]) -> float | None:

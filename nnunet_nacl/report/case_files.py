@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
-from nnunet_nacl.evaluation.probabilities import read_probabilities
+from nnunet_nacl.evaluation.probabilities import open_probabilities
 from nnunet_nacl.study.run import Run
 
 
@@ -23,13 +23,10 @@ class Prediction:
     Attributes:
         classes: most probable class, int16.
         confidence: its probability, float32.
-        cropped: share of voxels of exactly 1 for background outside the box that holds the others; nnU-Net writes them
-            where it cropped the case.
     """
 
     classes: NDArray[np.int16]
     confidence: NDArray[np.float32]
-    cropped: float
 
 
 def dataset_of(run: Run) -> Dataset:
@@ -39,7 +36,10 @@ def dataset_of(run: Run) -> Dataset:
         InputError: dataset.json or plans.json is not where it was, or holds what cannot be pictured.
     """
     files = run.summary["provenance"].get("files", {})
-    return load_dataset(Path(files.get("dataset_json", "dataset.json")), Path(files.get("plans_json", "plans.json")))
+    dataset = load_dataset(Path(files.get("dataset_json", "dataset.json")), Path(files.get("plans_json", "plans.json")))
+    if dataset.regions is not None:
+        raise InputError("Slices of region-based models are not drawn yet: their regions overlap.")
+    return dataset
 
 
 def case_entry(run: Run, case: str) -> dict[str, Any]:
@@ -74,11 +74,11 @@ def read_prediction(run: Run, case: str, dataset: Dataset, shape: tuple[int, ...
         raise InputError(f"{written}: the softmax file is not there any more.")
     classes = np.zeros(shape, np.int16)
     confidence = np.full(shape, -1, np.float32)
-    for number, channel in enumerate(read_probabilities(path, dataset.num_classes, shape)):
+    for number, channel in enumerate(open_probabilities(path, dataset.num_channels, shape).channels()):
         higher = channel > confidence
         classes[higher] = number
         np.copyto(confidence, channel, where=higher, casting="same_kind")
-    return Prediction(classes, confidence, _cropped_share(classes, confidence))
+    return Prediction(classes, confidence)
 
 
 def read_image(folder: Path, case: str, dataset: Dataset) -> tuple[NDArray[Any], Mapping[str, Any]]:
@@ -102,15 +102,3 @@ def read_image(folder: Path, case: str, dataset: Dataset) -> tuple[NDArray[Any],
     except Exception as error:  # the reader's libraries each have exceptions of their own
         raise InputError(f"{path}: {dataset.reader} cannot read this image ({error}).") from error
     return image[0], properties
-
-
-def _cropped_share(classes: NDArray[np.int16], confidence: NDArray[np.float32]) -> float:
-    computed = (classes > 0) | (confidence < 1)
-    if not computed.any():
-        return 0.0
-    box = 1
-    for axis in range(computed.ndim):
-        others = tuple(number for number in range(computed.ndim) if number != axis)
-        (held,) = np.nonzero(computed.any(others))
-        box *= int(held[-1] - held[0] + 1)
-    return 1 - box / computed.size

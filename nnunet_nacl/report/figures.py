@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import replacing
-from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram, prepare_reliability_over_cases
+from nnunet_nacl.report.prepare_diagrams import class_diagrams, top_diagram
+from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram
 from nnunet_nacl.report.prepare_scores import label_names, voxel_sets
 from nnunet_nacl.report.reliability import COLOR_ACCURACY, COLOR_OVERCONFIDENT, COLOR_UNDERCONFIDENT
 from nnunet_nacl.study.run import Run
@@ -47,11 +48,12 @@ def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for run in runs:
-            cases = list(run.statistics.values())
+            cases, names = list(run.statistics), ["", *label_names(run).values()]
             for voxel_set in voxel_sets(run):
-                for label in (None, *range(len(label_names(run)))):
-                    diagram = prepare_reliability_over_cases(cases, voxel_set, label)
-                    paths += _write(diagram, _title(run, diagram), folder / _stem(run, diagram))
+                diagrams = [top_diagram(run, cases, voxel_set), *class_diagrams(run, cases, voxel_set)]
+                for place, (name, diagram) in enumerate(zip(names, diagrams, strict=True)):
+                    stem = f"{run.name}_{voxel_set}" + (f"_class{place - 1}" if place else "")
+                    paths += _write(diagram, _title(run, voxel_set, name), folder / re.sub(r"[^\w.+-]+", "_", stem))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written to ({error.strerror}).") from error
     return paths
@@ -100,12 +102,6 @@ def _write(diagram: ReliabilityDiagram, title: str, stem: Path) -> list[Path]:
     return paths
 
 
-def _title(run: Run, diagram: ReliabilityDiagram) -> str:
-    of = "" if diagram.label is None else f", {list(label_names(run).values())[diagram.label]}"
+def _title(run: Run, voxel_set: str, name: str) -> str:
     # a name may hold what matplotlib takes for a formula
-    return f"{run.name}\n{diagram.voxel_set}{of}".replace("$", r"\$")
-
-
-def _stem(run: Run, diagram: ReliabilityDiagram) -> str:
-    of = "" if diagram.label is None else f"_class{diagram.label}"
-    return re.sub(r"[^\w.+-]+", "_", f"{run.name}_{diagram.voxel_set}{of}")
+    return f"{run.name}\n{voxel_set}{f', {name}' if name else ''}".replace("$", r"\$")

@@ -10,8 +10,6 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
@@ -24,23 +22,6 @@ from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.report.page_content import Page
 from nnunet_nacl.report.prepare_reliability import BAND_MIN_VOXELS
-from nnunet_nacl.study.run import Run, load_run
-
-
-def load_runs(folders: Sequence[Path]) -> list[Run]:
-    """Return the runs of folders under names that differ: those of one trainer carry their fold, or else a number.
-
-    Raises:
-        InputError: see :func:`~nnunet_nacl.study.run.load_run`.
-    """
-    runs = [load_run(folder) for folder in folders]
-    for rename in (_with_fold, _with_number):
-        names = [run.name for run in runs]
-        runs = [
-            run if names.count(run.name) == 1 else replace(run, name=rename(run, number))
-            for number, run in enumerate(runs, start=1)
-        ]
-    return runs
 
 
 def render(page: Page) -> str:
@@ -103,12 +84,3 @@ def _today() -> str:
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     now = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
     return now.date().isoformat()
-
-
-def _with_fold(run: Run, number: int) -> str:
-    fold = next((part for part in reversed(run.folder.resolve().parts) if part.startswith("fold_")), None)
-    return f"{run.name} {fold}" if fold else run.name
-
-
-def _with_number(run: Run, number: int) -> str:
-    return f"{run.name} #{number}"

@@ -24,10 +24,12 @@ class ScoreName:
 
 SCORES = {
     "Dice": ScoreName("Dice", "overlap of prediction and label, mean over the foreground classes", False),
+    "HD95": ScoreName("HD95", "95th percentile of the surface distances, in mm", True),
     "accuracy": ScoreName("accuracy", "share of voxels whose predicted class is the label", False),
     "confidence": ScoreName("confidence", "mean probability of the predicted class", None),
     "gap": ScoreName("gap", "mean confidence minus accuracy: above 0 overconfident, below 0 underconfident", None),
     "ECE": ScoreName("ECE", "expected calibration error: mean gap of the bins, each weighted by its voxels", True),
+    "equal_mass_ECE": ScoreName("emECE", "ECE over bins of equally many voxels instead of equal width", True),
     "ACE": ScoreName("ACE", "average calibration error: mean gap of the bins that are not empty, unweighted", True),
     "MCE": ScoreName("MCE", "maximum calibration error: gap of the worst bin, however few voxels it has", True),
     "class_wise_ECE": ScoreName("CECE", "class-wise ECE: ECE of each class against the rest, mean over classes", True),
@@ -45,11 +47,6 @@ def voxel_set_meaning(summary: dict[str, Any], voxel_set: str) -> str:
     """Return what calibration.json says that a voxel set holds."""
     described = summary["protocol"].get("voxel_sets", {})
     return str(described.get(voxel_set, "")) if isinstance(described, dict) else ""
-
-
-def chosen_by_label(voxel_set: str) -> bool:
-    """Return whether a voxel set is chosen by the outcome, so that even the true posterior has an ECE above 0 there."""
-    return voxel_set in ("foreground", "union")
 
 
 def listed(names: Iterable[str], at_most: int = 8) -> str:

@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from nnunet_nacl.report.names import score_name
 from nnunet_nacl.report.prepare_cases import CaseRow
-from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram, prepare_reliability_over_cases
+from nnunet_nacl.report.prepare_diagrams import class_diagrams, top_diagram
+from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram
 from nnunet_nacl.report.prepare_scores import (
     ClassRow,
     SetRow,
@@ -138,30 +139,23 @@ def _verdict(gap: float) -> str:
 
 def top_figures(run: Run, cases: Sequence[str], meanings: dict[str, str]) -> dict[str, Drawn]:
     """Return the diagram of the predicted class per voxel set, titled by the voxel set where its meaning is given."""
-    statistics = [run.statistics[case] for case in cases]
     drawn = {}
     for name in voxel_sets(run):
-        diagram = prepare_reliability_over_cases(statistics, name)
+        diagram = top_diagram(run, cases, name)
         title = name if meanings else run.name
         drawn[name] = _drawn(diagram, title, meanings.get(name, ""), f"Reliability of {run.name}, voxel set {name}")
     return drawn
 
 
 def class_figures(run: Run, cases: Sequence[str]) -> dict[str, list[Drawn]]:
-    """Return the diagrams of each class against the rest, per voxel set."""
-    statistics = [run.statistics[case] for case in cases]
-    return {
-        name: [
-            _drawn(
-                prepare_reliability_over_cases(statistics, name, number_),
-                f"{label} {class_name}",
-                "",
-                f"Reliability of {class_name} against the rest, {run.name}, voxel set {name}",
-            )
-            for number_, (label, class_name) in enumerate(label_names(run).items())
-        ]
-        for name in voxel_sets(run)
-    }
+    """Return the diagrams of each class, or region, against the rest, per voxel set."""
+    drawn: dict[str, list[Drawn]] = {}
+    for name in voxel_sets(run):
+        diagrams = class_diagrams(run, cases, name)
+        for (label, class_name), diagram in zip(label_names(run).items(), diagrams, strict=True):
+            spoken = f"Reliability of {class_name} against the rest, {run.name}, voxel set {name}"
+            drawn.setdefault(name, []).append(_drawn(diagram, f"{label} {class_name}", "", spoken))
+    return drawn
 
 
 def _drawn(diagram: ReliabilityDiagram, title: str, subtitle: str, spoken: str) -> Drawn:

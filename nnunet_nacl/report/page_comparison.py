@@ -8,19 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from nnunet_nacl.report.names import chosen_by_label, score_name
+from nnunet_nacl.report.names import score_name
 from nnunet_nacl.report.page import number
-from nnunet_nacl.report.prepare_differences import Difference
+from nnunet_nacl.report.prepare_differences import CLASS_MEAN, CaseDifferences
 from nnunet_nacl.report.prepare_scores import Value
 from nnunet_nacl.report.svg import strip_svg
-from nnunet_nacl.study.side_by_side import SideBySide
-
-UNTESTED = "Means only: no test was made, so a difference may be chance."
-TESTED = (
-    "Intervals: bootstrap over cases, 95 %. p: Wilcoxon signed-rank, adjusted (Holm) for all tests in this table. "
-    "Cases are the sample; a difference between two training runs of the same loss is not part of it."
-)
-SIGNIFICANT = 0.05
+from nnunet_nacl.study.comparison import Comparison, cautions
+from nnunet_nacl.study.direction import chosen_by_label
 
 
 @dataclass(frozen=True)
@@ -67,85 +61,78 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The paired differences, and how they were made."""
+class DifferencesPart:
+    """The paired differences, how they were made, and what to be careful about."""
 
     method: str
-    tested: bool
+    cautions: list[str]
     groups: list[Group]
 
 
-def side_groups(comparison: SideBySide) -> list[Group]:
+def side_groups(sides: dict[tuple[str, str], list[float | None]]) -> list[Group]:
     """Return the means of the runs beside each other, grouped by voxel set."""
     rows: dict[str, list[SideRow]] = {}
-    for (score, voxel_set), values in comparison.rows.items():
+    for (score, voxel_set), values in sides.items():
         named = score_name(score)
-        best = _best(score, values)
-        shown = [Value(None if np.isnan(value) else value) for value in values]
-        rows.setdefault(voxel_set, []).append(SideRow(named.short, named.meaning, shown, best))
-    return [Group(name, chosen_by_label(name), held) for name, held in rows.items()]
+        shown = [Value(value) for value in values]
+        rows.setdefault(voxel_set, []).append(SideRow(named.short, named.meaning, shown, _best(score, values)))
+    return [_group(name, held) for name, held in rows.items()]
 
 
-def difference_page(differences: Sequence[Difference]) -> Comparison:
+def differences_part(comparison: Comparison, differences: Sequence[CaseDifferences]) -> DifferencesPart:
     """Return the paired differences, grouped by voxel set; dots of one score and voxel set share a scale."""
+    keys = [held.tested.quantity for held in differences]
+    limits = {key: max(map(_largest, (held for held in differences if held.tested.quantity == key))) for key in keys}
     groups: dict[str, list[DifferenceRow]] = {}
-    limits: dict[tuple[str, str], float] = {}
-    for held in differences:
-        largest = float(np.abs(held.per_case).max()) if held.per_case.size else 0.0
-        key = held.score, held.voxel_set
-        limits[key] = max(limits.get(key, 0.0), largest)
-    keys = [(held.score, held.voxel_set) for held in differences]
-    for number_, (held, key) in enumerate(zip(differences, keys, strict=True)):
-        first, last = keys[number_ - 1 : number_] != [key], keys[number_ + 1 : number_ + 2] != [key]
-        groups.setdefault(held.voxel_set, []).append(_difference_row(held, limits[key], first, last))
-    tested = any(held.p_value is not None for held in differences)
-    shown = [Group(name, chosen_by_label(name), rows) for name, rows in groups.items()]
-    return Comparison(TESTED if tested else UNTESTED, tested, shown)
+    for index, (held, key) in enumerate(zip(differences, keys, strict=True)):
+        first, last = keys[:index][-1:] != [key], keys[index + 1 : index + 2] != [key]
+        groups.setdefault(key.voxel_set or CLASS_MEAN, []).append(_difference_row(held, limits[key], first, last))
+    settings = comparison.settings
+    method = (
+        f"Intervals: {100 * settings.level:g} % bootstrap over cases. p: Wilcoxon signed-rank, adjusted (Holm) for the "
+        f"{comparison.n_tests} tests of this page; below {settings.alpha:g} a difference is called one. Cases are the sample: what "
+        "two trainings of one loss differ by is not in it."
+    )
+    return DifferencesPart(method, cautions(comparison), [_group(name, rows) for name, rows in groups.items()])
 
 
-def _best(score: str, values: Sequence[float]) -> frozenset[int]:
-    """Return which runs have the best mean; the gap is best near 0; none where all are alike."""
+def _group(name: str, rows: list[SideRow] | list[DifferenceRow]) -> Group:
+    return Group(name, name != CLASS_MEAN and chosen_by_label(name), rows)
+
+
+def _largest(held: CaseDifferences) -> float:
+    return float(np.abs(held.per_case).max()) if held.per_case.size else 0.0
+
+
+def _best(score: str, values: Sequence[float | None]) -> frozenset[int]:
+    """Return which runs have the best mean to the decimals that are shown; the gap is best near 0; none if all are alike."""
     lower = score_name(score).lower_is_better
-    # to the decimals that are shown
-    goodness = np.round([-abs(value) if score == "gap" else -value if lower else value for value in values], 3)
+    numbers = np.array([np.nan if value is None else value for value in values])
+    goodness = np.round(-np.abs(numbers) if score == "gap" else -numbers if lower else numbers, 3)
     if (lower is None and score != "gap") or np.isnan(goodness).all() or len(set(goodness)) < 2:
         return frozenset()
     return frozenset(int(index) for index in np.flatnonzero(goodness == np.nanmax(goodness)))
 
 
-def _difference_row(held: Difference, limit: float, first: bool, last: bool) -> DifferenceRow:
-    named = score_name(held.score)
-    direction, words = _in_words(held)
-    spoken = f"{named.short}: {held.run} minus baseline in {held.per_case.size} cases, mean {number(held.mean, True)}"
+def _difference_row(held: CaseDifferences, limit: float, first: bool, last: bool) -> DifferenceRow:
+    tested, result = held.tested, held.tested.result
+    named = score_name(tested.quantity.score)
+    spoken = f"{named.short}: {tested.run} minus base in {result.n_pairs} cases, mean {number(result.difference, True)}"
+    clear = tested.verdict not in ("unclear", "no test", "mixed")
     return DifferenceRow(
-        short=named.short,
+        short=f"|{named.short}|" if tested.absolute else named.short,
         meaning=named.meaning,
-        run=held.run,
-        base_mean=number(held.base_mean, digits=4),
-        run_mean=number(held.run_mean, digits=4),
-        mean=number(held.mean, True, 4),
-        interval="" if held.interval is None else " to ".join(number(end, True, 4) for end in held.interval),
-        p_value="-" if held.p_value is None else "<0.001" if held.p_value < 0.001 else f"{held.p_value:.3f}",
+        run=tested.run,
+        base_mean=number(result.base, digits=4),
+        run_mean=number(result.run, digits=4),
+        mean=number(result.difference, True, 4),
+        interval="" if np.isnan(result.low) else f"{result.low:+.4f} to {result.high:+.4f}",
+        p_value="-" if np.isnan(tested.p_holm) else "<0.001" if tested.p_holm < 0.001 else f"{tested.p_holm:.3f}",
         svg=strip_svg(held.per_case, limit, spoken),
         limit=f"{limit:.3g}",
-        words=words,
-        direction=direction,
+        # the amount stands in its own column
+        words=tested.in_words.split(":")[0] if tested.verdict != "no test" else tested.in_words,
+        direction=tested.verdict if clear else "",
         first=first,
         last=last,
     )
-
-
-def _in_words(held: Difference) -> tuple[str, str]:
-    """Return the direction that a test found, empty without one, and the difference in words."""
-    if np.isnan(held.mean):
-        return "", "no common case"
-    found = held.p_value is not None and held.p_value < SIGNIFICANT
-    unclear = " (not clear)" if held.p_value is not None and not found else ""
-    lower = score_name(held.score).lower_is_better
-    if lower is None:
-        nearer = abs(held.run_mean) < abs(held.base_mean)
-        return "", f"mean {'nearer to' if nearer else 'farther from'} 0{unclear}"
-    gains = held.per_case * (-1 if lower else 1)
-    word = "equal" if held.mean == 0 else "better" if gains.mean() > 0 else "worse"
-    agreeing = int({"better": gains > 0, "worse": gains < 0, "equal": gains == 0}[word].sum())
-    return word if found else "", f"{word} in {agreeing} of {gains.size} cases{unclear}"

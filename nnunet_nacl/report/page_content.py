@@ -10,18 +10,19 @@ from typing import Any
 from markupsafe import Markup
 
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.report.names import chosen_by_label, listed, score_name, voxel_set_meaning
+from nnunet_nacl.report.names import listed, score_name, voxel_set_meaning
 from nnunet_nacl.report.page import Column, RunPart, columns_of, run_part
-from nnunet_nacl.report.page_comparison import Comparison, Group, difference_page, side_groups
+from nnunet_nacl.report.page_comparison import DifferencesPart, Group, differences_part, side_groups
 from nnunet_nacl.report.page_worst import WorstCase, prepare_worst
 from nnunet_nacl.report.pictures import ERROR_STOPS, class_color, confidence_stops
 from nnunet_nacl.report.prepare_cases import CASE_SCORES, CaseRow, prepare_case_rows, worst_first
-from nnunet_nacl.report.prepare_differences import prepare_differences
-from nnunet_nacl.report.prepare_scores import dataset_name, label_names, score_names, voxel_sets
+from nnunet_nacl.report.prepare_differences import prepare_differences, prepare_sides
+from nnunet_nacl.report.prepare_scores import dataset_name, foreground, label_names, score_names, voxel_sets
 from nnunet_nacl.report.prepare_warnings import prepare_warnings
 from nnunet_nacl.report.svg import swatch_svg
+from nnunet_nacl.study.comparison import compare_runs
+from nnunet_nacl.study.direction import chosen_by_label
 from nnunet_nacl.study.run import Run
-from nnunet_nacl.study.side_by_side import side_by_side
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Page:
     parts: list[RunPart]
     side_by_side: list[Group]
     left_out: dict[str, str]
-    comparison: Comparison | None
+    differences: DifferencesPart | None
     worst: list[WorstCase]
     legend: list[tuple[str, str]]
     confidence_stops: list[str]
@@ -76,14 +77,17 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
     Raises:
         InputError: the runs were evaluated differently, share no case, or lack the chosen voxel set.
     """
-    base, several = runs[0], len(runs) > 1
+    comparison = compare_runs(runs[0], runs[1:]) if len(runs) > 1 else None
+    if comparison is not None:
+        # under names that tell them apart, each folder once
+        runs = (comparison.base, *comparison.runs)
+    base, several = runs[0], comparison is not None
+    cases = sorted(base.statistics) if comparison is None else comparison.cases
     sets = voxel_sets(base)
     if options.voxel_set not in sets:
         raise InputError(f"Expected a voxel set of these runs ({', '.join(sets)}), but got {options.voxel_set!r}.")
-    comparison = side_by_side(runs)
-    cases = comparison.cases
-    worst, cropped = prepare_worst(runs, cases, options.voxel_set, options.worst, options.images)
-    parts = [_part(run, cases, options.voxel_set, cropped.get(run.name, {}), not several) for run in runs]
+    worst = prepare_worst(runs, cases, options.voxel_set, options.worst, options.images)
+    parts = [_part(run, cases, options.voxel_set, not several) for run in runs]
     names = label_names(base)
     return Page(
         dataset=dataset_name(base),
@@ -93,13 +97,13 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         meanings={name: voxel_set_meaning(base.summary, name) for name in sets},
         by_label=frozenset(name for name in sets if chosen_by_label(name)),
         columns=columns_of(["Dice", *score_names(base)]),
-        colors={label: swatch_svg(class_color(int(label))) for label in names if label != "0"},
+        colors={label: swatch_svg(class_color(place)) for place, label in enumerate(foreground(base), start=1)},
         parts=parts,
-        side_by_side=side_groups(comparison) if several else [],
-        left_out={name: listed(held) for name, held in comparison.left_out.items()},
-        comparison=difference_page(prepare_differences(runs, cases)) if several else None,
+        side_by_side=side_groups(prepare_sides(runs, cases)) if several else [],
+        left_out={} if comparison is None else {name: listed(held) for name, held in comparison.left_out.items()},
+        differences=None if comparison is None else differences_part(comparison, prepare_differences(comparison)),
         worst=worst,
-        legend=[(label, name) for label, name in names.items() if label != "0"],
+        legend=[(label, names[label]) for label in foreground(base)],
         confidence_stops=confidence_stops(),
         confidence_floor=f"1/{len(names)}",
         error_stops=list(ERROR_STOPS),
@@ -111,9 +115,8 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
     )
 
 
-def _part(run: Run, cases: Sequence[str], voxel_set: str, cropped: dict[str, float], alone: bool) -> RunPart:
-    rows = prepare_case_rows(run, voxel_set)
-    return run_part(run, cases, rows, prepare_warnings(run, voxel_set, cropped), alone)
+def _part(run: Run, cases: Sequence[str], voxel_set: str, alone: bool) -> RunPart:
+    return run_part(run, cases, prepare_case_rows(run, voxel_set), prepare_warnings(run, voxel_set), alone)
 
 
 def _case_columns(sets: Sequence[str], voxel_set: str, several: bool) -> list[CaseColumn]:

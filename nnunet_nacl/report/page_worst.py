@@ -17,7 +17,6 @@ from nnunet_nacl.report.prepare_slices import CaseSlice, prepare_slice
 from nnunet_nacl.study.run import Run
 
 SCORES = ("ECE", "gap", "NLL")
-CROPPED_FROM = 0.001
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,9 @@ class WorstCase:
 
 def prepare_worst(
     runs: Sequence[Run], cases: Sequence[str], voxel_set: str, at_most: int, images: Path | None
-) -> tuple[list[WorstCase], dict[str, dict[str, float]]]:
-    """Return the cases with the highest ECE, and per run which of them nnU-Net cropped: the share outside the crop."""
-    shown, cropped = [], {run.name: dict[str, float]() for run in runs}
+) -> list[WorstCase]:
+    """Return the cases with the highest ECE."""
+    shown = []
     for case in worst_cases(runs, voxel_set, cases, at_most):
         try:
             picture = prepare_slice(runs, case, images)
@@ -56,11 +55,8 @@ def prepare_worst(
             entries = [WorstRun(run.name, _scores(run, case, voxel_set), []) for run in runs]
             shown.append(WorstCase(case, "", entries, (str(error),)))
             continue
-        for name, said in picture.runs.items():
-            if said.cropped > CROPPED_FROM:
-                cropped[name][case] = said.cropped
         shown.append(_pictured(runs, picture, voxel_set))
-    return shown, cropped
+    return shown
 
 
 def _pictured(runs: Sequence[Run], picture: CaseSlice, voxel_set: str) -> WorstCase:
@@ -79,4 +75,4 @@ def _scores(run: Run, case: str, voxel_set: str) -> list[tuple[str, str]]:
     entry = case_entry(run, case)
     held = entry["voxel_sets"][voxel_set]
     scores = [(score_name(key).short, number(held[key], signed=key == "gap")) for key in SCORES]
-    return [*scores, ("Dice", number(foreground_dice(entry)))]
+    return [*scores, ("Dice", number(foreground_dice(run, entry)))]

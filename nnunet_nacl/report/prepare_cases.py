@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_nacl.report.prepare_scores import foreground_dice, label_names, voxel_sets
+from nnunet_nacl.report.prepare_scores import foreground, foreground_dice, label_names, voxel_sets
 from nnunet_nacl.study.run import Run
 
 CASE_SCORES = ("gap", "ECE", "class_wise_ECE", "NLL", "Brier")
 FEW_VOXELS = 1000
 """With fewer voxels in 15 bins even a calibrated network scores an ECE of several hundredths by chance."""
+
+CERTAIN_FROM = 0.001
+"""Share of exactly certain voxels from which a case is called cropped; a few come from rounding."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def _row(run: Run, case: dict[str, Any], voxel_set: str, others: list[str]) -> C
         run=run.name,
         case=case["case"],
         n_voxels=entry["n_voxels"],
-        dice=foreground_dice(case),
+        dice=foreground_dice(run, case),
         scores={name: entry.get(name) for name in CASE_SCORES},
         other_ece={name: case["voxel_sets"][name]["ECE"] for name in others},
         remarks=tuple(_remarks(run, case, entry["n_voxels"])),
@@ -75,19 +78,26 @@ def _row(run: Run, case: dict[str, Any], voxel_set: str, others: list[str]) -> C
 
 
 def _remarks(run: Run, case: dict[str, Any], n_voxels: int) -> list[str]:
-    names = label_names(run)
-    foreground = {label: entry for label, entry in case["metrics"].items() if label != "0"}
-    remarks = [f"{names[label]} absent" for label, entry in foreground.items() if entry["n_ref"] == 0]
-    remarks += [
-        f"{names[label]} never predicted"
-        for label, entry in foreground.items()
-        if entry["n_ref"] > 0 and entry["n_pred"] == 0
-    ]
+    names, remarks = label_names(run), []
+    for label in foreground(run):
+        n_ref, n_pred = (case["metrics"][label][key] for key in ("n_ref", "n_pred"))
+        if n_ref == 0:
+            remarks.append(f"{names[label]} absent")
+        elif n_pred == 0:
+            remarks.append(f"{names[label]} never predicted")
     if n_voxels < FEW_VOXELS:
         remarks.append("few voxels")
     if case.get("n_ignored"):
         remarks.append("ignored voxels")
+    if certain_share(case) > CERTAIN_FROM:
+        remarks.append("cropped")
     return remarks
+
+
+def certain_share(case: dict[str, Any]) -> float:
+    """Return the share of a case's voxels whose probabilities are all exactly 0 or 1, as nnU-Net writes them outside its crop."""
+    entry = case["voxel_sets"].get("all", {})
+    return entry.get("n_certain", 0) / entry["n_voxels"] if entry.get("n_voxels") else 0.0
 
 
 def _or_below(value: float | None) -> float:

@@ -1,71 +1,54 @@
-"""Paired differences between runs: the one place where the report asks for them."""
+"""Runs side by side, and their paired differences with the values of each case: the numbers of the study, as pictures need them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from nnunet_nacl.calibration.bins import Float64Array
-from nnunet_nacl.report.prepare_scores import foreground_dice, voxel_sets
+from nnunet_nacl.calibration.arrays import Float64Array
+from nnunet_nacl.report.prepare_scores import mean_foreground_dice, mean_over, voxel_sets
+from nnunet_nacl.study.case_scores import CaseScores, paired_values
+from nnunet_nacl.study.comparison import Comparison, Difference
 from nnunet_nacl.study.run import Run
 
-SCORES = ("ECE", "class_wise_ECE", "gap", "NLL", "Brier")
+SIDE_SCORES = ("gap", "ECE", "class_wise_ECE", "NLL", "Brier")
 CLASS_MEAN = "class mean"
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A score of a run minus that of the baseline, paired over the cases in which both are defined.
+class CaseDifferences:
+    """A paired difference, and what it is in each case.
 
     Attributes:
-        score, voxel_set: what is compared; the voxel set of Dice is :data:`CLASS_MEAN`.
-        run: the run held against the baseline.
-        base_mean, run_mean: over the paired cases.
-        per_case: ``(N,)`` differences.
-        interval: of the mean difference, where it was computed.
-        p_value: adjusted for all tests made, where it was computed.
+        tested: the mean, its interval and its test.
+        per_case: ``(N,)``, run minus base, of the cases in which both have a value; of absolute values where ``tested`` is.
     """
 
-    score: str
-    voxel_set: str
-    run: str
-    base_mean: float
-    run_mean: float
+    tested: Difference
     per_case: Float64Array
-    interval: tuple[float, float] | None = None
-    p_value: float | None = None
-
-    @property
-    def mean(self) -> float:
-        """Mean difference; NaN without a paired case."""
-        return float(self.per_case.mean()) if self.per_case.size else float("nan")
 
 
-def prepare_differences(runs: Sequence[Run], cases: Sequence[str]) -> list[Difference]:
-    """Return the differences of every further run to the first, over the given cases."""
-    base, *others = runs
-    asked = [("Dice", CLASS_MEAN), *((score, name) for name in voxel_sets(base) for score in SCORES)]
-    return [_difference(base, run, cases, score, name) for score, name in asked for run in others]
+def prepare_differences(comparison: Comparison) -> list[CaseDifferences]:
+    """Return the differences of a comparison, those of one score and voxel set beside each other."""
+    base = CaseScores(comparison.base)
+    scores = {run.name: CaseScores(run) for run in comparison.runs}
+    quantities = dict.fromkeys(held.quantity for held in comparison.differences)
+    ordered = [held for quantity in quantities for held in comparison.differences if held.quantity == quantity]
+    return [CaseDifferences(held, _per_case(base, scores[held.run], comparison.cases, held)) for held in ordered]
 
 
-def _difference(base: Run, run: Run, cases: Sequence[str], score: str, voxel_set: str) -> Difference:
-    pairs = np.array(
-        [
-            pair
-            for pair in zip(_values(base, cases, score, voxel_set), _values(run, cases, score, voxel_set), strict=True)
-            if None not in pair
-        ],
-        dtype=np.float64,
-    ).reshape(-1, 2)
-    means = pairs.mean(0) if len(pairs) else np.full(2, np.nan)
-    return Difference(score, voxel_set, run.name, float(means[0]), float(means[1]), pairs[:, 1] - pairs[:, 0])
+def _per_case(base: CaseScores, run: CaseScores, cases: Sequence[str], held: Difference) -> Float64Array:
+    ours, theirs = paired_values(base, run, cases, held.quantity)
+    differences = abs(theirs) - abs(ours) if held.absolute else theirs - ours
+    return np.asarray(differences[~np.isnan(differences)])
 
 
-def _values(run: Run, cases: Sequence[str], score: str, voxel_set: str) -> list[float | None]:
-    by_name: dict[str, dict[str, Any]] = {case["case"]: case for case in run.summary["metric_per_case"]}
-    if voxel_set == CLASS_MEAN:
-        return [foreground_dice(by_name[case]) for case in cases]
-    return [by_name[case]["voxel_sets"][voxel_set][score] for case in cases]
+def prepare_sides(runs: Sequence[Run], cases: Sequence[str]) -> dict[tuple[str, str], list[float | None]]:
+    """Return the means over the given cases of each run by score and voxel set; Dice comes first."""
+    sides = {("Dice", CLASS_MEAN): [mean_foreground_dice(run, cases) for run in runs]}
+    for voxel_set in voxel_sets(runs[0]):
+        for score in SIDE_SCORES:
+            sides[score, voxel_set] = [mean_over(run, cases, voxel_set, score) for run in runs]
+    return sides

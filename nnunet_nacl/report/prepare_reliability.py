@@ -8,17 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunet_nacl.calibration import CalibrationStatistics
-from nnunet_nacl.calibration.bins import Float64Array, Int64Array
-from nnunet_nacl.calibration.scores import expected_calibration_error
+from nnunet_nacl.calibration.arrays import Array, Float64Array
+from nnunet_nacl.calibration.scores import Bins, expected_calibration_error
 from nnunet_nacl.calibration.statistics import total
 
 BAND_PERCENTILES = (25.0, 75.0)
 BAND_MIN_VOXELS = 20
 """A case enters a bin's band with at least this many voxels there; a handful of voxels has no accuracy to speak of."""
 BAND_MIN_CASES = 4
-
-Bins = tuple[Int64Array, Float64Array, Int64Array]
-"""Voxels, summed probability and voxels in which the event occurred, each ``(B,)``."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def _diagram(bins: Bins, voxel_set: str, label: int | None, band: Float64Array |
     )
 
 
-def _ratio(sums: Float64Array | Int64Array, count: Int64Array) -> Float64Array:
+def _ratio(sums: Array, count: Array) -> Float64Array:
     means = np.full(count.shape, np.nan)
     np.divide(sums, count, out=means, where=count > 0)
     return means

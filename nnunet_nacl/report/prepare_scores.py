@@ -9,7 +9,8 @@ from typing import Any
 
 from nnunet_nacl.calibration import VOXEL_SETS
 from nnunet_nacl.evaluation.summary import SCORE_NAMES
-from nnunet_nacl.report.names import chosen_by_label, voxel_set_meaning
+from nnunet_nacl.report.names import SCORES, voxel_set_meaning
+from nnunet_nacl.study.direction import chosen_by_label
 from nnunet_nacl.study.run import Run
 
 FIRST_SCORES = ("gap", "ECE", "class_wise_ECE", "NLL", "Brier")
@@ -41,12 +42,13 @@ class SetRow:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """Mean over cases of a class's Dice and of its class-wise ECE per voxel set."""
+    """Mean over cases of a class's Dice, of its HD95 in mm where it was asked for, and of its class-wise ECE per voxel set."""
 
     label: str
     name: str
     n_cases: int
     dice: Value
+    hd95: Value | None
     class_wise_ece: dict[str, Value]
 
 
@@ -56,9 +58,11 @@ def voxel_sets(run: Run) -> list[str]:
 
 
 def score_names(run: Run) -> list[str]:
-    """Return the scores that a run holds, those that matter most first."""
+    """Return the scores of a run that the report shows, those that matter most first."""
     held: dict[str, Any] = next(iter(run.summary["per_case"].values()), {})
-    return sorted((name for name in SCORE_NAMES if name in held), key=lambda name: name not in FIRST_SCORES)
+    return sorted(
+        (name for name in SCORE_NAMES if name in held and name in SCORES), key=lambda name: name not in FIRST_SCORES
+    )
 
 
 def prepare_set_rows(run: Run) -> list[SetRow]:
@@ -81,14 +85,15 @@ def prepare_set_rows(run: Run) -> list[SetRow]:
 def prepare_class_rows(run: Run) -> list[ClassRow]:
     """Return one row per class, and one for the mean of the foreground classes."""
     names = label_names(run)
-    rows = [_class_row(label, names[label], entry) for label, entry in run.summary["mean"].items()]
-    return [*rows, _class_row("", "foreground mean", run.summary["foreground_mean"])]
+    rows = [_class_row(run, label, names[label], entry) for label, entry in run.summary["mean"].items()]
+    return [*rows, _class_row(run, "", "foreground mean", run.summary["foreground_mean"])]
 
 
-def _class_row(label: str, name: str, entry: dict[str, Any]) -> ClassRow:
+def _class_row(run: Run, label: str, name: str, entry: dict[str, Any]) -> ClassRow:
     held: dict[str, Any] = entry["class_wise_ECE"]
     sets = {key: read_value(held, key) for key in held if not key.endswith(INTERVAL_SUFFIX)}
-    return ClassRow(label, name, entry["n_defined"], read_value(entry, "Dice"), sets)
+    hd95 = read_value(entry, "HD95") if run.summary["protocol"].get("hd95") else None
+    return ClassRow(label, name, entry["n_defined"], read_value(entry, "Dice"), hd95, sets)
 
 
 def label_names(run: Run) -> dict[str, str]:
@@ -97,9 +102,19 @@ def label_names(run: Run) -> dict[str, str]:
     return {label: str(names.get(label, label)) for label in run.summary["mean"]}
 
 
-def foreground_dice(case: dict[str, Any]) -> float | None:
+def has_regions(run: Run) -> bool:
+    """Return whether the run is of a region-based model: a binary problem per region instead of one of all classes."""
+    return bool(run.summary["protocol"].get("regions"))
+
+
+def foreground(run: Run) -> list[str]:
+    """Return the keys of the foreground classes, or of the regions."""
+    return [label for label in run.summary["mean"] if has_regions(run) or label != "0"]
+
+
+def foreground_dice(run: Run, case: dict[str, Any]) -> float | None:
     """Return a case's Dice, mean over the foreground classes that have one."""
-    return _mean(entry["Dice"] for label, entry in case["metrics"].items() if label != "0")
+    return _mean(case["metrics"][label]["Dice"] for label in foreground(run))
 
 
 def mean_over(run: Run, cases: Sequence[str], voxel_set: str, score: str) -> float | None:
@@ -113,7 +128,7 @@ def mean_foreground_dice(run: Run, cases: Sequence[str]) -> float | None:
     """Return the Dice over the given cases as nnU-Net means it: per class first, then over the foreground classes."""
     wanted = set(cases)
     entries = [case["metrics"] for case in run.summary["metric_per_case"] if case["case"] in wanted]
-    return _mean(_mean(entry[label]["Dice"] for entry in entries) for label in label_names(run) if label != "0")
+    return _mean(_mean(entry[label]["Dice"] for entry in entries) for label in foreground(run))
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

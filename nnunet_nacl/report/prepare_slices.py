@@ -23,11 +23,10 @@ WINDOW_PERCENTILES = (0.5, 99.5)
 
 @dataclass(frozen=True)
 class SliceOfRun:
-    """A run's prediction in the slice, both ``(H, W)``, and the share of the case outside nnU-Net's crop."""
+    """A run's prediction in the slice, both ``(H, W)``."""
 
     classes: NDArray[np.int16]
     confidence: NDArray[np.float32]
-    cropped: float
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def prepare_slice(runs: Sequence[Run], case: str, images: Path | None) -> CaseSl
         labels=shown,
         ignored=window.cut(ignored),
         runs={
-            name: SliceOfRun(window.cut(held.classes), window.cut(held.confidence), held.cropped)
+            name: SliceOfRun(window.cut(held.classes), window.cut(held.confidence))
             for name, held in predictions.items()
         },
         missing=tuple(missing),

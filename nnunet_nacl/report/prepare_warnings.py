@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from nnunet_nacl.report.names import listed
-from nnunet_nacl.report.prepare_cases import FEW_VOXELS
-from nnunet_nacl.report.prepare_scores import label_names
+from nnunet_nacl.report.prepare_cases import CERTAIN_FROM, FEW_VOXELS, certain_share
+from nnunet_nacl.report.prepare_scores import foreground, label_names
 from nnunet_nacl.report.svg import percent
 from nnunet_nacl.study.run import Run
 
@@ -17,15 +17,8 @@ FLOORED_NLL_SHARE = 0.05
 """Floored voxels are worth a warning where they make up more than this of the NLL."""
 
 
-def prepare_warnings(run: Run, voxel_set: str, cropped: dict[str, float]) -> list[str]:
-    """Return warnings in plain words.
-
-    Args:
-        run: an evaluated run.
-        voxel_set: the one that cases are ranked by.
-        cropped: of the cases whose softmax file was looked at and has the mark of nnU-Net's cropping: the share of voxels
-            outside the crop.
-    """
+def prepare_warnings(run: Run, voxel_set: str) -> list[str]:
+    """Return warnings in plain words; ``voxel_set`` is the one that cases are ranked by."""
     cases = run.summary["metric_per_case"]
     return [
         *_few_cases(cases),
@@ -33,7 +26,7 @@ def prepare_warnings(run: Run, voxel_set: str, cropped: dict[str, float]) -> lis
         *_classes(run, cases),
         *_ignored(run, cases),
         *_floored(run),
-        *_cropped(cropped),
+        *_cropped(cases),
     ]
 
 
@@ -59,9 +52,9 @@ def _few_voxels(cases: list[dict[str, Any]], voxel_set: str) -> Iterator[str]:
 
 
 def _classes(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:
-    for label, name in label_names(run).items():
-        if label == "0":
-            continue
+    names = label_names(run)
+    for label in foreground(run):
+        name = names[label]
         entries = [case["metrics"][label] for case in cases]
         absent = sum(entry["n_ref"] == 0 for entry in entries)
         if absent:
@@ -98,12 +91,13 @@ def _floored(run: Run) -> Iterator[str]:
             )
 
 
-def _cropped(cropped: dict[str, float]) -> Iterator[str]:
+def _cropped(cases: list[dict[str, Any]]) -> Iterator[str]:
+    cropped = {case["case"]: share for case in cases if (share := certain_share(case)) > CERTAIN_FROM}
     if cropped:
-        shown = listed(f"{name} ({percent(share)} of the voxels)" for name, share in cropped.items())
+        shown = listed(f"{name} {percent(share)}" for name, share in cropped.items())
         yield (
-            f"nnU-Net cropped {len(cropped)} of the pictured cases: {shown} lie outside the crop. There nnU-Net writes a "
-            "certainty of exactly 1 for background, which no network computed; it makes the voxel set all look better."
+            f"{counted(len(cropped), 'case')} hold voxels of exact certainty ({shown}). nnU-Net writes them where it cropped the "
+            "image; no network computed them, and they make the voxel set all look better."
         )
 
 

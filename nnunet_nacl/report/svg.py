@@ -10,7 +10,7 @@ import math
 import numpy as np
 from markupsafe import Markup
 
-from nnunet_nacl.calibration.bins import Float64Array
+from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.report.prepare_reliability import BAND_PERCENTILES, ReliabilityDiagram
 
 PALE_BELOW = 0.001

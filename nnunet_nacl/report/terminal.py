@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from nnunet_nacl.evaluation.summary import SCORE_NAMES
-from nnunet_nacl.study.side_by_side import SideBySide
-
-SHORT_NAMES = {"accuracy": "acc.", "class_wise_ECE": "CECE"}
-# confidence is accuracy plus gap, and 80 columns are soon full
-TERMINAL_SCORES = tuple(name for name in SCORE_NAMES if name != "confidence")
+SHORT_NAMES = {"accuracy": "acc.", "ECE_interval": "95 % interval", "class_wise_ECE": "CECE"}
+# what 80 columns hold; calibration.json and calibration_cases.csv have all scores
+TERMINAL_SCORES = ("accuracy", "gap", "ECE", "ECE_interval", "class_wise_ECE", "NLL", "Brier")
 
 
 def prepare_voxel_set_table(summary: dict[str, Any]) -> Table:
     """Return the scores of each voxel set, as the mean over cases and pooled, one column per score."""
-    title = f"Calibration over {summary['protocol']['n_cases']} cases (CECE: mean class-wise ECE)"
+    title = f"Calibration over {summary['protocol']['n_cases']} cases (interval: of ECE, over cases; CECE: mean class-wise ECE)"
     table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1), box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("voxel set", no_wrap=True)
     for name in TERMINAL_SCORES:
@@ -32,49 +27,32 @@ def prepare_voxel_set_table(summary: dict[str, Any]) -> Table:
 
 
 def prepare_class_table(summary: dict[str, Any]) -> Table:
-    """Return Dice and class-wise ECE of each class, mean over cases."""
+    """Return Dice, HD95 where it was asked for, and class-wise ECE of each class, mean over cases."""
     table = Table(
-        title="Per class, mean of the cases that have it (CECE: class-wise ECE)",
+        title="Per class, mean of the cases that have it (CECE: class-wise ECE; HD95 in mm)",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
-    for heading in ("class", "Dice", *(f"CECE\n{voxel_set}" for voxel_set in summary["per_case"])):
+    of_class = ("Dice", "HD95") if summary["protocol"]["hd95"] else ("Dice",)
+    voxel_sets = tuple(summary["per_case"])
+    for heading in ("class", *of_class, *(f"CECE\n{voxel_set}" for voxel_set in voxel_sets)):
         table.add_column(heading, justify="left" if heading == "class" else "right")
+
+    def add(name: str, entry: dict[str, Any]) -> None:
+        values = [entry[score] for score in of_class] + [entry["class_wise_ECE"][each] for each in voxel_sets]
+        table.add_row(name, *map(format_score, values))
+
     names = summary["protocol"]["labels"]
     for label, entry in summary["mean"].items():
-        table.add_row(f"{label} {names[label]}", *_class_row(entry))
+        add(f"{label} {names[label]}", entry)
     table.add_section()
-    table.add_row("foreground mean", *_class_row(summary["foreground_mean"]))
+    add("foreground mean", summary["foreground_mean"])
     return table
 
 
-def _class_row(entry: dict[str, Any]) -> Iterable[str]:
-    return map(format_score, (entry["Dice"], *entry["class_wise_ECE"].values()))
-
-
-def format_score(value: float | None) -> str:
-    """Return a score with four decimals, a dash where it is not defined."""
-    return "-" if value is None else f"{value:.4f}"
-
-
-def prepare_comparison_table(comparison: SideBySide) -> Table:
-    """Return the runs side by side, one row per score and voxel set."""
-    table = Table(
-        title=f"Mean over {len(comparison.cases)} common cases", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
-    )
-    table.add_column("score", no_wrap=True)
-    table.add_column("voxels", no_wrap=True)
-    for run in comparison.runs:
-        table.add_column(run, justify="right", overflow="fold")
-    previous = None
-    for (score, voxels), values in comparison.rows.items():
-        if voxels != previous and previous is not None:
-            table.add_section()
-        previous = voxels
-        table.add_row(
-            SHORT_NAMES.get(score, score),
-            voxels,
-            *(format_score(None if math.isnan(value) else value) for value in values),
-        )
-    return table
+def format_score(value: float | list[float] | None) -> str:
+    """Return a score or the ends of its interval with four decimals, a dash where it is not defined."""
+    if value is None:
+        return "-"
+    return f"{value[0]:.4f}-{value[1]:.4f}" if isinstance(value, list) else f"{value:.4f}"

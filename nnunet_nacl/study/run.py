@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation.output import BINS_FILE, SUMMARY_FILE
-from nnunet_nacl.evaluation.summary import SCHEMA_VERSION
+from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result
+from nnunet_nacl.evaluation.output import SUMMARY_FILE
+from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION, difference
 
 
 @dataclass(frozen=True)
 class Run:
-    """A result folder of ``nnunet-nacl evaluate``: its name, its summary and the statistics of each case."""
+    """A result folder of ``nnunet-nacl evaluate``: its name, its summary and the statistics of each case and problem."""
 
     name: str
     folder: Path
     summary: dict[str, Any]
-    statistics: dict[str, CalibrationStatistics]
+    problems: dict[str, tuple[CalibrationStatistics, ...]]
+
+    @cached_property
+    def statistics(self) -> dict[str, CalibrationStatistics]:
+        """The statistics of each case, its problems (one per region of a region model) added up."""
+        return {case: total(problems) for case, problems in self.problems.items()}
 
 
 def load_run(folder: Path) -> Run:
@@ -31,16 +37,16 @@ def load_run(folder: Path) -> Run:
     Raises:
         InputError: a file is missing, damaged, or of another schema version.
     """
-    return Run(_name(folder), folder, _load_summary(folder / SUMMARY_FILE), _load_statistics(folder / BINS_FILE))
+    summary = _load_summary(folder / SUMMARY_FILE)
+    cases = read_result(folder / BINS_FILE).cases
+    return Run(_name(folder), folder, summary, {result.case.name: result.problems for result in cases})
 
 
 def check_same_protocol(base: Run, other: Run) -> None:
     """Raise InputError unless two runs were evaluated alike (bins, labels, voxel sets)."""
-    ours, theirs = base.summary["protocol"], other.summary["protocol"]
-    differing = sorted(key for key in ours if key != "n_cases" and ours[key] != theirs.get(key))
+    differing = difference(base.summary["protocol"], other.summary["protocol"])
     if differing:
-        shown = "; ".join(f"{key} {ours[key]!r} against {theirs.get(key)!r}" for key in differing)
-        raise InputError(f"{other.folder} was evaluated differently from {base.folder}: {shown}.")
+        raise InputError(f"{other.folder} was evaluated differently from {base.folder}: {differing}.")
 
 
 def _name(folder: Path) -> str:
@@ -60,18 +66,3 @@ def _load_summary(path: Path) -> dict[str, Any]:
     if version != SCHEMA_VERSION:
         raise InputError(f"{path}: expected schema version {SCHEMA_VERSION}, but got {version}. Evaluate it again.")
     return summary
-
-
-def _load_statistics(path: Path) -> dict[str, CalibrationStatistics]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {field.name: stored[field.name] for field in fields(CalibrationStatistics)}
-            names = [str(name) for name in stored["case"]]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}). Run `nnunet-nacl evaluate` on this folder first."
-        ) from error
-    return {
-        name: CalibrationStatistics(**{key: stack[number] for key, stack in arrays.items()})
-        for number, name in enumerate(names)
-    }

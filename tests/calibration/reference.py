@@ -9,6 +9,7 @@ SETS = {
     "foreground": lambda label, prediction: label != 0,
     "union": lambda label, prediction: label != 0 or prediction != 0,
     "predicted": lambda label, prediction: prediction != 0,
+    "boundary": lambda label, prediction: False,  # without a spacing there is no distance
 }
 
 
@@ -33,34 +34,51 @@ def ece(pairs, n_bins):
     return sum(count * abs(p - f) for count, p, f in filled) / total if total else math.nan
 
 
-def reference(probabilities, labels, voxel_set, n_bins=15, ignore_label=None):
+def mean_defined(values):
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def gap_scores(pairs, n_bins):
+    """ECE, ACE, MCE of pairs."""
+    filled = [b for b in binned(pairs, n_bins) if b]
+    gaps = [abs(p - f) for _, p, f in filled]
+    return (ece(pairs, n_bins), sum(gaps) / len(gaps), max(gaps)) if gaps else (math.nan,) * 3
+
+
+def reference(probabilities, labels, voxel_set, n_bins=15, ignore_label=None, sets=SETS):
     """probabilities (K, N), labels (N,) -> dict of scores."""
     num_classes = len(probabilities)
     voxels = [
         (probabilities[:, i].astype(float), int(labels[i])) for i in range(labels.size) if labels[i] != ignore_label
     ]
     present = {label for _, label in voxels}
-    chosen = [(p, label) for p, label in voxels if SETS[voxel_set](label, int(np.argmax(p)))]
-    top = [(p.max(), int(np.argmax(p)) == label) for p, label in chosen]
-    filled = [b for b in binned(top, n_bins) if b]
-    gaps = [abs(p - f) for _, p, f in filled]
-    class_wise = [
-        ece([(p[k], label == k) for p, label in chosen], n_bins) if k in present else math.nan
-        for k in range(num_classes)
-    ]
-    defined = [value for value in class_wise if not math.isnan(value)]
+    chosen = [(p, label) for p, label in voxels if sets[voxel_set](label, int(np.argmax(p)))]
+    top = gap_scores([(p.max(), int(np.argmax(p)) == label) for p, label in chosen], n_bins)
     n = len(chosen)
+
+    def mean(values):
+        return math.fsum(values) / n if n else math.nan
+
+    def one_against_rest(function):
+        return [
+            function([(p[k], label == k) for p, label in chosen]) if k in present else math.nan
+            for k in range(num_classes)
+        ]
+
+    class_wise = one_against_rest(lambda pairs: ece(pairs, n_bins))
     return {
         "n_voxels": n,
-        "accuracy": sum(right for _, right in top) / n if n else math.nan,
-        "confidence": sum(p for p, _ in top) / n if n else math.nan,
-        "ece": ece(top, n_bins),
-        "ace": sum(gaps) / len(gaps) if gaps else math.nan,
-        "mce": max(gaps) if gaps else math.nan,
+        "accuracy": mean(int(np.argmax(p)) == label for p, label in chosen),
+        "confidence": mean(p.max() for p, label in chosen),
+        "ece": top[0],
+        "ace": top[1],
+        "mce": top[2],
         "class_wise_ece": class_wise,
-        "mean_class_wise_ece": sum(defined) / len(defined) if defined else math.nan,
-        "nll": sum(-math.log(max(p[label], 1e-12)) for p, label in chosen) / n if n else math.nan,
-        "brier": sum(sum((p[k] - (label == k)) ** 2 for k in range(num_classes)) for p, label in chosen) / n
-        if n
-        else math.nan,
+        "class_wise_ace": one_against_rest(lambda pairs: gap_scores(pairs, n_bins)[1]),
+        "class_wise_mce": one_against_rest(lambda pairs: gap_scores(pairs, n_bins)[2]),
+        "thresholded_class_wise_ece": one_against_rest(lambda pairs: ece([x for x in pairs if x[0] > 1e-3], n_bins)),
+        "mean_class_wise_ece": mean_defined(class_wise),
+        "nll": mean(-math.log(max(p[label], 1e-12)) for p, label in chosen),
+        "brier": mean(sum((p[k] - (label == k)) ** 2 for k in range(num_classes)) for p, label in chosen),
     }

@@ -1,4 +1,4 @@
-"""`nnunet-nacl compare`: common cases, refused protocols, figures."""
+"""`nnunet-nacl compare` on evaluated folders: the table, the files, refused input, figures."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from nnunet_nacl.calibration import VOXEL_SETS
 from nnunet_nacl.cli import main
 
 
@@ -28,16 +29,131 @@ def runs(phantom_task, dataset_files, tmp_path):
     return outputs
 
 
-def test_side_by_side(runs, tmp_path, capsys):
-    assert main(["compare", *map(str, runs), "--figure", str(tmp_path / "both.svg")]) == 0
+def test_compare(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    output = tmp_path / "new" / "comparison"
+    assert main(["compare", *map(str, runs), "--figure", str(tmp_path / "both.svg"), "-o", str(output)]) == 0
     printed = capsys.readouterr().out
-    assert "Mean over 4 common cases" in printed
-    assert "nnUNetTrainerX" in printed
+    assert "nnUNetTrainerX\nagainst truth, 4 cases" in printed
     assert "left out of truth, since not every run has them: phantom_004, phantom_005" in printed
-    truth = json.loads((runs[0] / "calibration.json").read_text())
-    expected = np.mean([case["voxel_sets"]["union"]["NLL"] for case in truth["metric_per_case"][:4]])
-    assert f"{expected:.4f}" in printed
+    means = []
+    for run in runs:
+        cases = json.loads((run / "calibration.json").read_text())["metric_per_case"][:4]
+        means.append(np.mean([case["voxel_sets"]["union"]["NLL"] for case in cases]))
+    line = next(line for line in printed.splitlines() if line.lstrip().startswith("NLL") and "union*" in line)
+    assert line.split()[2:5] == [f"{means[0]:.4f}", f"{means[1]:.4f}", f"{means[1] - means[0]:+.4f}"]
+    assert "no test" in printed  # four cases cannot give p < 0.05
+    content = json.loads((output / "comparison.json").read_text())
+    assert content["cases"] == [f"phantom_{number:03d}" for number in range(4)]
+    assert content["left_out"] == {"truth": ["phantom_004", "phantom_005"], "nnUNetTrainerX": []}
+    assert (output / "comparison.csv").read_text().startswith("run,score,voxel_set,class,class_name,")
     assert (tmp_path / "both.svg").read_text().startswith("<?xml")
+
+
+def test_sharpened_probabilities_are_worse_calibrated(phantom_task, dataset_files, tmp_path, capsys):
+    """The true posterior against itself squared and normalised, over six cases and one test: p = 2 / 2**6."""
+    dataset, plans = dataset_files
+    for name, power in (("truth", 1), ("sharp", 3)):
+        (tmp_path / name).mkdir()
+        for path in sorted((phantom_task / "posteriorTr").glob("*.npz")):
+            raised = np.load(path)["probabilities"].astype(float) ** power
+            np.savez_compressed(tmp_path / name / path.name, probabilities=raised / raised.sum(0))
+        command = [
+            "evaluate",
+            phantom_task / "labelsTr",
+            tmp_path / name,
+            "-djfile",
+            dataset,
+            "-pfile",
+            plans,
+            "-np",
+            1,
+        ]
+        assert main([str(part) for part in command]) == 0
+    command = [
+        "compare",
+        tmp_path / "truth",
+        tmp_path / "sharp",
+        "-o",
+        tmp_path,
+        "--scores",
+        "NLL",
+        "--voxel-sets",
+        "all",
+    ]
+    assert main([str(part) for part in command]) == 0
+    (test,) = json.loads((tmp_path / "comparison.json").read_text())["tests"]
+    assert (test["p"], test["p_holm"], test["method"], test["n_higher"]) == (2 / 64, 2 / 64, "exact", 6)
+    assert test["verdict"] == "worse"
+    assert test["in_words"].startswith("worse probabilities: NLL higher by ")
+    # what was sharpened has the same most probable class, so the same segmentation
+    main(
+        [
+            "compare",
+            str(tmp_path / "truth"),
+            str(tmp_path / "sharp"),
+            "-o",
+            str(tmp_path),
+            "--scores",
+            "Dice",
+            "--per-class",
+        ]
+    )
+    tests = json.loads((tmp_path / "comparison.json").read_text())["tests"]
+    assert {test["in_words"] for test in tests} == {"not tested: equal in all 6 cases"}
+    assert [test["class_name"] for test in tests] == [None, "body", "cap"]
+
+
+def test_merged_folds_are_one_run(phantom_task, dataset_files, tmp_path):
+    """Two folds of three cases each, merged for each of two trainers: six pairs."""
+    dataset, plans = dataset_files
+    files = sorted((phantom_task / "posteriorTr").glob("*.npz"))
+    merged = []
+    for trainer, power in (("truth", 1), ("sharp", 2)):
+        folds = []
+        for fold in (0, 1):
+            folds.append(tmp_path / f"{trainer}__P__3d_fullres" / f"fold_{fold}")
+            folds[-1].mkdir(parents=True)
+            for path in files[fold::2]:
+                raised = np.load(path)["probabilities"].astype(float) ** power
+                np.savez_compressed(folds[-1] / path.name, probabilities=raised / raised.sum(0))
+            command = ["evaluate", phantom_task / "labelsTr", folds[-1], "-djfile", dataset, "-pfile", plans, "-np", 1]
+            assert main([str(part) for part in command]) == 0
+        merged.append(tmp_path / "merged" / trainer)
+        assert main(["merge", *map(str, folds), "-o", str(merged[-1])]) == 0
+    assert main(["compare", *map(str, merged), "-o", str(tmp_path), "--scores", "NLL", "--voxel-sets", "all"]) == 0
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert (content["base"], content["runs"], len(content["cases"])) == ("truth", ["sharp"], 6)
+    assert content["tests"][0]["p"] == 2 / 64
+
+
+def test_every_voxel_set_is_compared(runs, tmp_path):
+    assert main(["compare", *map(str, runs), "-o", str(tmp_path), "--scores", "ECE"]) == 0
+    tests = json.loads((tmp_path / "comparison.json").read_text())["tests"]
+    assert [test["voxel_set"] for test in tests] == list(VOXEL_SETS)
+
+
+def test_the_same_folder_twice(runs, capsys):
+    assert main(["compare", str(runs[0]), str(runs[0])]) == 1
+    assert "expected at least one run beside the base" in capsys.readouterr().err
+
+
+def test_seeds_are_not_negative(runs, capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", *map(str, runs), "--seed", "-1"])
+    assert "expected a number from 0, got -1" in capsys.readouterr().err
+
+
+def test_a_run_is_demanded(runs, capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", str(runs[0])])
+    assert "required: RUN" in capsys.readouterr().err
+
+
+def test_folder_that_cannot_be_written_to(runs, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["compare", *map(str, runs), "-o", str(tmp_path / "file")]) == 1
+    assert "cannot be written to" in capsys.readouterr().err
 
 
 def test_other_protocol_is_refused(runs, capsys):
@@ -65,7 +181,7 @@ def test_other_schema(runs, capsys):
     path = runs[1] / "calibration.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
     assert main(["compare", *map(str, runs)]) == 1
-    assert "expected schema version 1, but got 99" in capsys.readouterr().err
+    assert "expected schema version 2, but got 99" in capsys.readouterr().err
 
 
 def test_no_common_case(runs, phantom_task, dataset_files, tmp_path, capsys):
@@ -88,5 +204,5 @@ def test_no_common_case(runs, phantom_task, dataset_files, tmp_path, capsys):
 
 @pytest.mark.parametrize("figure", ["picture.xyz", "no/such/folder/picture.png"])
 def test_figure_that_cannot_be_written(figure, runs, tmp_path, capsys):
-    assert main(["compare", str(runs[0]), "--figure", str(tmp_path / figure)]) == 1
+    assert main(["compare", *map(str, runs), "--figure", str(tmp_path / figure)]) == 1
     assert "cannot be written" in capsys.readouterr().err

@@ -1,0 +1,127 @@
+"""The sums over voxels whose channels come one after another and are never in memory together.
+
+The class bins of a voxel need its stratum, the stratum its prediction, and the prediction all channels. The first channel,
+background, settles nearly all voxels: above one half no other can exceed it, below 1 / K another must. The open ones in
+between are put aside with all their channels, as long as that takes no more memory than one channel of all voxels; otherwise
+the channels are read a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_nacl.calibration import kernels
+from nnunet_nacl.calibration.checks import SUM_TOLERANCE, describe_sums, describe_values
+from nnunet_nacl.calibration.kernels import Sums, Voxels
+from nnunet_nacl.calibration.voxel_sets import LEFT_OUT, PREDICTED_FOREGROUND
+
+Block = tuple[int, int, NDArray[np.floating[Any]]]
+"""Channel, index of the first voxel, and the probabilities ``(n,)`` of that channel from there on."""
+
+BYTES_PER_VOXEL = 26
+"""Memory of a pass over float32 channels: 20 for what is known of a voxel, 2 for its label, up to 4 put aside."""
+
+
+def sums_of_channels(
+    blocks: Callable[[], Iterable[Block]],
+    label: NDArray[np.int16],
+    group: NDArray[np.uint8],
+    num_classes: int,
+    n_bins: int,
+) -> tuple[list[Sums], NDArray[np.int16]]:
+    """Return the sums over the voxels, in parts, and the predicted class of each voxel ``(N,)``.
+
+    Args:
+        blocks: gives the channels in order, each in consecutive blocks; called once or twice.
+        label: ``(N,)``, K for a voxel without label; changed.
+        group: ``(N,)``, what is known of the stratum without the prediction, or LEFT_OUT; changed.
+        num_classes: K.
+        n_bins: equal-width bins.
+
+    Raises:
+        ValueError: values that are no probabilities or do not sum to 1.
+    """
+    if not label.size:
+        return [], np.zeros(0, np.int16)
+    sums = kernels.no_sums(num_classes, n_bins)
+    open_voxels = _OpenVoxels(group, num_classes)
+    voxels: Voxels | None = None
+    for channel, start, values in blocks():
+        if voxels is None:
+            voxels = kernels.new_voxels(label, group, values)
+        if kernels.see_channel(values, channel, voxels, start, 1 + SUM_TOLERANCE):
+            raise ValueError(describe_values(values))
+        open_voxels.see(channel, start, values)
+        if open_voxels.kept:
+            kernels.bin_channel(values, channel, group[start : start + values.size], n_bins, sums)
+    assert voxels is not None, "blocks() gave none"
+    if open_voxels.kept:
+        parts = [open_voxels.sums(label, n_bins), sums]
+        label[open_voxels.indices] = num_classes  # they have been counted
+    else:
+        open_voxels.give_back()
+        kernels.mark_predicted(voxels)
+        sums = kernels.no_sums(num_classes, n_bins)
+        for channel, start, values in blocks():
+            kernels.bin_channel(values, channel, group[start : start + values.size], n_bins, sums)
+        parts = [sums]
+    if kernels.bin_voxels(voxels, n_bins, sums, SUM_TOLERANCE):
+        raise ValueError(describe_sums(voxels.total))
+    return parts, voxels.argmax
+
+
+class _OpenVoxels:
+    """The voxels whose prediction the first channel leaves open; taken out of ``group`` and kept with all channels."""
+
+    def __init__(self, group: NDArray[np.uint8], num_classes: int) -> None:
+        self.kept = True  # until they turn out to be too many
+        self._group, self._num_classes = group, num_classes
+        self._found: list[NDArray[np.intp]] = []
+        self._groups_found: list[NDArray[np.uint8]] = []
+        self._background: list[NDArray[np.floating[Any]]] = []
+
+    def see(self, channel: int, start: int, values: NDArray[np.floating[Any]]) -> None:
+        """Take in a block: of the first channel to find the voxels, of the others to keep their probabilities."""
+        if channel == 0:
+            self._find(start, values)
+            return
+        if channel == 1 and start == 0:
+            self._make_room(values.dtype)
+        if self.kept:
+            first, last = np.searchsorted(self.indices, (start, start + values.size))
+            self._probabilities[channel, first:last] = values[self.indices[first:last] - start]
+
+    def sums(self, label: NDArray[np.int16], n_bins: int) -> Sums:
+        """Return the sums over these voxels."""
+        sums = kernels.no_sums(self._num_classes, n_bins)
+        # their values have been checked with all others
+        kernels.add_array(self._probabilities, label[self.indices], self._groups, n_bins, sums, SUM_TOLERANCE)
+        return sums
+
+    def give_back(self) -> None:
+        """Put ``group`` back to what is known without any prediction."""
+        self._group[self.indices] = self._groups
+        self._group[self._group != LEFT_OUT] &= np.uint8(0xFF ^ PREDICTED_FOREGROUND)
+
+    def _find(self, start: int, background: NDArray[np.floating[Any]]) -> None:
+        group = self._group[start : start + background.size]
+        counted = group != LEFT_OUT
+        exceeded = background < (1 - SUM_TOLERANCE) / self._num_classes
+        group[counted & exceeded] |= PREDICTED_FOREGROUND
+        found = np.flatnonzero(counted & ~exceeded & (background <= (1 + SUM_TOLERANCE) / 2))
+        self._found.append(found + start)
+        self._groups_found.append(group[found])
+        self._background.append(background[found])
+        group[found] = LEFT_OUT
+
+    def _make_room(self, dtype: np.dtype[Any]) -> None:
+        self.indices = np.concatenate(self._found)
+        self._groups = np.concatenate(self._groups_found)
+        self.kept = self.indices.size * self._num_classes <= self._group.size
+        if self.kept:
+            self._probabilities = np.empty((self._num_classes, self.indices.size), dtype)
+            self._probabilities[0] = np.concatenate(self._background)

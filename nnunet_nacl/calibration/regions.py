@@ -1,0 +1,91 @@
+"""Region-based models: sigmoid channels, one binary problem per region."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_nacl.calibration.boundary import DEFAULT_BOUNDARY_MM
+from nnunet_nacl.calibration.channel_stream import Block
+from nnunet_nacl.calibration.checks import as_labels
+from nnunet_nacl.calibration.statistics import CalibrationStatistics
+from nnunet_nacl.calibration.voxel_sets import groups_of_labels
+from nnunet_nacl.calibration.whole_array import sums_of_array
+
+OUTSIDE, INSIDE, NO_LABEL = 0, 1, 2
+
+
+def statistics_of_regions(
+    blocks: Iterable[Block],
+    labels: Any,
+    regions: Sequence[Sequence[int]],
+    n_bins: int = 15,
+    ignore_label: int | None = None,
+    *,
+    spacing: Sequence[float] | None = None,
+    boundary_mm: float = DEFAULT_BOUNDARY_MM,
+) -> Iterator[tuple[CalibrationStatistics, NDArray[np.int16], NDArray[np.bool_]]]:
+    """Yield the statistics of each region, as classes outside (0) and inside (1) with probabilities 1 - p and p.
+
+    A voxel is predicted inside where p > 0.5, as in nnU-Net. A region's interface is its boundary band.
+
+    Args:
+        blocks: gives ``(channel, start, values)`` in order, one channel per region.
+        labels: ``(*spatial)``, whole numbers.
+        regions: label values that each region consists of.
+        n_bins, ignore_label, spacing, boundary_mm: as in :class:`CalibrationStatistics`.
+
+    Yields:
+        Statistics, the region's labels ``(*spatial)`` int16 (0 outside, 1 inside, 2 ignored), and the prediction ``(*spatial)``.
+
+    Raises:
+        ValueError: as in :meth:`CalibrationStatistics.update`.
+    """
+    known = max(max(region) for region in regions) + 1
+    label_map = as_labels(labels, np.shape(labels), known, ignore_label)
+    current = None
+    for channel, start, values in blocks:
+        if current is None or channel != current.channel:
+            if current is not None:
+                yield current.result()
+            current = _Region(channel, label_map, regions[channel], known, n_bins, spacing, boundary_mm)
+        current.add(start, values)
+    if current is not None:
+        yield current.result()
+
+
+class _Region:
+    """The binary problem of the channel that is passing by."""
+
+    def __init__(
+        self,
+        channel: int,
+        label_map: NDArray[np.int16],
+        region: Sequence[int],
+        ignored: int,
+        n_bins: int,
+        spacing: Sequence[float] | None,
+        boundary_mm: float,
+    ) -> None:
+        self.channel = channel
+        self.labels = np.isin(label_map, list(region)).astype(np.int16)
+        self.labels[label_map == ignored] = NO_LABEL
+        self.prediction = np.zeros(label_map.shape, bool)
+        self.statistics = CalibrationStatistics.empty(2, n_bins)
+        self.statistics.ignored += np.count_nonzero(self.labels == NO_LABEL)
+        self._group = groups_of_labels(self.labels, NO_LABEL, spacing, boundary_mm).ravel()
+
+    def add(self, start: int, values: NDArray[np.floating[Any]]) -> None:
+        part = slice(start, start + values.size)
+        self.prediction.reshape(-1)[part] = values > 0.5
+        both = np.stack([1 - values, values])
+        n_bins = self.statistics.n_bins
+        self.statistics.add_sums(
+            sums_of_array(both, self.labels.reshape(-1)[part], self._group[part], n_bins, threads=1)
+        )
+
+    def result(self) -> tuple[CalibrationStatistics, NDArray[np.int16], NDArray[np.bool_]]:
+        return self.statistics, self.labels, self.prediction

@@ -1,0 +1,290 @@
+"""Temperature scaling of saved probabilities: the arithmetic on arrays, no files.
+
+Tempered probabilities are ``q_k = p_k**b_k / sum_j p_j**b_j`` with one factor ``b = 1 / T`` for all classes (temperature
+scaling: Guo et al. 2017, arXiv 1706.04599) or one for each. The logarithm of a softmax is its logits up to a constant per
+voxel, and with one factor that constant cancels, so the logits themselves are not needed. With a factor per class it does not
+cancel: this is not Guo's vector scaling of the logits but its counterpart on the log probabilities, the diagonal case without bias
+of Dirichlet calibration (Kull et al. 2019, arXiv 1910.12656). In both cases the mean negative log likelihood is convex in
+the factors (a log-sum-exp of linear functions minus a linear function).
+
+A region (a sigmoid channel) is a problem of two classes, ``1 - p`` and ``p``: ``p**b / (p**b + (1 - p)**b)`` is the sigmoid of
+``b`` times its logit.
+
+>>> import numpy as np
+>>> temper(np.array([[0.9], [0.1]], np.float32), 0.5).round(4).tolist()
+[[0.75], [0.25]]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from nnunet_nacl.calibration.arrays import Float64Array, FloatArray
+
+LOWEST_FACTOR, HIGHEST_FACTOR = 0.01, 100.0
+"""Bounds of a fitted factor, temperatures of 100 and 0.01; a fit that ends there found no optimum, and is marked."""
+
+GRADIENT_TOLERANCE = 1e-7  # of the mean negative log likelihood, in nats per unit of a factor
+
+
+class NoVoxelsError(ValueError):
+    """There is nothing to fit on."""
+
+
+Blocks = Iterable[tuple[FloatArray, NDArray[Any]]]
+"""Pairs of log probabilities ``(K, n)`` and labels ``(n,)``."""
+
+
+def floor_of(dtype: np.dtype[Any]) -> float:
+    """Return what stands for a probability below it when a logarithm is taken.
+
+    A stored 0 says "less than the smallest number of this type". That is 2**-126 (87.3 nats) for float32 and float64, since a
+    GPU may flush the smaller subnormal numbers to 0, and 2**-24 (16.6 nats) for float16.
+    """
+    return max(float(np.finfo(np.float32).tiny), float(np.finfo(dtype).smallest_subnormal))
+
+
+def ceiling_gap_of(dtype: np.dtype[Any]) -> float:
+    """Return what stands for ``1 - p`` where a sigmoid was rounded to 1: half the distance to the number below 1.
+
+    2**-25 for float32: the logit was 16.6 or more and is taken as 17.3.
+    """
+    return float(np.finfo(dtype).epsneg) / 2
+
+
+def is_exact(probabilities: FloatArray) -> NDArray[np.bool_]:
+    """Return where all probability is on one class, shape ``(*spatial)``: no temperature moves these voxels.
+
+    nnU-Net writes background there outside of its crop.
+    """
+    return np.asarray(np.count_nonzero(probabilities, axis=0) == 1)
+
+
+def two_classes(region: FloatArray) -> Float64Array:
+    """Return ``1 - p`` and ``p`` of a region's channel, ``(2, *spatial)``; a ``p`` of 1 leaves ``1 - p`` its smallest value.
+
+    A ``p`` of 0 stays exact: nnU-Net writes it outside of its crop.
+    """
+    inside = region.astype(np.float64)
+    outside = np.where(region == 1, ceiling_gap_of(region.dtype), 1 - inside)
+    return np.stack([outside, inside])
+
+
+def log_probabilities(probabilities: FloatArray, floor: float) -> FloatArray:
+    """Return the logarithm of the probabilities, raised to ``floor``; same shape, float64."""
+    logarithm: Float64Array = np.maximum(probabilities, floor, dtype=np.float64)
+    return np.log(logarithm, out=logarithm)
+
+
+def temper(probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
+    """Return tempered probabilities.
+
+    With one factor the predicted class stays the same in every voxel, ties and rounding included: where the result, rounded to
+    float32, would point to another class, the predicted class gets the next number above it.
+
+    Args:
+        probabilities: ``(K, *spatial)``, floating, summing to 1 over the first axis.
+        factors: one number above 0, or K of them. 1 / T.
+
+    Returns:
+        Same shape, float32. Voxels with all probability on one class are unchanged.
+
+    Raises:
+        ValueError: factors of another number, or not finite and above 0.
+    """
+    flat = probabilities.reshape(probabilities.shape[0], -1)
+    powers = _checked_factors(factors, len(flat))
+    scaled = log_probabilities(flat, floor_of(flat.dtype))
+    scaled *= powers[:, None]
+    scaled -= scaled.max(0)
+    np.exp(scaled, out=scaled)
+    scaled /= scaled.sum(0)
+    tempered = scaled.astype(np.float32)
+    exact = is_exact(flat)
+    tempered[:, exact] = flat[:, exact]
+    if np.all(powers == powers[0]):
+        _keep_prediction(tempered, flat.argmax(0))
+    return tempered.reshape(probabilities.shape)
+
+
+def temper_regions(probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
+    """Return tempered probabilities of regions.
+
+    Each probability stays on its side of nnU-Net's threshold (inside a region is above 0.5), whatever the factors.
+
+    Args:
+        probabilities: ``(R, *spatial)``, floating, each within [0, 1].
+        factors: one number above 0, or R of them. 1 / T.
+
+    Returns:
+        Same shape, float32. A 0 stays 0.
+
+    Raises:
+        ValueError: factors of another number, or not finite and above 0.
+    """
+    tempered = np.empty(probabilities.shape, np.float32)
+    half = np.float32(0.5)
+    for number, factor in enumerate(_checked_factors(factors, len(probabilities))):
+        region = probabilities[number]
+        outside, inside = log_probabilities(two_classes(region), floor_of(region.dtype))
+        result = expit(factor * (inside - outside)).astype(np.float32)
+        result[region == 0] = 0
+        above = region > half
+        result[above & (result <= half)] = np.nextafter(half, np.float32(1))
+        result[~above & (result > half)] = half
+        tempered[number] = result
+    return tempered
+
+
+def negative_log_likelihood(
+    logarithm: FloatArray, labels: NDArray[Any], factors: Float64Array
+) -> tuple[float, Float64Array]:
+    """Return the negative log likelihood of tempered probabilities, summed over voxels, and its gradient.
+
+    With ``l = log p``: ``sum_v log sum_k exp(b_k l_vk) - b_y l_vy``; the derivative by ``b_k`` is
+    ``sum_v l_vk (q_vk - [y_v = k])``.
+
+    Args:
+        logarithm: ``(K, n)`` log probabilities.
+        labels: ``(n,)`` whole numbers 0 to K - 1.
+        factors: ``(K,)`` float64.
+
+    Returns:
+        Nats, and ``(K,)`` float64. The derivative by one factor for all classes is the sum over the latter.
+    """
+    values = logarithm.astype(np.float64)
+    labels = labels.astype(np.intp)
+    of_label = np.take_along_axis(values, labels[None], 0)[0]
+    scaled = values * factors[:, None]
+    highest = scaled.max(0)
+    scaled -= highest
+    np.exp(scaled, out=scaled)
+    total = scaled.sum(0)
+    nats = float((np.log(total) + highest - factors[labels] * of_label).sum())
+    scaled /= total
+    gradient = np.einsum("kn,kn->k", values, scaled)
+    gradient -= np.bincount(labels, weights=of_label, minlength=len(values))
+    return nats, gradient
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fitted factors and how they came about.
+
+    Attributes:
+        factors: ``(K,)``, all the same where one was asked for.
+        n_voxels: voxels that the fit saw.
+        nll_before, nll_after: mean negative log likelihood with factors of 1 and with the fitted ones, in nats.
+        evaluations: how often the voxels were gone through.
+        converged: whether the optimiser says so.
+        message: the optimiser's last word.
+        at_bound: classes whose factor ended at a bound, so that it has no optimum in between.
+        held: classes without a labelled voxel; a factor of their own could only be driven to a bound, so they have the
+            one that suits all classes together.
+    """
+
+    factors: Float64Array
+    n_voxels: int
+    nll_before: float
+    nll_after: float
+    evaluations: int
+    converged: bool
+    message: str
+    at_bound: tuple[int, ...]
+    held: tuple[int, ...]
+
+
+def fit_factors(blocks: Callable[[], Blocks], num_classes: int, per_class: bool = False) -> Fit:
+    """Return the factors that minimise the negative log likelihood (L-BFGS-B, from factors of 1, within the bounds).
+
+    Args:
+        blocks: gives the voxels anew at each call; they are gone through once per evaluation.
+        num_classes: K.
+        per_class: one factor per class; they start from the one that suits all.
+
+    Raises:
+        NoVoxelsError: no voxel at all.
+    """
+    objective = _Objective(blocks, num_classes)
+    shared = _minimize(objective.of_one_factor, np.ones(1), [(LOWEST_FACTOR, HIGHEST_FACTOR)])
+    factors = np.full(num_classes, float(shared.x[0]))
+    held: tuple[int, ...] = ()
+    result = shared
+    if per_class:
+        held = tuple(int(label) for label in np.flatnonzero(objective.labelled == 0))
+        bounds = [
+            (factor, factor) if number in held else (LOWEST_FACTOR, HIGHEST_FACTOR)
+            for number, factor in enumerate(factors)
+        ]
+        result = _minimize(objective.of_all_factors, factors, bounds)
+        factors = np.asarray(result.x, np.float64)
+    bounded = np.isclose(factors, LOWEST_FACTOR) | np.isclose(factors, HIGHEST_FACTOR)
+    return Fit(
+        factors=factors,
+        n_voxels=int(objective.labelled.sum()),
+        nll_before=objective.first,
+        nll_after=float(result.fun),
+        evaluations=objective.evaluations,
+        converged=bool(result.success),
+        message=str(result.message),
+        at_bound=tuple(int(label) for label in np.flatnonzero(bounded)),
+        held=held,
+    )
+
+
+class _Objective:
+    """The mean negative log likelihood over the blocks, and what was seen in going through them."""
+
+    def __init__(self, blocks: Callable[[], Blocks], num_classes: int) -> None:
+        self.blocks = blocks
+        self.num_classes = num_classes
+        self.evaluations = 0
+        self.first = np.nan
+        self.labelled = np.zeros(num_classes, np.int64)
+
+    def of_one_factor(self, factor: Float64Array) -> tuple[float, Float64Array]:
+        nats, gradient = self.of_all_factors(np.full(self.num_classes, float(factor[0])))
+        return nats, np.array([gradient.sum()])
+
+    def of_all_factors(self, factors: Float64Array) -> tuple[float, Float64Array]:
+        nats, gradient = 0.0, np.zeros(self.num_classes)
+        labelled = np.zeros(self.num_classes, np.int64)
+        for logarithm, labels in self.blocks():
+            part, slope = negative_log_likelihood(logarithm, labels, factors)
+            nats += part
+            gradient += slope
+            labelled += np.bincount(labels, minlength=self.num_classes)
+        n_voxels = int(labelled.sum())
+        if n_voxels == 0:
+            raise NoVoxelsError("Expected at least one voxel to fit on, but got none.")
+        if self.evaluations == 0:
+            self.first = nats / n_voxels
+        self.evaluations += 1
+        self.labelled = labelled
+        return nats / n_voxels, gradient / n_voxels
+
+
+def _minimize(function: Any, start: Float64Array, bounds: list[tuple[float, float]]) -> Any:
+    options = {"gtol": GRADIENT_TOLERANCE, "ftol": 1e-13, "maxiter": 500}
+    return minimize(function, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+
+
+def _keep_prediction(tempered: NDArray[np.float32], prediction: NDArray[np.intp]) -> None:
+    moved = np.flatnonzero(tempered.argmax(0) != prediction)
+    tempered[prediction[moved], moved] = np.nextafter(tempered[:, moved].max(0), np.float32(1))
+
+
+def _checked_factors(factors: ArrayLike, number: int) -> Float64Array:
+    given = np.asarray(factors, np.float64)
+    if given.shape not in ((), (number,)):
+        raise ValueError(f"Expected argument `factors` to be one number or {number}, but got shape {given.shape}.")
+    if not np.all(np.isfinite(given) & (given > 0)):
+        raise ValueError(f"Expected argument `factors` to be finite and above 0, but got {given.tolist()}.")
+    return np.broadcast_to(given, (number,))

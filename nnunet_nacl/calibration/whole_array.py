@@ -1,0 +1,51 @@
+"""The sums over voxels whose probabilities are all in memory."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_nacl.calibration import kernels
+from nnunet_nacl.calibration.checks import SUM_TOLERANCE, describe_sums, describe_values
+from nnunet_nacl.calibration.kernels import Sums
+
+SLAB = 1 << 18  # voxels; the same whatever the number of threads, and so is the order of the additions
+
+
+def sums_of_array(
+    probabilities: NDArray[np.floating[Any]],
+    label: NDArray[np.int16],
+    group: NDArray[np.uint8],
+    n_bins: int,
+    threads: int | None = None,
+) -> list[Sums]:
+    """Return the sums over the voxels, in parts.
+
+    Args:
+        probabilities: ``(K, N)``, float32 or float64.
+        label: ``(N,)``, K for a voxel without label.
+        group: ``(N,)``, what is known of the stratum without the prediction, or LEFT_OUT.
+        n_bins: equal-width bins.
+        threads: at most so many, default one a core; the result is the same to the last bit.
+
+    Raises:
+        ValueError: values that are no probabilities or do not sum to 1.
+    """
+    num_classes, size = probabilities.shape
+
+    def slab(begin: int) -> tuple[Sums, int]:
+        sums = kernels.no_sums(num_classes, n_bins)
+        part = slice(begin, begin + SLAB)
+        return sums, kernels.add_array(probabilities[:, part], label[part], group[part], n_bins, sums, SUM_TOLERANCE)
+
+    starts = range(0, size, SLAB)
+    with ThreadPoolExecutor(max(1, min(threads or os.cpu_count() or 1, len(starts)))) as pool:
+        parts = list(pool.map(slab, starts))
+    if any(faults for _, faults in parts):
+        total = probabilities.sum(0, dtype=np.float64)
+        raise ValueError(describe_values(probabilities) or describe_sums(total))
+    return [sums for sums, _ in parts]

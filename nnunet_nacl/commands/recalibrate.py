@@ -1,0 +1,175 @@
+"""``nnunet-nacl recalibrate fit`` and ``nnunet-nacl recalibrate apply``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nnunet_nacl.commands.arguments import Commands, default_processes, positive
+from nnunet_nacl.errors import InputError
+
+# the keys of recalibration.selection.FIT_SETS, the default first; not imported, so that --help is instant
+VOXEL_SETS = ("predicted", "all", "foreground", "union")
+
+
+def add(commands: Commands) -> None:
+    """Add the command, its two steps and their arguments."""
+    text = "temperature scaling of saved probabilities: fit on validation folds, apply to predictions"
+    parser = commands.add_parser("recalibrate", help=text, description=text)
+    steps = parser.add_subparsers(title="steps", required=True, metavar="STEP")
+    _add_fit(steps)
+    _add_apply(steps)
+
+
+def _add_fit(steps: Commands) -> None:
+    text = "fit temperatures on the softmax files of validation folders"
+    parser = steps.add_parser("fit", help=text, description=text)
+    parser.add_argument("folders", type=Path, nargs="+", metavar="VAL_FOLDER", help="validation folder, one per fold")
+    parser.add_argument("-gt", type=Path, required=True, metavar="GT_FOLDER", help="folder with the label files")
+    parser.add_argument("-djfile", type=Path, required=True, help="dataset.json")
+    parser.add_argument("-pfile", type=Path, required=True, help="plans.json")
+    parser.add_argument("-o", type=Path, required=True, metavar="TEMPERATURE_JSON", help="file to write")
+    parser.add_argument("--per-class", action="store_true", help="a factor per class, or per region, instead of one")
+    parser.add_argument("--voxel-set", choices=VOXEL_SETS, default=VOXEL_SETS[0],
+                        help="voxels to fit on (default: %(default)s). `foreground` and `union` choose by the label and "
+                             "make even a calibrated network underconfident")  # fmt: skip
+    parser.add_argument("--cross-fit", action="store_true",
+                        help="also fit without each folder, or without each of --parts parts of a single folder, so that no "
+                             "case is scored with a temperature it had a part in")  # fmt: skip
+    parser.add_argument("--parts", type=positive, default=None, help="random parts of a single folder (default: 5)")
+    parser.add_argument("--max-voxels", type=positive, default=None, help="fit on that many, drawn at random")
+    parser.add_argument("--seed", type=int, default=0, help="of the random draws (default: %(default)s)")
+    parser.add_argument("--bins", type=positive, default=15, help="equal-width confidence bins (default: %(default)s)")
+    _add_memory(parser)
+    parser.set_defaults(run=run_fit)
+
+
+def _add_apply(steps: Commands) -> None:
+    text = "write tempered copies of the softmax files and segmentations of a folder"
+    parser = steps.add_parser("apply", help=text, description=text)
+    parser.add_argument("temperature", type=Path, metavar="TEMPERATURE_JSON", help="file of `recalibrate fit`")
+    parser.add_argument("predictions", type=Path, metavar="PRED_FOLDER", help="folder with .npz and segmentations")
+    parser.add_argument("-o", type=Path, required=True, metavar="OUT", help="new or empty folder")
+    parser.add_argument("-djfile", type=Path, default=None, help="dataset.json (default: the one in PRED_FOLDER)")
+    parser.add_argument("-pfile", type=Path, default=None, help="plans.json (default: the one in PRED_FOLDER)")
+    parser.add_argument("--held-out", action="store_true", help="for the cases of the fit: each with the temperature of "
+                        "--cross-fit that it had no part in")  # fmt: skip
+    parser.add_argument("-np", type=positive, default=None, help="processes (default: nnUNet_def_n_proc or all cores)")
+    _add_memory(parser)
+    parser.set_defaults(run=run_apply)
+
+
+def _add_memory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--memory", type=positive, default=2048, metavar="MIB",
+                        help="MiB for the probabilities of a case; larger ones are unpacked to a file in the folder of -o "
+                             "(default: %(default)s)")  # fmt: skip
+
+
+def run_fit(parsed: argparse.Namespace) -> int:
+    """Run ``fit`` and return its exit status."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
+
+    from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.recalibration.fit import DEFAULT_PARTS, Options, fit_folders
+    from nnunet_nacl.recalibration.temperature_file import content_of, write
+    from nnunet_nacl.report.recalibration_table import prepare_recalibration_table
+
+    if parsed.parts is not None and (not parsed.cross_fit or len(parsed.folders) > 1):
+        raise InputError("--parts goes with --cross-fit and a single folder; several folders are the parts themselves.")
+    if parsed.o.is_dir():
+        raise InputError(f"{parsed.o}: is a folder. Give -o the name of a file, e.g. temperature.json.")
+    prepare_folder(parsed.o.parent)
+    options = Options(
+        voxel_set=parsed.voxel_set,
+        per_class=parsed.per_class,
+        cross_fit=parsed.cross_fit,
+        parts=parsed.parts or DEFAULT_PARTS,
+        max_voxels=parsed.max_voxels,
+        seed=parsed.seed,
+        memory=parsed.memory * 2**20,
+        n_bins=parsed.bins,
+    )
+    columns = (SpinnerColumn(), *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("reading")
+        result = fit_folders(parsed.folders, parsed.gt, parsed.djfile, parsed.pfile, options, parsed.o.parent,
+                             lambda what, done, of: progress.update(task, description=what, completed=done, total=of))  # fmt: skip
+    content = content_of(result)
+    write(content, parsed.o)
+    Console().print(prepare_recalibration_table(content))
+    for line in _fit_lines(content):
+        print(line)
+    print(f"wrote {parsed.o}")
+    return 0
+
+
+def run_apply(parsed: argparse.Namespace) -> int:
+    """Run ``apply`` and return its exit status."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
+
+    from nnunet_nacl.recalibration.apply import apply_to_folder
+
+    columns = (SpinnerColumn(), *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("applying")
+        applied, fitted = apply_to_folder(
+            parsed.temperature,
+            parsed.predictions,
+            parsed.o,
+            parsed.djfile,
+            parsed.pfile,
+            held_out=parsed.held_out,
+            num_processes=parsed.np or default_processes(),
+            memory=parsed.memory * 2**20,
+            progress=lambda done, of: progress.update(task, completed=done, total=of),
+        )
+    changed = sum(result.n_changed for result in applied)
+    print(f"{len(applied)} cases; the temperature changed the label of {changed} voxels.")
+    edited = [result for result in applied if result.n_edited]
+    if edited:
+        print(
+            f"{sum(result.n_edited for result in edited)} voxels of {len(edited)} given segmentations were not those of their own "
+            "probabilities (postprocessed?); the written segmentations are."
+        )
+    used = sum(result.case in fitted.fitted_on for result in applied)
+    if used and not parsed.held_out:
+        print(f"{used} of these cases were fitted on: their scores flatter. Use --cross-fit and --held-out for them.")
+    print(f"wrote {parsed.o}")
+    return 0
+
+
+def _fit_lines(content: dict) -> list[str]:  # type: ignore[type-arg]
+    """Return in words what was fitted on what, and what to beware of."""
+    counts, problems = content["counts"], content["counts"]["problems"]
+    names = content["channels"] if content["per_class"] else ["all channels"]
+    lines = [f"temperature on all cases: {_temperatures(names, content['temperatures'])}"]
+    for part in (content["cross_fit"] or {"parts": []})["parts"]:
+        lines.append(f"  without {part['name']}: {_temperatures(names, part['temperatures'])}")
+    lines.append(f"fitted on {counts['n_fitted']} voxels of the set `{content['voxel_set']}`")
+    if counts["subsampled"]:
+        lines[-1] += f", drawn from {counts['subsampled']['of']}"
+    for key, text in (
+        ("n_exact_left_out", "with all probability on one class left out (outside of nnU-Net's crop)"),
+        ("n_exact_and_wrong", "of these with another label: no temperature repairs them"),
+        ("n_floored", "with a probability of 0, taken as the floor"),
+    ):
+        number = sum(problem[key] for problem in problems.values())
+        if number:
+            lines.append(f"  {number} voxels {text}")
+    for fit in [*content["fits"], *(fit for part in (content["cross_fit"] or {"parts": []})["parts"] for fit in part["fits"])]:  # fmt: skip
+        if not fit["converged"]:
+            lines.append(f"warning: the optimiser did not converge: {fit['message']}")
+        if fit["at_bound"]:
+            lines.append(
+                f"warning: a factor ended at its bound ({fit['at_bound']}): too few errors, or nothing but errors"
+            )
+        if fit["without_labelled_voxel"]:
+            absent = ", ".join(fit["without_labelled_voxel"])
+            lines.append(f"warning: no voxel labelled {absent} in the set: it has the factor that suits all classes")
+    return lines
+
+
+def _temperatures(names: list[str], values: list[float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in zip(names, values, strict=False))

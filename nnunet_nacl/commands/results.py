@@ -1,0 +1,29 @@
+"""What the commands that end in a result share: writing it and printing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nnunet_nacl.evaluation.folder_result import FolderResult
+
+
+def write_and_print(result: FolderResult, folder: Path) -> None:
+    """Write calibration.json, the csv, calibration_bins.npz and the reliability diagrams, and print the tables."""
+    from rich.console import Console
+
+    from nnunet_nacl.evaluation.bins_file import write_result
+    from nnunet_nacl.evaluation.output import write_cases, write_summary
+    from nnunet_nacl.evaluation.summary import summarize
+    from nnunet_nacl.report.reliability import write_reliability_of_sets
+    from nnunet_nacl.report.terminal import prepare_class_table, prepare_voxel_set_table
+
+    summary = summarize(result)
+    written = [
+        write_summary(summary, folder),
+        write_cases(summary, folder),
+        write_result(result, folder),
+        *write_reliability_of_sets(result.pooled, folder),
+    ]
+    Console().print(prepare_voxel_set_table(summary), prepare_class_table(summary))
+    for path in written:
+        print(f"wrote {path}")

@@ -1,0 +1,43 @@
+"""What a case's result depends on, as one short text: the same fingerprint means that nothing has to be computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import fields
+from typing import Any
+
+from nnunet_nacl import __version__
+from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.evaluation.cases import Case
+from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
+
+
+def fingerprint(case: Case, protocol: dict[str, Any], reader: str) -> str:
+    """Return a digest of the case's files, the protocol and this version of the program; empty where a file is unreadable.
+
+    Of the softmax file it takes the zip directory, which holds CRC-32 and size of each member: a fingerprint of the
+    probabilities at the cost of reading a hundred bytes, where hashing the file takes as long as evaluating it. The label
+    file is small and is hashed whole. So it notices every case that was predicted or labelled anew (two different volumes
+    of the same size share a CRC-32 once in 2**32), whatever names and times say, and lets copies and renamed files pass. It
+    does not notice bytes that rot inside a member, which no prediction does, a CRC-32 forged on purpose, and label
+    files that keep their voxels in a second file (.mhd, .nhdr).
+
+    Args:
+        case: whose files are looked at, but not its name.
+        protocol: see :func:`~nnunet_nacl.evaluation.protocol.protocol_of`.
+        reader: class name of nnU-Net's reader of the label file.
+    """
+    try:
+        with zipfile.ZipFile(case.probabilities) as archive:
+            members = [
+                (member.filename, member.CRC, member.file_size, member.compress_size) for member in archive.infolist()
+            ]
+        labels = hashlib.blake2b(case.labels.read_bytes()).hexdigest()
+    except (OSError, zipfile.BadZipFile):
+        # evaluating the case will say what is wrong with it
+        return ""
+    schema = [__version__, SCHEMA_VERSION, [field.name for field in fields(CalibrationStatistics)]]
+    text = json.dumps([schema, protocol, reader, members, labels], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,40 @@
+"""Joining the results of folds, parts or machines; the same as having evaluated all cases at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.folder_result import FolderResult
+from nnunet_nacl.evaluation.protocol import difference
+
+
+def merge_results(results: Mapping[Path, FolderResult]) -> FolderResult:
+    """Return the cases of several results as one, sorted by name as one evaluation of all of them would be.
+
+    Nothing is added up here: each case keeps its own statistics, so counts and sums are bit for bit those of the whole.
+
+    Args:
+        results: at least one, by the folder it comes from.
+
+    Raises:
+        InputError: two were evaluated differently, or have a case in common.
+    """
+    (first, base), *_ = results.items()
+    found_in: dict[str, Path] = {}
+    twice: list[str] = []
+    for folder, result in results.items():
+        differing = difference(base.protocol, result.protocol)
+        if differing:
+            raise InputError(f"{folder} was evaluated differently from {first}: {differing}.")
+        for case in result.cases:
+            name = case.case.name
+            if name in found_in:
+                twice.append(f"{name} (in {found_in[name]} and {folder})")
+            found_in.setdefault(name, folder)
+    if twice:
+        raise InputError(f"Expected each case once, but {len(twice)} came twice: {', '.join(twice[:5])}.")
+    cases = sorted((case for result in results.values() for case in result.cases), key=lambda case: case.case.name)
+    files = {"merged": [{"folder": str(folder), **result.files} for folder, result in results.items()]}
+    return FolderResult(tuple(cases), base.protocol, files)

@@ -1,0 +1,36 @@
+"""What a folder was evaluated with: the part of a result that has to be the same for two results to be comparable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnunet_nacl.calibration.kernels import NLL_FLOOR, THRESHOLD
+from nnunet_nacl.calibration.voxel_sets import DESCRIPTIONS
+from nnunet_nacl.evaluation.dataset import Dataset
+from nnunet_nacl.evaluation.settings import Settings
+
+SCHEMA_VERSION = 3
+"""Of calibration.json and calibration_bins.npz. It changes whenever a stored number would come out differently."""
+
+
+def protocol_of(dataset: Dataset, settings: Settings) -> dict[str, Any]:
+    """Return bins, voxel sets, labels and floors as plain values, as they stand in calibration.json."""
+    return {
+        "n_bins": settings.n_bins,
+        "bins": "equal width, (lower, upper], 0 in the first bin",
+        "voxel_sets": dict(DESCRIPTIONS),
+        "boundary_mm": settings.boundary_mm,
+        "labels": dataset.target_names,
+        "regions": dataset.regions is not None,
+        "ignore_label": dataset.ignore_label,
+        "nll_floor": NLL_FLOOR,
+        "threshold": THRESHOLD,
+        "hd95": settings.hd95,
+    }
+
+
+def difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """Return in words where two protocols differ, or an empty text; the number of cases is no part of a protocol."""
+    keys = sorted((set(ours) | set(theirs)) - {"n_cases"})
+    differing = [key for key in keys if ours.get(key) != theirs.get(key)]
+    return "; ".join(f"{key} {ours.get(key)!r} against {theirs.get(key)!r}" for key in differing)

@@ -1,0 +1,103 @@
+"""Evaluating cases in several processes, as many at once as fit into memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for
+
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.case_result import CaseResult
+from nnunet_nacl.evaluation.cases import Case
+from nnunet_nacl.evaluation.memory import PROCESS_BYTES, next_to_start
+
+Evaluate = Callable[[Case], CaseResult]
+
+OUT_OF_MEMORY = (
+    "{what}, most likely for lack of memory. Run the same command again with a smaller --max-memory or -np: cases that "
+    "are finished are not computed again."
+)
+
+
+def evaluate_here(cases: Sequence[Case], evaluate: Evaluate) -> Iterator[CaseResult]:
+    """Yield the result of each case, evaluated in this process.
+
+    Raises:
+        InputError: of ``evaluate``, or memory ran out.
+    """
+    for case in cases:
+        try:
+            result = evaluate(case)
+        except MemoryError as error:
+            raise InputError(OUT_OF_MEMORY.format(what=f"{case.probabilities}: cannot be evaluated")) from error
+        yield result
+
+
+def evaluate_in_processes(
+    cases: Sequence[Case], evaluate: Evaluate, needs: Sequence[int], num_processes: int, budget: int
+) -> Iterator[CaseResult]:
+    """Yield the results in the order in which they are finished; large cases start first.
+
+    Args:
+        cases: what to evaluate.
+        evaluate: a function that can be pickled.
+        needs: bytes of memory that each case takes.
+        num_processes: worker processes.
+        budget: bytes of memory for all of them.
+
+    Raises:
+        InputError: of the first case at fault, once the cases that had started are yielded, or a process died.
+    """
+    order = sorted(range(len(cases)), key=lambda number: -needs[number])
+    room = budget - num_processes * PROCESS_BYTES
+    running: dict[Future[CaseResult], int] = {}
+    failure: InputError | None = None
+    # spawn, as nnU-Net does: forking a process that has used torch or OpenMP threads can hang
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_prepare_worker) as pool:
+        while order or running:
+            while len(running) < num_processes:
+                position = next_to_start([needs[n] for n in order], [needs[n] for n in running.values()], room)
+                if position is None:
+                    break
+                number = order.pop(position)
+                running[pool.submit(evaluate, cases[number])] = number
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                number = running.pop(future)
+                try:
+                    result = future.result()
+                except BrokenProcessPool as error:
+                    raise InputError(OUT_OF_MEMORY.format(what="A worker process died")) from error
+                except (InputError, MemoryError) as error:
+                    failure = failure or _explained(error, cases[number])
+                    order.clear()
+                    continue
+                yield result
+    if failure:
+        raise failure
+
+
+def _explained(error: InputError | MemoryError, case: Case) -> InputError:
+    if isinstance(error, InputError):
+        return error
+    return InputError(OUT_OF_MEMORY.format(what=f"{case.probabilities}: cannot be evaluated"))
+
+
+def _prepare_worker() -> None:
+    """Let a worker end with its parent, however that ends: it would wait for work for ever if the parent is killed."""
+    # a traceback of each worker helps nobody who pressed Ctrl-C
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait_for([sentinel])
+    os._exit(1)

@@ -1,0 +1,1 @@
+"""Temperature scaling of nnU-Net folders: fitted on validation folds, applied to saved probabilities."""

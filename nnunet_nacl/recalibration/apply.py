@@ -1,0 +1,248 @@
+"""Applying a temperature to a folder of predictions: new softmax files and segmentations in nnU-Net's form."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from numpy.typing import NDArray
+
+from nnunet_nacl.calibration.checks import SUM_TOLERANCE
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.cases import HOW_TO_SAVE
+from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
+from nnunet_nacl.evaluation.output import prepare_folder, replacing
+from nnunet_nacl.evaluation.probabilities import KEY
+from nnunet_nacl.evaluation.provenance import provenance
+from nnunet_nacl.recalibration.heads import Heads, heads_of
+from nnunet_nacl.recalibration.temperature_file import TemperatureFile, load
+from nnunet_nacl.recalibration.volumes import blocks, empty_like, open_probabilities, stored_shape
+
+RECORD_FILE = "recalibration.json"
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of a case.
+
+    Attributes:
+        case: its name.
+        n_changed: voxels whose label in the segmentation is another one, because of the factors.
+        n_edited: voxels in which the given segmentation was not that of its own probabilities (postprocessing, ensembling).
+    """
+
+    case: str
+    n_changed: int
+    n_edited: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A case to do, with all that a worker process needs."""
+
+    case: str
+    probabilities: Path
+    segmentation: Path
+    factors: NDArray[np.float64]
+    output: Path
+    dataset: Dataset
+    dataset_json: Path
+    plans_json: Path
+    memory: int
+
+
+def apply_to_folder(
+    temperature: Path,
+    predictions: Path,
+    output: Path,
+    dataset_json: Path | None = None,
+    plans_json: Path | None = None,
+    held_out: bool = False,
+    num_processes: int = 1,
+    memory: int = 2**31,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> tuple[list[Applied], TemperatureFile]:
+    """Write tempered copies of all cases of a folder.
+
+    Args:
+        temperature: file of ``nnunet-nacl recalibrate fit``.
+        predictions: folder with ``<case>.npz`` and the segmentations, which give the geometry.
+        output: new or empty folder.
+        dataset_json: default: the one in ``predictions``.
+        plans_json: default: the one in ``predictions``.
+        held_out: each case with the factors that it had no part in, instead of those fitted on all cases.
+        num_processes: worker processes over the cases.
+        memory: bytes for the probabilities of a case, and again for the tempered ones; more go to a scratch file.
+        progress: called after each case.
+
+    Raises:
+        InputError: anything that cannot be used; the cases finished until then stay.
+    """
+    fitted = load(temperature)
+    if output.resolve() == predictions.resolve():
+        raise InputError(f"{output}: is the folder of the predictions, which are never overwritten. Choose another -o.")
+    dataset_json = _beside(predictions, "dataset.json", dataset_json, "-djfile")
+    plans_json = _beside(predictions, "plans.json", plans_json, "-pfile")
+    dataset = load_dataset(dataset_json, plans_json)
+    fitted.check_heads(heads_of(dataset), temperature, dataset_json)
+    found = _find(predictions, dataset.file_ending)
+    jobs = [
+        Job(name, predictions / f"{name}.npz", predictions / f"{name}{dataset.file_ending}",
+            _factors_of(name, fitted, held_out, temperature), output, dataset, dataset_json, plans_json, memory)
+        for name in found
+    ]  # fmt: skip
+    prepare_folder(output)
+    if any(output.iterdir()):
+        raise InputError(f"{output}: is not empty; what lies there could be mixed up. Remove it or choose another -o.")
+    applied = []
+    for done, result in enumerate(_done(jobs, min(num_processes, len(jobs))), start=1):
+        applied.append(result)
+        progress(done, len(jobs))
+    applied.sort(key=lambda result: result.case)
+    _copy(dataset_json, output / "dataset.json")
+    _copy(plans_json, output / "plans.json")
+    _write_record(output, temperature, predictions, fitted, held_out, applied)
+    return applied, fitted
+
+
+def apply_to_case(job: Job) -> Applied:
+    """Write the tempered probabilities and the segmentation of a case.
+
+    Both are written elsewhere and moved into place, the probabilities last.
+
+    Raises:
+        InputError: files that cannot be used; nothing is written then.
+    """
+    label_manager = _label_manager(job)
+    reader = recursive_find_reader_writer_by_name(job.dataset.reader)()
+    given, properties = _read_segmentation(job, reader)
+    heads = heads_of(job.dataset)
+    channels, n_voxels = len(heads.channels), given.size
+    values = open_probabilities(job.probabilities, channels, given.shape, job.memory, job.output)
+    tempered = empty_like((channels, n_voxels), job.memory, job.output)
+    segmentation = np.empty(n_voxels, np.uint8 if len(label_manager.foreground_labels) < 255 else np.uint16)
+    n_changed = n_edited = 0
+    for part in blocks(channels, n_voxels):
+        block = np.asarray(values[:, part])
+        _check(block, heads, job.probabilities)
+        tempered[:, part] = heads.temper(block, job.factors)
+        before = label_manager.convert_probabilities_to_segmentation(block)
+        after = label_manager.convert_probabilities_to_segmentation(np.asarray(tempered[:, part]))
+        segmentation[part] = after
+        n_changed += int(np.count_nonzero(before != after))
+        n_edited += int(np.count_nonzero(before != given.reshape(-1)[part]))
+    with tempfile.TemporaryDirectory(prefix=f".{job.case}.", dir=job.output) as unfinished:
+        folder = Path(unfinished)
+        reader.write_seg(segmentation.reshape(given.shape), str(folder / job.segmentation.name), properties)
+        arrays: dict[str, Any] = {KEY: tempered.reshape(stored_shape(job.probabilities))}
+        np.savez_compressed(folder / job.probabilities.name, **arrays)
+        for name in (job.segmentation.name, job.probabilities.name):
+            (folder / name).replace(job.output / name)
+    return Applied(job.case, n_changed, n_edited)
+
+
+def _beside(predictions: Path, name: str, given: Path | None, option: str) -> Path:
+    if given is not None:
+        return given
+    if not (predictions / name).is_file():
+        raise InputError(f"{predictions}: has no {name}. Pass it with {option}.")
+    return predictions / name
+
+
+def _find(predictions: Path, file_ending: str) -> list[str]:
+    if not predictions.is_dir():
+        raise InputError(f"{predictions}: no such folder.")
+    hidden = (".", "calibration_")
+    names = sorted(
+        path.name.removesuffix(".npz") for path in predictions.glob("*.npz") if not path.name.startswith(hidden)
+    )
+    segmentations = {path.name.removesuffix(file_ending) for path in predictions.glob(f"*{file_ending}")}
+    if not names:
+        raise InputError(f"{predictions}: no softmax file (.npz). {HOW_TO_SAVE}")
+    for alone, what in ((set(names) - segmentations, f"segmentation ({file_ending}), which gives the geometry,"),
+                        (segmentations - set(names), "softmax file (.npz)")):  # fmt: skip
+        if alone:
+            raise InputError(f"{predictions}: no {what} for {', '.join(sorted(alone)[:5])}. Predict again.")
+    return names
+
+
+def _factors_of(name: str, fitted: TemperatureFile, held_out: bool, path: Path) -> NDArray[np.float64]:
+    if not held_out:
+        return fitted.factors
+    if not fitted.held_out:
+        raise InputError(f"{path}: was fitted without --cross-fit, so there are no held-out temperatures.")
+    if name not in fitted.held_out:
+        raise InputError(
+            f"{path}: has no held-out temperature for {name}; --held-out is for the cases it was fitted on."
+        )
+    return fitted.held_out[name]
+
+
+def _done(jobs: list[Job], num_processes: int) -> Iterator[Applied]:
+    if num_processes == 1:
+        yield from map(apply_to_case, jobs)
+        return
+    # spawn, as nnU-Net does: forking a process that has used torch or OpenMP threads can hang
+    with ProcessPoolExecutor(num_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(apply_to_case, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _label_manager(job: Job) -> LabelManager:
+    plans = json.loads(job.plans_json.read_text(encoding="utf-8"))
+    return PlansManager(plans).get_label_manager(json.loads(job.dataset_json.read_text(encoding="utf-8")))
+
+
+def _read_segmentation(job: Job, reader: Any) -> tuple[NDArray[Any], dict[str, Any]]:
+    try:
+        given, properties = reader.read_seg(str(job.segmentation))
+    except Exception as error:  # the reader's libraries each have exceptions of their own
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{job.segmentation}: {job.dataset.reader} cannot read this segmentation ({first_line})."
+        ) from error
+    return given[0], properties
+
+
+def _check(block: NDArray[Any], heads: Heads, path: Path) -> None:
+    """Raise InputError unless the values are probabilities."""
+    if not np.all((block >= 0) & (block <= 1 + SUM_TOLERANCE)):
+        raise InputError(f"{path}: expected probabilities from 0 to 1, but got others. Are these logits?")
+    if heads.kind == "softmax" and np.any(np.abs(block.sum(0, dtype=np.float64) - 1) > SUM_TOLERANCE):
+        raise InputError(f"{path}: expected the probabilities of each voxel to sum to 1 (within {SUM_TOLERANCE}).")
+
+
+def _copy(source: Path, target: Path) -> None:
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def _write_record(
+    output: Path, temperature: Path, predictions: Path, fitted: TemperatureFile, held_out: bool, applied: list[Applied]
+) -> None:
+    record = {
+        "schema_version": 1,
+        "held_out": held_out,
+        "cases": [
+            asdict(result) | {"fitted_on": result.case in fitted.fitted_on and not held_out} for result in applied
+        ],
+        "temperature": fitted.content,
+        "provenance": provenance({"temperature": str(temperature), "predictions": str(predictions)}),
+    }
+    with replacing(output / RECORD_FILE) as temporary:
+        temporary.write_text(json.dumps(record, indent=4) + "\n", encoding="utf-8")

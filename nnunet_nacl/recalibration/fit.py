@@ -1,0 +1,218 @@
+"""Fitting temperatures on validation folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.calibration.temperature import Fit, NoVoxelsError, fit_factors
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.cases import Case, find_cases
+from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
+from nnunet_nacl.recalibration.heads import Heads, heads_of
+from nnunet_nacl.recalibration.selection import DEFAULT_SET
+from nnunet_nacl.recalibration.splits import Part, at_random, by_folder
+from nnunet_nacl.recalibration.voxels import Counts, Reader, Voxels
+
+GIBIBYTE = 2**30
+DEFAULT_PARTS = 5
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to fit.
+
+    Attributes:
+        voxel_set: see :data:`~nnunet_nacl.recalibration.selection.FIT_SETS`.
+        per_class: one factor per class or region instead of one for all.
+        cross_fit: also fit without each part of the cases: a folder each, or ``parts`` random parts of one folder.
+        parts: number of random parts.
+        max_voxels: fit on that many, drawn at random; None for all.
+        seed: of the random parts and voxels.
+        memory: bytes for the probabilities of a case, and again for the selected voxels of all cases. What does not fit goes
+            to a scratch file, or is read again.
+        n_bins: equal-width confidence bins of the scores.
+    """
+
+    voxel_set: str = DEFAULT_SET
+    per_class: bool = False
+    cross_fit: bool = False
+    parts: int = DEFAULT_PARTS
+    max_voxels: int | None = None
+    seed: int = 0
+    memory: int = 2 * GIBIBYTE
+    n_bins: int = 15
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Fitted factors: ``values (channels,)``, and the fits behind them: one, or one per region."""
+
+    values: NDArray[np.float64]
+    fits: tuple[Fit, ...]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The factors fitted on all cases but a part's own."""
+
+    part: Part
+    factors: Factors
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What was fitted, on what, and the statistics per case and problem before and after.
+
+    Attributes:
+        after: with the factors of ``held_out`` where there are such, each case with those that it had no part in; otherwise
+            with the factors that were fitted on these very cases.
+    """
+
+    heads: Heads
+    ignore_label: int | None
+    options: Options
+    cases: tuple[Case, ...]
+    folders: tuple[str, ...]
+    factors: Factors
+    held_out: tuple[HeldOut, ...]
+    counts: Counts
+    n_kept_in_memory: int
+    before: tuple[list[CalibrationStatistics], ...]
+    after: tuple[list[CalibrationStatistics], ...]
+    files: dict[str, str]
+
+
+def fit_folders(
+    folders: Sequence[Path],
+    labels: Path,
+    dataset_json: Path,
+    plans_json: Path,
+    options: Options,
+    scratch: Path,
+    progress: Progress = lambda what, done, of: None,
+) -> FitResult:
+    """Fit the temperatures of the softmax files in one or more folders.
+
+    Args:
+        folders: validation folders with ``<case>.npz``.
+        labels: folder with the label files.
+        dataset_json: nnU-Net's ``dataset.json``.
+        plans_json: nnU-Net's plans file.
+        options: how.
+        scratch: existing folder for scratch files.
+        progress: called after each case and fit.
+
+    Raises:
+        InputError: files that cannot be used, a case in two folders, or no voxel to fit on.
+    """
+    dataset = load_dataset(dataset_json, plans_json)
+    found = [(case, str(folder)) for folder in folders for case in find_cases(labels, folder, dataset.file_ending)]
+    files = {
+        "labels": str(labels),
+        "predictions": ", ".join(map(str, folders)),
+        "dataset_json": str(dataset_json),
+        "plans_json": str(plans_json),
+    }
+    return fit_cases(found, dataset, heads_of(dataset), options, scratch, files, progress)
+
+
+def fit_cases(
+    found: Sequence[tuple[Case, str]],
+    dataset: Dataset,
+    heads: Heads,
+    options: Options,
+    scratch: Path,
+    files: dict[str, str],
+    progress: Progress = lambda what, done, of: None,
+) -> FitResult:
+    """Fit the temperatures of cases, each given with the name of its folder; see :func:`fit_folders`."""
+    cases, folders = [case for case, _ in found], [folder for _, folder in found]
+    _check_distinct(found)
+    parts = _parts(folders, options)
+    reader = Reader(dataset, heads, options.memory, scratch)
+    voxels = Voxels(reader, cases, options.voxel_set, options.memory)
+    before, counts = [], []
+    for number in range(len(cases)):
+        counted, statistics = voxels.scan(number, options.n_bins)
+        counts.append(counted)
+        before.append(statistics)
+        progress("reading", number + 1, len(cases))
+    selected = np.stack([counted.selected for counted in counts])
+    if options.max_voxels is not None and options.max_voxels < selected.sum():
+        voxels.draw(selected, options.max_voxels, options.seed)
+    factors = _fit(voxels, range(len(cases)), options)
+    held_out = []
+    for done, part in enumerate(parts, start=1):
+        others = [number for number in range(len(cases)) if number not in part.members]
+        held_out.append(HeldOut(part, _fit(voxels, others, options)))
+        progress("fitting", done, len(parts))
+    own = {number: held.factors for held in held_out for number in held.part.members}
+    after = []
+    for number, case in enumerate(cases):
+        after.append(reader.statistics(case, options.n_bins, own.get(number, factors).values))
+        progress("scoring", number + 1, len(cases))
+    return FitResult(
+        heads=heads,
+        ignore_label=dataset.ignore_label,
+        options=options,
+        cases=tuple(cases),
+        folders=tuple(folders),
+        factors=factors,
+        held_out=tuple(held_out),
+        counts=sum(counts[1:], counts[0]),
+        n_kept_in_memory=sum(kept is not None for kept in voxels.kept),
+        before=tuple(before),
+        after=tuple(after),
+        files=files,
+    )
+
+
+def _fit(voxels: Voxels, numbers: Sequence[int], options: Options) -> Factors:
+    """Fit on some cases: a factor for all channels, or one for each."""
+    heads = voxels.reader.heads
+    everything = range(len(heads.problems))
+    # regions are problems of their own: one factor each is one fit each
+    together = [[problem] for problem in everything] if options.per_class else [list(everything)]
+    per_class = options.per_class and heads.kind == "softmax"
+    fits = []
+    for problems in together:
+        try:
+            fit = fit_factors(lambda: voxels.of(numbers, problems), heads.num_classes(problems[0]), per_class)  # noqa: B023 (used at once)
+        except NoVoxelsError as error:
+            where = ", ".join(heads.problems[problem] for problem in problems)
+            raise InputError(
+                f"no voxel of the set {options.voxel_set!r} to fit on ({where}) in {len(numbers)} of the cases."
+            ) from error
+        fits.append(fit)
+    if heads.kind == "softmax":
+        return Factors(fits[0].factors, tuple(fits))
+    values = np.array([fit.factors[0] for fit in fits])
+    return Factors(np.broadcast_to(values, (len(heads.channels),)).copy(), tuple(fits))
+
+
+def _parts(folders: Sequence[str], options: Options) -> list[Part]:
+    if not options.cross_fit:
+        return []
+    if len(set(folders)) > 1:
+        return by_folder(folders)
+    return at_random(len(folders), options.parts, options.seed)
+
+
+def _check_distinct(found: Sequence[tuple[Case, str]]) -> None:
+    first: dict[str, str] = {}
+    for case, folder in found:
+        if case.name in first:
+            raise InputError(
+                f"{case.name} is in {first[case.name]} and in {folder}. A case may be fitted on once only, or it would "
+                "count twice and leak from one fold into another."
+            )
+        first[case.name] = folder

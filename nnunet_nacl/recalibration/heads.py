@@ -1,0 +1,114 @@
+"""What the channels of a softmax file are: classes that exclude each other, or regions that do not.
+
+Either gives classification problems: one of all K classes, or one of two classes per region. Fitting and scoring look at
+problems only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnunet_nacl.calibration.arrays import FloatArray
+from nnunet_nacl.calibration.temperature import floor_of, temper, temper_regions, two_classes
+from nnunet_nacl.evaluation.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Voxels of a classification problem.
+
+    Attributes:
+        probabilities: ``(C, n)``.
+        labels: ``(n,)`` 0 to C - 1.
+        floored: ``(n,)`` where a stored probability is too small, or a sigmoid too near to 1, to have its own logarithm.
+    """
+
+    probabilities: FloatArray
+    labels: NDArray[Any]
+    floored: NDArray[np.bool_]
+
+
+class Heads(Protocol):
+    """The channels of a network's output.
+
+    Attributes:
+        kind: ``softmax`` or ``sigmoid``.
+        channels: name of each channel.
+        problems: name of each classification problem.
+    """
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def channels(self) -> tuple[str, ...]: ...
+    @property
+    def problems(self) -> tuple[str, ...]: ...
+    def num_classes(self, problem: int) -> int:
+        """Return the number of classes of a problem."""
+
+    def split(self, probabilities: FloatArray, labels: NDArray[Any]) -> list[Problem]:
+        """Return the problems of voxels ``(channels, n)`` with labels ``(n,)``."""
+
+    def temper(self, probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
+        """Return tempered probabilities of the same shape, float32."""
+
+
+@dataclass(frozen=True)
+class SoftmaxHeads:
+    """Classes that exclude each other: channel k is the label k."""
+
+    channels: tuple[str, ...]
+    kind: str = "softmax"
+    problems: tuple[str, ...] = ("classes",)
+
+    def num_classes(self, problem: int) -> int:
+        """Return the number of classes of a problem."""
+        return len(self.channels)
+
+    def split(self, probabilities: FloatArray, labels: NDArray[Any]) -> list[Problem]:
+        """Return the one problem."""
+        return [Problem(probabilities, labels, np.asarray((probabilities < floor_of(probabilities.dtype)).any(0)))]
+
+    def temper(self, probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
+        """Return tempered probabilities of the same shape, float32."""
+        return temper(probabilities, factors)
+
+
+@dataclass(frozen=True)
+class SigmoidHeads:
+    """Regions, each a set of labels, in nnU-Net's channel order."""
+
+    channels: tuple[str, ...]
+    regions: tuple[tuple[int, ...], ...]
+    kind: str = "sigmoid"
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Name of each problem: the regions."""
+        return self.channels
+
+    def num_classes(self, problem: int) -> int:
+        """Return 2: outside and inside."""
+        return 2
+
+    def split(self, probabilities: FloatArray, labels: NDArray[Any]) -> list[Problem]:
+        """Return a problem of two classes, outside and inside, per region."""
+        floor = floor_of(probabilities.dtype)
+        return [
+            Problem(two_classes(channel), np.isin(labels, region).astype(np.uint8), (channel < floor) | (channel == 1))
+            for channel, region in zip(probabilities, self.regions, strict=True)
+        ]
+
+    def temper(self, probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
+        """Return tempered probabilities of the same shape, float32."""
+        return temper_regions(probabilities, factors)
+
+
+def heads_of(dataset: Dataset) -> Heads:
+    """Return what the channels of a data set's softmax files are."""
+    names = tuple(dataset.target_names.values())
+    return SoftmaxHeads(names) if dataset.regions is None else SigmoidHeads(names, dataset.regions)

@@ -1,0 +1,129 @@
+"""A comparison on the terminal, readable at 80 columns and with more detail at 115."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nnunet_nacl.report.terminal import SHORT_NAMES, format_score
+from nnunet_nacl.study.comparison import Comparison, Difference, cautions
+from nnunet_nacl.study.direction import chosen_by_label
+
+WIDE = 115
+"""Columns from which the effect size and the verdict in words have room."""
+
+MAX_CAUTIONS = 10
+
+STYLES = {"better": "green", "worse": "red", "mixed": "yellow", "unclear": "dim", "no test": "dim"}
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Print a table per run, what the columns mean, what was left out, and the cautions."""
+    wide = console.width >= WIDE
+    for run in comparison.runs:
+        console.print(prepare_run_table(comparison, run.name, wide))
+    for text in (*_legend(comparison, wide), *_left_out(comparison)):
+        console.print(text)
+    found = cautions(comparison)
+    for caution in found[:MAX_CAUTIONS]:
+        console.print(Text(f"! {caution}", style="yellow"))
+    if len(found) > MAX_CAUTIONS:
+        console.print(Text(f"! {len(found) - MAX_CAUTIONS} more in comparison.json (-o FOLDER)", style="yellow"))
+
+
+def prepare_run_table(comparison: Comparison, run: str, wide: bool) -> RenderableType:
+    """Return the differences of one run from the base, one row per quantity."""
+    title = Text(f"{run}\nagainst {comparison.base.name}, {_counted(len(comparison.cases), 'case')}", style="italic")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("score", overflow="fold", min_width=5)
+    table.add_column("voxels", overflow="fold", min_width=11)
+    for heading in ("base", "run", "run - base"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(f"{comparison.settings.level:.0%} interval", justify="right", no_wrap=True)
+    table.add_column("p (Holm)", justify="right", no_wrap=True)
+    if wide:
+        for heading in ("lower", "equal", "higher", "effect"):
+            table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", overflow="fold")
+    previous = None
+    for difference in comparison.of_run(run):
+        if previous is not None and difference.quantity.score != previous.quantity.score:
+            table.add_section()
+        previous = difference
+        table.add_row(*_cells(comparison, difference, wide))
+    return Group(title, table)
+
+
+def _cells(comparison: Comparison, difference: Difference, wide: bool) -> Iterator[Text]:
+    quantity, result = difference.quantity, difference.result
+    score = SHORT_NAMES.get(quantity.score, quantity.score)
+    yield Text(f"|{score}|" if difference.absolute else score)
+    yield Text(_voxels(comparison, difference))
+    yield Text(format_score(_none(result.base)))
+    yield Text(format_score(_none(result.run)))
+    yield Text("-" if math.isnan(result.difference) else f"{result.difference:+.4f}")
+    yield Text("-" if math.isnan(result.low) else f"{result.low:+.4f} to {result.high:+.4f}")
+    yield Text(format_p(difference.p_holm))
+    if wide:
+        yield from (Text(str(number)) for number in (result.n_lower, result.n_equal, result.n_higher))
+        yield Text("-" if math.isnan(result.rank_biserial) else f"{result.rank_biserial:+.2f}")
+    words = difference.in_words.split(":")[0] if wide else difference.verdict
+    yield Text(words, style=STYLES.get(difference.verdict, ""))
+
+
+def format_p(p: float) -> str:
+    """Return a p value with three decimals, or that it is below the last of them; a dash where no test was made."""
+    if math.isnan(p):
+        return "-"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _voxels(comparison: Comparison, difference: Difference) -> str:
+    quantity = difference.quantity
+    named = "class mean" if quantity.is_class_mean else ""
+    if quantity.label is not None:
+        named = comparison.labels[quantity.label]
+    star = "*" if chosen_by_label(quantity.voxel_set) else ""
+    return ", ".join(part for part in (named, f"{quantity.voxel_set or ''}{star}") if part)
+
+
+def _legend(comparison: Comparison, wide: bool) -> Iterator[Text]:
+    settings = comparison.settings
+    yield Text(
+        f"Means over cases, paired by case. Interval: {settings.level:.0%} bootstrap over cases ({settings.replicates} "
+        f"resamples, seed {settings.seed}), each by itself. p: Wilcoxon signed-rank, adjusted (Holm) for all "
+        f"{_counted(comparison.n_tests, 'test')} made; better, worse: p < {settings.alpha:g}. They tell what other cases would "
+        "give, not what another training would."
+    )
+    if wide:
+        yield Text(
+            "lower, equal, higher: cases in which the run's score is. effect: rank-biserial, -1 all lower, +1 all higher."
+        )
+    if any(chosen_by_label(difference.quantity.voxel_set) for difference in comparison.differences):
+        yield Text(
+            "* voxels chosen by their label: there a perfectly calibrated network does not score 0, so better calibrated is "
+            "better by the convention of the papers only."
+        )
+    if any(difference.absolute for difference in comparison.differences):
+        yield Text("|gap|: mean over cases of the absolute confidence gap; nearer to zero is better.")
+
+
+def _left_out(comparison: Comparison) -> Iterator[Text]:
+    for name, cases in comparison.left_out.items():
+        if cases:
+            yield Text(f"left out of {name}, since not every run has them: {', '.join(cases)}")
+    for folder in comparison.repeated:
+        yield Text(f"given more than once, taken once: {folder}")
+
+
+def _none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

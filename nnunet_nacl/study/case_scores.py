@@ -1,0 +1,173 @@
+"""The scores of each case, read from calibration.json's ``metric_per_case``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nnunet_nacl.calibration.arrays import Float64Array
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.output import SUMMARY_FILE
+from nnunet_nacl.study.run import Run
+
+BACKGROUND = "0"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that each case has.
+
+    Attributes:
+        score: its name in calibration.json.
+        voxel_set: the voxels it is computed over; None for a score of the whole case, as Dice.
+        label: the class, a key of ``metrics``; None for a score of the voxel set, or the mean of the classes.
+    """
+
+    score: str
+    voxel_set: str | None = None
+    label: str | None = None
+
+    @property
+    def is_class_mean(self) -> bool:
+        """Whether this is the mean over the classes of a case of a score that only classes have, as Dice."""
+        return self.voxel_set is None and self.label is None
+
+
+class CaseScores:
+    """The cases of a run and what is known of each.
+
+    Attributes:
+        folder: the run's folder, for messages.
+        labels: names of the classes by their key in ``metrics``, without background.
+        voxel_sets: the voxel sets that the run has scores of.
+        of_sets: names of the scores of a voxel set, e.g. ECE.
+        of_classes: names of the scores of a class, e.g. Dice.
+        of_classes_and_sets: names of the scores of a class in a voxel set, e.g. class_wise_ECE.
+    """
+
+    def __init__(self, run: Run) -> None:
+        """Read the cases of a run.
+
+        Raises:
+            InputError: calibration.json is not as `nnunet-nacl evaluate` writes it.
+        """
+        self.folder = run.folder
+        try:
+            self._entries = {str(entry["case"]): entry for entry in run.summary["metric_per_case"]}
+            names = run.summary["protocol"]["labels"]
+            self.labels = {label: str(name) for label, name in names.items() if label != BACKGROUND}
+            first = next(iter(self._entries.values()))
+            self.voxel_sets: tuple[str, ...] = tuple(first["voxel_sets"])
+            of_set, of_class = (next(iter(first[key].values())) for key in ("voxel_sets", "metrics"))
+            self.of_sets = tuple(name for name, value in of_set.items() if _is_score(name, value))
+            self.of_classes = tuple(name for name, value in of_class.items() if _is_score(name, value))
+            self.of_classes_and_sets = tuple(
+                name
+                for name, value in of_class.items()
+                if isinstance(value, dict) and value.keys() >= set(self.voxel_sets)
+            )
+        except (KeyError, TypeError, AttributeError, StopIteration, RuntimeError) as error:
+            raise self._unusable() from error
+
+    @property
+    def cases(self) -> set[str]:
+        """The names of the cases."""
+        return set(self._entries)
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of all scores, those of classes first."""
+        return tuple(dict.fromkeys((*self.of_classes, *self.of_sets, *self.of_classes_and_sets)))
+
+    def quantities(self, scores: Sequence[str], voxel_sets: Sequence[str], per_class: bool) -> list[Quantity]:
+        """Return what there is of the given scores, in their order, and of each in the order of the voxel sets.
+
+        Args:
+            scores: names in calibration.json.
+            voxel_sets: of the scores that have one.
+            per_class: also for each class, not only the mean of the classes.
+        """
+        labels = self.labels if per_class else {}
+        found: list[Quantity] = []
+        for score in scores:
+            if score in self.of_classes:
+                found += [Quantity(score), *(Quantity(score, None, label) for label in labels)]
+            for voxel_set in voxel_sets:
+                found += [Quantity(score, voxel_set)] if score in self.of_sets else []
+                if score in self.of_classes_and_sets:
+                    found += [Quantity(score, voxel_set, label) for label in labels]
+        return found
+
+    def values(self, cases: Sequence[str], quantity: Quantity) -> Float64Array:
+        """Return a quantity other than a class mean, ``(N,)``, NaN where a case does not have it.
+
+        Raises:
+            InputError: a case lacks the entry, or it is no finite number and not null.
+        """
+        try:
+            values = np.array([_value(self._entries[case], quantity) for case in cases], dtype=np.float64)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._unusable() from error
+        if np.isinf(values).any():
+            raise self._unusable()
+        return values
+
+    def reference(self, case: str) -> tuple[Any, ...]:
+        """Return what depends on the labels of a case alone: voxels per class, ignored voxels, voxels in all."""
+        entry = self._entries[case]
+        try:
+            per_class = {label: metrics.get("n_ref") for label, metrics in entry["metrics"].items()}
+            return per_class, entry.get("n_ignored"), entry["voxel_sets"].get("all", {}).get("n_voxels")
+        except (KeyError, AttributeError) as error:
+            raise self._unusable() from error
+
+    def _unusable(self) -> InputError:
+        return InputError(
+            f"{self.folder / SUMMARY_FILE}: its cases are not as `nnunet-nacl evaluate` writes them. "
+            "Evaluate the folder again."
+        )
+
+
+def paired_values(
+    base: CaseScores, run: CaseScores, cases: Sequence[str], quantity: Quantity
+) -> tuple[Float64Array, Float64Array]:
+    """Return a quantity of two runs, each ``(N,)``, NaN where it is not defined.
+
+    The mean of the classes of a case is over those that are defined in both runs, so that both means are over the same classes.
+    """
+    if not quantity.is_class_mean:
+        return base.values(cases, quantity), run.values(cases, quantity)
+    of_classes = [Quantity(quantity.score, None, label) for label in base.labels]
+    both = np.array([[each.values(cases, one) for one in of_classes] for each in (base, run)])
+    defined = ~np.isnan(both).any(0)
+    means = np.full((2, len(cases)), np.nan)
+    np.divide(np.where(defined, both, 0.0).sum(1), defined.sum(0), out=means, where=defined.any(0))
+    return means[0], means[1]
+
+
+def check_same_references(base: CaseScores, run: CaseScores, cases: Iterable[str]) -> None:
+    """Raise InputError if a case has other labels in one run than in the other, as far as the numbers of voxels tell."""
+    differing = [case for case in cases if base.reference(case) != run.reference(case)]
+    if differing:
+        shown = ", ".join(differing[:5]) + (f" and {len(differing) - 5} more" if len(differing) > 5 else "")
+        raise InputError(
+            f"{run.folder} was evaluated against other labels than {base.folder}: the numbers of labelled voxels differ in "
+            f"{shown}. Evaluate both against the same label folder."
+        )
+
+
+def _value(entry: dict[str, Any], quantity: Quantity) -> float:
+    if quantity.label is None:
+        value = entry["voxel_sets"][quantity.voxel_set][quantity.score]
+    else:
+        value = entry["metrics"][quantity.label][quantity.score]
+        value = value if quantity.voxel_set is None else value[quantity.voxel_set]
+    return math.nan if value is None else value
+
+
+def _is_score(name: str, value: Any) -> bool:
+    return not name.startswith("n_") and (value is None or type(value) in (int, float))

@@ -1,0 +1,281 @@
+"""Runs against a base, paired over the cases that all of them have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnunet_nacl.calibration.arrays import Float64Array
+from nnunet_nacl.calibration.bootstrap import DEFAULT_LEVEL, DEFAULT_REPLICATES, DEFAULT_SEED
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.study.case_scores import CaseScores, Quantity, check_same_references, paired_values
+from nnunet_nacl.study.direction import Better, chosen_by_label, direction_of
+from nnunet_nacl.study.names import distinctly_named, without_repetition
+from nnunet_nacl.study.paired import PairedResult, compare_pairs, holm, smallest_p
+from nnunet_nacl.study.run import Run, check_same_protocol
+
+DEFAULT_SCORES = ("Dice", "ECE", "NLL")
+ALL = "all"
+
+ALPHA = 0.05
+"""The family-wise error rate below which a difference is called better or worse."""
+
+FEW_CASES = 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a comparison is computed."""
+
+    level: float = DEFAULT_LEVEL
+    replicates: int = DEFAULT_REPLICATES
+    seed: int = DEFAULT_SEED
+    alpha: float = ALPHA
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One score of one run against the base.
+
+    Attributes:
+        run: name of the run.
+        quantity: the score, its voxels and its class.
+        absolute: whether absolute values are compared, since nearer to zero is better.
+        result: the statistics.
+        p_holm: p adjusted for all tests of the comparison; NaN if no test was made.
+        verdict: ``better`` or ``worse`` (``lower`` or ``higher`` for a score without a better direction), ``mixed`` where
+            the mean and the ranks point in opposite directions, ``unclear`` where p_holm is not below alpha, ``no test``.
+        in_words: the verdict as a phrase with the amount.
+    """
+
+    run: str
+    quantity: Quantity
+    absolute: bool
+    result: PairedResult
+    p_holm: float
+    verdict: str
+    in_words: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs against a base.
+
+    Attributes:
+        base, runs: with names that tell them apart.
+        labels: names of the classes by their key, without background.
+        cases: the names of the cases that all runs have.
+        left_out: name of a run to the cases that it has and another lacks.
+        repeated: folders that were given more than once and taken once.
+        settings: how it was computed.
+        differences: by run, in the order of ``runs``, then by quantity.
+    """
+
+    base: Run
+    runs: tuple[Run, ...]
+    labels: dict[str, str]
+    cases: tuple[str, ...]
+    left_out: dict[str, tuple[str, ...]]
+    repeated: tuple[str, ...]
+    settings: Settings
+    differences: tuple[Difference, ...]
+
+    @property
+    def n_tests(self) -> int:
+        """The number of tests made, over which p is adjusted."""
+        return sum(not math.isnan(difference.result.p) for difference in self.differences)
+
+    def of_run(self, name: str) -> list[Difference]:
+        """Return the differences of one run."""
+        return [difference for difference in self.differences if difference.run == name]
+
+
+def compare_runs(
+    base: Run,
+    runs: Sequence[Run],
+    scores: Sequence[str] = DEFAULT_SCORES,
+    voxel_sets: Sequence[str] | None = None,
+    per_class: bool = False,
+    settings: Settings | None = None,
+) -> Comparison:
+    """Compare runs with a base over the cases that all of them have.
+
+    Args:
+        base, runs: evaluated runs.
+        scores: names of scores in calibration.json, or ``("all",)`` for every one that has a better direction. Each score in
+            each voxel set is a test for which all others are adjusted, so choose them before the results are seen.
+        voxel_sets: of the scores that have one; None for every voxel set.
+        per_class: also compare each class.
+        settings: of intervals and tests.
+
+    Raises:
+        InputError: the runs were evaluated differently or against other labels, share no case, or are one run; a score or
+            voxel set that is not there.
+    """
+    settings = settings or Settings()
+    distinct, repeated = without_repetition([base, *runs])
+    if len(distinct) < 2:
+        raise InputError(f"{base.folder}: expected at least one run beside the base, but got the base again.")
+    base, *others = distinctly_named(distinct)
+    tables = [CaseScores(run) for run in (base, *others)]
+    for run in others:
+        check_same_protocol(base, run)
+    cases = _common_cases(tables)
+    for table in tables[1:]:
+        check_same_references(tables[0], table, cases)
+    quantities = _chosen(tables[0], scores, voxel_sets, per_class)
+    results = [
+        result for table in tables[1:] for result in _compare_with(tables[0], table, cases, quantities, settings)
+    ]
+    adjusted = holm(np.array([result.p for result in results]))
+    keys = [(run.name, quantity) for run in others for quantity in quantities]
+    return Comparison(
+        base=base,
+        runs=tuple(others),
+        labels=tables[0].labels,
+        cases=tuple(cases),
+        left_out={
+            run.name: tuple(sorted(table.cases - set(cases)))
+            for run, table in zip((base, *others), tables, strict=True)
+        },
+        repeated=tuple(str(run.folder) for run in repeated),
+        settings=settings,
+        differences=tuple(
+            _judged(name, quantity, result, float(p), settings.alpha)
+            for (name, quantity), result, p in zip(keys, results, adjusted, strict=True)
+        ),
+    )
+
+
+def cautions(comparison: Comparison) -> list[str]:
+    """Return what a reader has to know so as not to be misled by the numbers."""
+    return [
+        *_cautions_of_segmentation(comparison),
+        *_cautions_of_size(comparison),
+        *(
+            text
+            for difference in comparison.differences
+            for text in _cautions_of_pairs(difference, len(comparison.cases))
+        ),
+    ]
+
+
+def _common_cases(tables: Sequence[CaseScores]) -> list[str]:
+    common = set.intersection(*(table.cases for table in tables))
+    if not common:
+        raise InputError(f"{' and '.join(str(table.folder) for table in tables)} have no case in common.")
+    return sorted(common)
+
+
+def _chosen(
+    base: CaseScores, scores: Sequence[str], voxel_sets: Sequence[str] | None, per_class: bool
+) -> list[Quantity]:
+    if tuple(scores) == (ALL,):
+        scores = [name for name in base.scores if direction_of(name).better is not Better.NEITHER]
+    sets = base.voxel_sets if voxel_sets is None else voxel_sets
+    for kind, given, known in (("scores", scores, base.scores), ("voxel sets", sets, base.voxel_sets)):
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise InputError(f"{base.folder}: has no {kind} {', '.join(unknown)}; it has {', '.join(known)}.")
+    chosen = base.quantities(tuple(dict.fromkeys(scores)), tuple(dict.fromkeys(sets)), per_class)
+    if not chosen:
+        raise InputError(f"{base.folder}: has {', '.join(scores)} for each class only; ask for the classes.")
+    return chosen
+
+
+def _compare_with(
+    base: CaseScores, run: CaseScores, cases: Sequence[str], quantities: Sequence[Quantity], settings: Settings
+) -> list[PairedResult]:
+    pairs = [_compared(paired_values(base, run, cases, quantity), quantity) for quantity in quantities]
+    ours, theirs = (np.stack([pair[side] for pair in pairs], axis=1) for side in (0, 1))
+    return compare_pairs(ours, theirs, settings.level, settings.replicates, settings.seed)
+
+
+def _compared(pair: tuple[Float64Array, Float64Array], quantity: Quantity) -> tuple[Float64Array, Float64Array]:
+    return (np.abs(pair[0]), np.abs(pair[1])) if _is_absolute(quantity) else pair
+
+
+def _is_absolute(quantity: Quantity) -> bool:
+    return direction_of(quantity.score).better is Better.NEARER_TO_ZERO
+
+
+def _judged(run: str, quantity: Quantity, result: PairedResult, p_holm: float, alpha: float) -> Difference:
+    absolute = _is_absolute(quantity)
+    name = f"|{quantity.score}|" if absolute else quantity.score
+    amount = f"{name} {'lower' if result.difference < 0 else 'higher'} by {abs(result.difference):.4f}"
+    if math.isnan(result.p):
+        verdict, in_words = "no test", f"not tested: {result.reason}"
+    elif not p_holm < alpha:
+        verdict, in_words = "unclear", f"no clear difference: {amount}"
+    elif result.difference * result.rank_biserial <= 0:
+        verdict, in_words = "mixed", f"mixed: {amount} on average, but the ranks of the cases point the other way"
+    else:
+        verdict, phrase = _better_or_worse(quantity, result.difference)
+        in_words = f"{phrase}: {amount}" if phrase else amount
+    return Difference(run, quantity, absolute, result, p_holm, verdict, in_words)
+
+
+def _better_or_worse(quantity: Quantity, difference: float) -> tuple[str, str]:
+    direction = direction_of(quantity.score)
+    if direction.better is Better.NEITHER:
+        return ("lower" if difference < 0 else "higher"), ""
+    better = (difference > 0) == (direction.better is Better.HIGHER)
+    verdict = "better" if better else "worse"
+    if direction.of_probabilities and chosen_by_label(quantity.voxel_set):
+        return verdict, f"{verdict} by convention"
+    return verdict, direction.words_better if better else direction.words_worse
+
+
+def _cautions_of_segmentation(comparison: Comparison) -> list[str]:
+    worse = []
+    for run in comparison.runs:
+        differences = comparison.of_run(run.name)
+        dice = next(
+            (one.result for one in differences if one.quantity == Quantity("Dice") and one.verdict == "worse"), None
+        )
+        if dice and any(one.verdict == "better" for one in differences):
+            worse.append(f"{run.name} (Dice {dice.run:.3f} against {dice.base:.3f})")
+    if not worse:
+        return []
+    return [
+        f"Segmentation is worse in {', '.join(worse)}. A network that segments badly can have a small calibration error: "
+        "weigh the two together."
+    ]
+
+
+def _cautions_of_pairs(difference: Difference, n_cases: int) -> list[str]:
+    result = difference.result
+    if not (result.n_undefined_base or result.n_undefined_run):
+        return []
+    return [
+        f"{difference.run}, {describe(difference.quantity)}: compared in {result.n_pairs} of {n_cases} cases; not defined in "
+        f"{result.n_undefined_base} of the base and {result.n_undefined_run} of the run."
+    ]
+
+
+def _cautions_of_size(comparison: Comparison) -> list[str]:
+    n_cases, n_tests, alpha = len(comparison.cases), comparison.n_tests, comparison.settings.alpha
+    found = []
+    if n_cases < FEW_CASES:
+        found.append(
+            f"With {n_cases} cases the intervals are too narrow (percentile bootstrap below {FEW_CASES} cases)."
+        )
+    if n_tests and n_tests * smallest_p(n_cases) >= alpha:
+        found.append(
+            f"With {n_cases} cases and {n_tests} tests not even a score that differs the same way in all cases can reach an adjusted "
+            f"p below {alpha:g}: make fewer tests (scores, voxel sets, runs)."
+        )
+    return found
+
+
+def describe(quantity: Quantity) -> str:
+    """Return a quantity in words, with the key of its class."""
+    where = [
+        "class mean" if quantity.is_class_mean else "",
+        f"class {quantity.label}" if quantity.label is not None else "",
+        quantity.voxel_set or "",
+    ]
+    return " ".join([quantity.score, ", ".join(part for part in where if part)])

@@ -1,0 +1,106 @@
+"""comparison.csv and comparison.json."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import scipy
+
+from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.evaluation.provenance import provenance
+from nnunet_nacl.study import paired
+from nnunet_nacl.study.comparison import Comparison, Difference, cautions
+
+CSV_FILE = "comparison.csv"
+JSON_FILE = "comparison.json"
+SCHEMA_VERSION = 1
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write comparison.csv and comparison.json into a folder that exists and return their paths."""
+    return [_write_csv(comparison, folder / CSV_FILE), _write_json(comparison, folder / JSON_FILE)]
+
+
+def comparison_content(comparison: Comparison) -> dict[str, Any]:
+    """Return the content of comparison.json: plain values, NaN as None."""
+    settings = comparison.settings
+    origin = provenance({run.name: str(run.folder) for run in (comparison.base, *comparison.runs)})
+    origin["versions"]["scipy"] = scipy.__version__
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "base": comparison.base.name,
+        "runs": [run.name for run in comparison.runs],
+        "n_tests": comparison.n_tests,
+        "tests": [_row(comparison, difference) for difference in comparison.differences],
+        "cases": list(comparison.cases),
+        "left_out": {name: list(cases) for name, cases in comparison.left_out.items()},
+        "given_more_than_once": list(comparison.repeated),
+        "cautions": cautions(comparison),
+        "protocol": {
+            "evaluation": {
+                key: value for key, value in comparison.base.summary["protocol"].items() if key != "n_cases"
+            },
+            "unit": "case",
+            "difference": "run - base; absolute values where nearer to zero is better",
+            "interval": {
+                "method": "percentile bootstrap over cases, not adjusted for the number of intervals",
+                "level": settings.level,
+                "replicates": settings.replicates,
+                "seed": settings.seed,
+            },
+            "test": {
+                "method": "two-sided Wilcoxon signed-rank",
+                "zero_method": "wilcox",
+                "equal_within": paired.EQUAL_WITHIN,
+                "exact": f"up to {paired.EXACT_UP_TO} unequal pairs without ties; otherwise normal approximation with "
+                "tie and continuity correction",
+                "at_least": paired.MIN_DIFFERENCES,
+            },
+            "adjustment": "Holm over all tests made",
+            "alpha": settings.alpha,
+            "effect_size": "matched-pairs rank-biserial correlation",
+        },
+        "provenance": origin,
+    }
+
+
+def _row(comparison: Comparison, difference: Difference) -> dict[str, Any]:
+    quantity, result = difference.quantity, asdict(difference.result)
+    p, method, reason = (result.pop(key) for key in ("p", "method", "reason"))
+    row = {
+        "run": difference.run,
+        "score": quantity.score,
+        "voxel_set": quantity.voxel_set,
+        "class": "mean" if quantity.is_class_mean else quantity.label,
+        "class_name": comparison.labels[quantity.label] if quantity.label is not None else None,
+        "absolute": difference.absolute,
+        **{f"{key}_mean" if key in ("base", "run") else key: value for key, value in result.items()},
+        "p": p,
+        "p_holm": difference.p_holm,
+        "method": method or None,
+        "reason": reason or None,
+        "verdict": difference.verdict,
+        "in_words": difference.in_words,
+    }
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+
+
+def _write_json(comparison: Comparison, path: Path) -> Path:
+    content = json.dumps(comparison_content(comparison), indent=4, allow_nan=False)
+    with replacing(path) as temporary:
+        temporary.write_text(content + "\n", encoding="utf-8")
+    return path
+
+
+def _write_csv(comparison: Comparison, path: Path) -> Path:
+    rows = [_row(comparison, difference) for difference in comparison.differences]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path

@@ -1,0 +1,94 @@
+"""calibration_bins.npz alone gives the whole result back."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result, write_result
+from nnunet_nacl.evaluation.case_result import CaseResult, voxel_volume
+from nnunet_nacl.evaluation.cases import Case
+from nnunet_nacl.evaluation.folder import evaluate_folder
+from nnunet_nacl.evaluation.folder_result import FolderResult
+from nnunet_nacl.evaluation.output import write_cases, write_summary
+from nnunet_nacl.evaluation.summary import summarize
+
+
+def statistics_of(seed, num_classes=2):
+    generator = np.random.default_rng(seed)
+    probabilities = generator.dirichlet(np.ones(num_classes), 50).T
+    statistics = CalibrationStatistics.empty(num_classes, 5)
+    statistics.update(probabilities, generator.integers(0, num_classes, 50))
+    return statistics
+
+
+def assert_equal(one, other):
+    for field in fields(CalibrationStatistics):
+        ours, theirs = getattr(one, field.name), getattr(other, field.name)
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_summary_and_csv_again_from_the_file_alone(phantom_task, dataset_files, tmp_path):
+    result = evaluate_folder(phantom_task / "labelsTr", phantom_task / "posteriorTr", *dataset_files)
+    texts = []
+    for name in ("first", "again"):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_result(result, folder)
+        summary = json.loads(write_summary(summarize(result), folder).read_text())
+        del summary["provenance"]["created"]
+        texts.append((summary, write_cases(summary, folder).read_text()))
+        result = read_result(folder / BINS_FILE)
+    assert texts[0] == texts[1]
+    assert len(texts[0][0]["metric_per_case"]) == 6
+
+
+def test_several_problems_per_case(tmp_path):
+    """Regions: each case keeps its problems apart, and they can be pooled each for itself or together."""
+    cases = tuple(
+        CaseResult(
+            Case(name, Path(f"{name}.npz"), Path(f"{name}.nii.gz")),
+            tuple(statistics_of(10 * number + problem) for problem in range(3)),
+            0.5 + number,
+        )
+        for number, name in enumerate(["a b", "ä,\n'", "x"])
+    )
+    stored = read_result(write_result(FolderResult(cases, {"n_bins": 5}, {"labels": "l"}), tmp_path))
+    assert (stored.protocol, stored.files) == ({"n_bins": 5}, {"labels": "l"})
+    for before, after in zip(cases, stored.cases, strict=True):
+        assert (before.case, before.voxel_volume_mm3) == (after.case, after.voxel_volume_mm3)
+        for one, other in zip(before.problems, after.problems, strict=True):
+            assert_equal(one, other)
+    assert len(stored.pooled_problems) == 3
+    assert stored.pooled_problems[1].confusion.sum() == 3 * 50
+    assert stored.pooled.confusion.sum() == 9 * 50
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_damaged_file(keep, tmp_path):
+    case = CaseResult(Case("a", Path("a.npz"), Path("a.nii.gz")), (statistics_of(0),), 1.0)
+    path = write_result(FolderResult((case,), {}, {}), tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
+    with pytest.raises(InputError, match=r"calibration_bins.npz: cannot be read"):
+        read_result(path)
+
+
+def test_file_of_an_earlier_schema(tmp_path):
+    np.savez(tmp_path / BINS_FILE, case=np.array(["a"]))
+    with pytest.raises(InputError, match="expected schema version 2, but got 1. Evaluate it again"):
+        read_result(tmp_path / BINS_FILE)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "volume"),
+    [((2.0, 0.5, 0.5), 0.5), ((999, 1, 1), 1), ((0.7 * 999, 0.5, 0.7), 0.35), ((5.0, 5.0, 5.0), 125)],
+)
+def test_voxel_volume(spacing, volume):
+    """nnU-Net makes up a third axis for 2D data, 999 times the larger spacing or plainly 999."""
+    assert voxel_volume(spacing) == pytest.approx(volume)
