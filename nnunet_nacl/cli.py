@@ -19,6 +19,7 @@ from nnunet_nacl.commands import (
     preprocess_raters,
     recalibrate,
     share,
+    report,
     trainer_path,
     trainers,
 )
@@ -33,6 +34,7 @@ COMMANDS = (
     evaluate,
     merge,
     compare,
+    report,
     recalibrate,
     map_,
     share,
