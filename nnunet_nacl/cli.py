@@ -18,8 +18,8 @@ from nnunet_nacl.commands import (
     phantom,
     preprocess_raters,
     recalibrate,
-    share,
     report,
+    share,
     trainer_path,
     trainers,
 )
