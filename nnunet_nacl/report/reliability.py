@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,49 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
-from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram, prepare_reliability
 from nnunet_nacl.study.run import Run
 
 COLOR_ACCURACY = "#2b6cb0"
 COLOR_OVERCONFIDENT = "#dd6b20"
 COLOR_UNDERCONFIDENT = "#b794f4"
-
-
-@dataclass(frozen=True)
-class ReliabilityDiagram:
-    """The numbers of a reliability diagram; per-bin arrays have shape ``(B,)`` and are NaN in empty bins."""
-
-    voxel_set: str
-    edges: Float64Array
-    confidence: Float64Array
-    accuracy: Float64Array
-    share: Float64Array
-    ece: float
-    n_voxels: int
-
-
-def prepare_reliability(statistics: CalibrationStatistics, voxel_set: str) -> ReliabilityDiagram:
-    """Return mean confidence, accuracy and share of voxels per bin of one voxel set."""
-    count, confidence, correct = statistics.top_label_bins(voxel_set)
-    n_voxels = int(count.sum())
-
-    def per_voxel(sums: Float64Array) -> Float64Array:
-        means = np.full(count.shape, np.nan)
-        np.divide(sums, count, out=means, where=count > 0)
-        return means
-
-    return ReliabilityDiagram(
-        voxel_set=voxel_set,
-        edges=np.linspace(0, 1, statistics.n_bins + 1),
-        confidence=per_voxel(confidence),
-        accuracy=per_voxel(correct.astype(np.float64)),
-        share=count / n_voxels if n_voxels else np.zeros(count.shape),
-        ece=statistics.scores(voxel_set).ece,
-        n_voxels=n_voxels,
-    )
 
 
 def plot_reliability(diagram: ReliabilityDiagram, axes: Axes, share_axes: Axes, title: str) -> None:

@@ -31,6 +31,12 @@ def benchmark(nnunet, study, action, check=True):
     return nnunet.run("nnunet-nacl", "benchmark", action, study.folder, check=check)
 
 
+def plan_row(nnunet, study, step):
+    """Return a row of the plan: jobs, to run, there already, hours."""
+    rows = [line.replace("│", " ").split() for line in benchmark(nnunet, study, "plan").stdout.splitlines()]
+    return next(row[1:] for row in rows if row[:1] == [step])
+
+
 def marker(study, name):
     path = Places(study).marker(name)
     return json.loads(path.read_text()) if path.is_file() else None
@@ -57,8 +63,7 @@ def test_from_data_to_report(nnunet, study):
     assert marker(study, f"train/{DATA}/{BASE}/fold_0") == trained, "what is done is not done again"
     assert_results(study)
     assert benchmark(nnunet, study, "status").returncode == 0
-    every, to_run = benchmark(nnunet, study, "plan").stdout.splitlines()[-3].replace("│", " ").split()[1:3]
-    assert (every, to_run) == ("12", "0")
+    assert plan_row(nnunet, study, "all")[:2] == ["12", "0"]
 
 
 def run_with_a_training_that_cannot_start(nnunet, study, blocked):
@@ -126,12 +131,7 @@ def test_finished_folds_of_elsewhere_are_taken_over(nnunet, study, tmp_path):
         tmp_path / "second", tasks=[{"name": "Task99_Phantom", "id": 99, "from": "nowhere"}], folds=[0], length=LENGTH,
         trainers=["nnUNetTrainer", "nnUNetTrainerNACL", "nnUNetTrainerDiceNACL"],
     )  # fmt: skip
-    plan = benchmark(nnunet, second, "plan").stdout
-    assert next(line for line in plan.splitlines() if "train " in line).replace("│", " ").split()[1:4] == [
-        "3",
-        "3",
-        "2",
-    ]
+    assert plan_row(nnunet, second, "train")[:3] == ["3", "3", "2"]
     for trainer in (BASE, NACL):
         for rule in ("train", "evaluate"):
             nnunet.run("nnunet-nacl", "benchmark", "step", second.folder, f"{rule}/{DATA}/{trainer}/fold_0")

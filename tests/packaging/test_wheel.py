@@ -50,6 +50,9 @@ def test_content(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"nnunet_nacl"}
     assert "nnunet_nacl/_trainers/nnunet_nacl_trainers.py" in names
     assert "nnunet_nacl/py.typed" in names
+    of_report = {path.name for path in (SOURCE / "nnunet_nacl/report/templates").iterdir()}
+    assert {f"nnunet_nacl/report/templates/{name}" for name in of_report} <= set(names)
+    assert {"report.html.j2", "style.css", "table.js"} <= of_report
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

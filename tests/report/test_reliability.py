@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
 from nnunet_nacl.report.reliability import prepare_reliability, write_reliability_of_sets
 
 
@@ -29,9 +29,9 @@ def test_numbers(statistics):
 
 def test_one_picture_per_voxel_set(statistics, tmp_path):
     paths = write_reliability_of_sets(statistics, tmp_path)
-    assert [path.stem for path in paths] == [f"reliability_{s}" for s in ("all", "foreground", "union", "predicted")]
+    assert [path.stem for path in paths] == [f"reliability_{name}" for name in VOXEL_SETS]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == len(VOXEL_SETS)
 
 
 def test_empty_set_can_be_drawn(tmp_path):

@@ -1,0 +1,46 @@
+"""``nnunet-nacl report``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nnunet_nacl.commands.arguments import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    text = "evaluated runs as one HTML file that opens offline"
+    parser = commands.add_parser("report", help=text, description=f"{text}. Several runs are held against the first.")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output folder of `nnunet-nacl evaluate`")
+    parser.add_argument("-o", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
+    parser.add_argument("--images", type=Path, default=None, metavar="FOLDER",
+                        help="nnU-Net's imagesTr or imagesTs, to show the image of the worst cases")  # fmt: skip
+    parser.add_argument(
+        "--voxel-set", default="predicted", help="ranks the cases and fills the case table (default: %(default)s)"
+    )
+    parser.add_argument("--worst", type=int, default=6, help="worst cases to picture (default: %(default)s)")
+    parser.add_argument("--figures", type=Path, default=None, metavar="DIR",
+                        help="also write the diagrams as SVG and PDF files, one column wide")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    from nnunet_nacl.errors import InputError
+    from nnunet_nacl.report.figures import write_figures
+    from nnunet_nacl.report.html import write_report
+    from nnunet_nacl.report.page_content import Options, prepare_page
+    from nnunet_nacl.study.names import distinctly_named, without_repetition
+    from nnunet_nacl.study.run import load_run
+
+    if parsed.images is not None and not parsed.images.is_dir():
+        raise InputError(f"{parsed.images}: no such folder. Pass nnU-Net's imagesTr as --images.")
+    runs = distinctly_named(without_repetition(map(load_run, parsed.runs))[0])
+    page = prepare_page(runs, Options(parsed.voxel_set, parsed.images, parsed.worst))
+    write_report(page, parsed.o)
+    print(f"wrote {parsed.o}")
+    if parsed.figures is not None:
+        for path in write_figures(runs, parsed.figures):
+            print(f"wrote {path}")
+    return 0

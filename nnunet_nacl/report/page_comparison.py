@@ -1,0 +1,138 @@
+"""What the page shows of several runs together: side by side, and as paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from nnunet_nacl.report.names import score_name
+from nnunet_nacl.report.page import number
+from nnunet_nacl.report.prepare_differences import CLASS_MEAN, CaseDifferences
+from nnunet_nacl.report.prepare_scores import Value
+from nnunet_nacl.report.svg import strip_svg
+from nnunet_nacl.study.comparison import Comparison, cautions
+from nnunet_nacl.study.direction import chosen_by_label
+
+
+@dataclass(frozen=True)
+class SideRow:
+    """A score of all runs; ``best`` holds the numbers of the runs with the best mean."""
+
+    short: str
+    meaning: str
+    values: list[Value]
+    best: frozenset[int]
+
+
+@dataclass(frozen=True)
+class DifferenceRow:
+    """A paired difference in words and as a picture.
+
+    ``direction`` is a class of the style sheet, set where a test found a difference; ``first`` and ``last`` mark the rows
+    at which a score begins and ends.
+    """
+
+    short: str
+    meaning: str
+    run: str
+    base_mean: str
+    run_mean: str
+    mean: str
+    interval: str
+    p_value: str
+    svg: Markup
+    limit: str
+    words: str
+    direction: str
+    first: bool
+    last: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of a voxel set."""
+
+    name: str
+    by_label: bool
+    rows: list[SideRow] | list[DifferenceRow]
+
+
+@dataclass(frozen=True)
+class DifferencesPart:
+    """The paired differences, how they were made, and what to be careful about."""
+
+    method: str
+    cautions: list[str]
+    groups: list[Group]
+
+
+def side_groups(sides: dict[tuple[str, str], list[float | None]]) -> list[Group]:
+    """Return the means of the runs beside each other, grouped by voxel set."""
+    rows: dict[str, list[SideRow]] = {}
+    for (score, voxel_set), values in sides.items():
+        named = score_name(score)
+        shown = [Value(value) for value in values]
+        rows.setdefault(voxel_set, []).append(SideRow(named.short, named.meaning, shown, _best(score, values)))
+    return [_group(name, held) for name, held in rows.items()]
+
+
+def differences_part(comparison: Comparison, differences: Sequence[CaseDifferences]) -> DifferencesPart:
+    """Return the paired differences, grouped by voxel set; dots of one score and voxel set share a scale."""
+    keys = [held.tested.quantity for held in differences]
+    limits = {key: max(map(_largest, (held for held in differences if held.tested.quantity == key))) for key in keys}
+    groups: dict[str, list[DifferenceRow]] = {}
+    for index, (held, key) in enumerate(zip(differences, keys, strict=True)):
+        first, last = keys[:index][-1:] != [key], keys[index + 1 : index + 2] != [key]
+        groups.setdefault(key.voxel_set or CLASS_MEAN, []).append(_difference_row(held, limits[key], first, last))
+    settings = comparison.settings
+    method = (
+        f"Intervals: {100 * settings.level:g} % bootstrap over cases. p: Wilcoxon signed-rank, adjusted (Holm) for the "
+        f"{comparison.n_tests} tests of this page; below {settings.alpha:g} a difference is called one. Cases are the sample: what "
+        "two trainings of one loss differ by is not in it."
+    )
+    return DifferencesPart(method, cautions(comparison), [_group(name, rows) for name, rows in groups.items()])
+
+
+def _group(name: str, rows: list[SideRow] | list[DifferenceRow]) -> Group:
+    return Group(name, name != CLASS_MEAN and chosen_by_label(name), rows)
+
+
+def _largest(held: CaseDifferences) -> float:
+    return float(np.abs(held.per_case).max()) if held.per_case.size else 0.0
+
+
+def _best(score: str, values: Sequence[float | None]) -> frozenset[int]:
+    """Return which runs have the best mean to the decimals that are shown; the gap is best near 0; none if all are alike."""
+    lower = score_name(score).lower_is_better
+    numbers = np.array([np.nan if value is None else value for value in values])
+    goodness = np.round(-np.abs(numbers) if score == "gap" else -numbers if lower else numbers, 3)
+    if (lower is None and score != "gap") or np.isnan(goodness).all() or len(set(goodness)) < 2:
+        return frozenset()
+    return frozenset(int(index) for index in np.flatnonzero(goodness == np.nanmax(goodness)))
+
+
+def _difference_row(held: CaseDifferences, limit: float, first: bool, last: bool) -> DifferenceRow:
+    tested, result = held.tested, held.tested.result
+    named = score_name(tested.quantity.score)
+    spoken = f"{named.short}: {tested.run} minus base in {result.n_pairs} cases, mean {number(result.difference, True)}"
+    clear = tested.verdict not in ("unclear", "no test", "mixed")
+    return DifferenceRow(
+        short=f"|{named.short}|" if tested.absolute else named.short,
+        meaning=named.meaning,
+        run=tested.run,
+        base_mean=number(result.base, digits=4),
+        run_mean=number(result.run, digits=4),
+        mean=number(result.difference, True, 4),
+        interval="" if np.isnan(result.low) else f"{result.low:+.4f} to {result.high:+.4f}",
+        p_value="-" if np.isnan(tested.p_holm) else "<0.001" if tested.p_holm < 0.001 else f"{tested.p_holm:.3f}",
+        svg=strip_svg(held.per_case, limit, spoken),
+        limit=f"{limit:.3g}",
+        # the amount stands in its own column
+        words=tested.in_words.split(":")[0] if tested.verdict != "no test" else tested.in_words,
+        direction=tested.verdict if clear else "",
+        first=first,
+        last=last,
+    )

@@ -1,0 +1,152 @@
+"""The whole page as plain values: what the templates show, and nothing that they would have to work out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.report.names import listed, score_name, voxel_set_meaning
+from nnunet_nacl.report.page import Column, RunPart, columns_of, run_part
+from nnunet_nacl.report.page_comparison import DifferencesPart, Group, differences_part, side_groups
+from nnunet_nacl.report.page_worst import WorstCase, prepare_worst
+from nnunet_nacl.report.pictures import ERROR_STOPS, class_color, confidence_stops
+from nnunet_nacl.report.prepare_cases import CASE_SCORES, CaseRow, prepare_case_rows, worst_first
+from nnunet_nacl.report.prepare_differences import prepare_differences, prepare_sides
+from nnunet_nacl.report.prepare_scores import dataset_name, foreground, label_names, score_names, voxel_sets
+from nnunet_nacl.report.prepare_warnings import prepare_warnings
+from nnunet_nacl.report.svg import swatch_svg
+from nnunet_nacl.study.comparison import compare_runs
+from nnunet_nacl.study.direction import chosen_by_label
+from nnunet_nacl.study.run import Run
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose: the voxel set that ranks cases, the folder of images, and how many cases to picture."""
+
+    voxel_set: str = "predicted"
+    images: Path | None = None
+    worst: int = 6
+
+
+@dataclass(frozen=True)
+class CaseColumn:
+    """A heading of the case table."""
+
+    text: str
+    meaning: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that templates/report.html.j2 shows."""
+
+    dataset: str
+    n_cases: int
+    voxel_set: str
+    voxel_sets: list[str]
+    meanings: dict[str, str]
+    by_label: frozenset[str]
+    columns: list[Column]
+    colors: dict[str, Markup]
+    parts: list[RunPart]
+    side_by_side: list[Group]
+    left_out: dict[str, str]
+    differences: DifferencesPart | None
+    worst: list[WorstCase]
+    legend: list[tuple[str, str]]
+    confidence_stops: list[str]
+    confidence_floor: str
+    error_stops: list[str]
+    no_images: bool
+    case_columns: list[CaseColumn]
+    case_rows: list[CaseRow]
+    protocol: list[tuple[str, str]]
+    sections: list[tuple[str, str]]
+
+
+def prepare_page(runs: Sequence[Run], options: Options) -> Page:
+    """Return the page of one or more runs; the first is the baseline.
+
+    Raises:
+        InputError: the runs were evaluated differently, share no case, or lack the chosen voxel set.
+    """
+    comparison = compare_runs(runs[0], runs[1:]) if len(runs) > 1 else None
+    if comparison is not None:
+        # under names that tell them apart, each folder once
+        runs = (comparison.base, *comparison.runs)
+    base, several = runs[0], comparison is not None
+    cases = sorted(base.statistics) if comparison is None else comparison.cases
+    sets = voxel_sets(base)
+    if options.voxel_set not in sets:
+        raise InputError(f"Expected a voxel set of these runs ({', '.join(sets)}), but got {options.voxel_set!r}.")
+    worst = prepare_worst(runs, cases, options.voxel_set, options.worst, options.images)
+    parts = [_part(run, cases, options.voxel_set, not several) for run in runs]
+    names = label_names(base)
+    return Page(
+        dataset=dataset_name(base),
+        n_cases=len(cases),
+        voxel_set=options.voxel_set,
+        voxel_sets=sets,
+        meanings={name: voxel_set_meaning(base.summary, name) for name in sets},
+        by_label=frozenset(name for name in sets if chosen_by_label(name)),
+        columns=columns_of(["Dice", *score_names(base)]),
+        colors={label: swatch_svg(class_color(place)) for place, label in enumerate(foreground(base), start=1)},
+        parts=parts,
+        side_by_side=side_groups(prepare_sides(runs, cases)) if several else [],
+        left_out={} if comparison is None else {name: listed(held) for name, held in comparison.left_out.items()},
+        differences=None if comparison is None else differences_part(comparison, prepare_differences(comparison)),
+        worst=worst,
+        legend=[(label, names[label]) for label in foreground(base)],
+        confidence_stops=confidence_stops(),
+        confidence_floor=f"1/{len(names)}",
+        error_stops=list(ERROR_STOPS),
+        no_images=options.images is None and any(case.pictured for case in worst),
+        case_columns=_case_columns(sets, options.voxel_set, several),
+        case_rows=worst_first(row for part in parts for row in part.case_rows),
+        protocol=_protocol(base),
+        sections=_sections(several),
+    )
+
+
+def _part(run: Run, cases: Sequence[str], voxel_set: str, alone: bool) -> RunPart:
+    return run_part(run, cases, prepare_case_rows(run, voxel_set), prepare_warnings(run, voxel_set), alone)
+
+
+def _case_columns(sets: Sequence[str], voxel_set: str, several: bool) -> list[CaseColumn]:
+    columns = [CaseColumn("case", numeric=False)]
+    if several:
+        columns.append(CaseColumn("run", numeric=False))
+    columns += [CaseColumn(score_name(key).short, score_name(key).meaning) for key in ("Dice", *CASE_SCORES)]
+    columns += [CaseColumn(f"ECE {name}") for name in sets if name != voxel_set]
+    return [*columns, CaseColumn("voxels"), CaseColumn("remarks", numeric=False)]
+
+
+def _protocol(run: Run) -> list[tuple[str, str]]:
+    held: dict[str, Any] = run.summary["protocol"]
+    ignored = held.get("ignore_label")
+    rows = [
+        ("data set", dataset_name(run)),
+        ("labels", ", ".join(f"{label} {name}" for label, name in label_names(run).items())),
+        ("ignore label", "none" if ignored is None else str(ignored)),
+        ("bins", f"{held.get('n_bins')}, {held.get('bins', '')}"),
+    ]
+    rows += [(f"voxel set {name}", voxel_set_meaning(run.summary, name)) for name in voxel_sets(run)]
+    if "nll_floor" in held:
+        rows.append(("lowest probability in the NLL", f"{held['nll_floor']:g}"))
+    shown = {"labels", "ignore_label", "n_bins", "bins", "voxel_sets", "nll_floor", "n_cases"}
+    return [*rows, *((key.replace("_", " "), str(value)) for key, value in held.items() if key not in shown)]
+
+
+def _sections(several: bool) -> list[tuple[str, str]]:
+    sections = [("glance", "At a glance"), ("reading", "How to read this"), ("scores", "Scores")]
+    if several:
+        sections.append(("differences", "Paired differences"))
+    sections += [("diagrams", "Reliability diagrams"), ("worst", "Worst cases"), ("cases", "All cases")]
+    return [*sections, ("evaluated", "What was evaluated")]

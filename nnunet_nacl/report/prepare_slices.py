@@ -1,0 +1,183 @@
+"""Which slice of a case is shown, and the arrays to draw of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.dataset import Dataset
+from nnunet_nacl.report.case_files import Prediction, dataset_of, read_case_labels, read_image, read_prediction
+from nnunet_nacl.report.orientation import AS_STORED, Layout, layout_of
+from nnunet_nacl.study.run import Run
+
+MARGIN_MM = 12.0
+"""What is shown around the structures."""
+WINDOW_PERCENTILES = (0.5, 99.5)
+
+
+@dataclass(frozen=True)
+class SliceOfRun:
+    """A run's prediction in the slice, both ``(H, W)``."""
+
+    classes: NDArray[np.int16]
+    confidence: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CaseSlice:
+    """A slice of a case, laid out as it is shown; arrays are ``(H, W)``.
+
+    Attributes:
+        case: its name.
+        where: view and number of the slice, in words.
+        extent: height and width in mm.
+        image: 0 to 1, or None.
+        labels: label map; a value that is no class is ignored.
+        ignored: voxels without annotation.
+        runs: what each run says, by its name; without those whose file could not be read.
+        missing: what could not be read, in words.
+    """
+
+    case: str
+    where: str
+    extent: tuple[float, float]
+    image: NDArray[np.float32] | None
+    labels: NDArray[Any]
+    ignored: NDArray[np.bool_]
+    runs: dict[str, SliceOfRun]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Cuts the shown part of a slice out of a volume ``(z, y, x)``."""
+
+    axis: int
+    number: int
+    layout: Layout
+    rows: slice
+    columns: slice
+
+    def cut(self, volume: NDArray[Any]) -> NDArray[Any]:
+        return self.layout.lay_out(np.take(volume, self.number, self.axis))[self.rows, self.columns]
+
+
+def prepare_slice(runs: Sequence[Run], case: str, images: Path | None) -> CaseSlice:
+    """Return the slice of a case in which confidence and outcome differ most, over the runs.
+
+    Args:
+        runs: runs that have the case.
+        case: its name.
+        images: nnU-Net's folder of images, or None.
+
+    Raises:
+        InputError: the label map or every softmax file cannot be read.
+    """
+    dataset = dataset_of(runs[0])
+    labels, spacing = read_case_labels(runs[0], case, dataset)
+    predictions, missing = _predictions(runs, case, labels.shape)
+    image, properties = _image(images, case, dataset, labels.shape, missing)
+    ignored = labels == dataset.ignore_label if dataset.ignore_label is not None else np.zeros(labels.shape, bool)
+    window, where = _window(labels, ignored, predictions, spacing, properties)
+    shown = window.cut(labels)
+    rows_mm, columns_mm = _plane_spacing(spacing, window)
+    return CaseSlice(
+        case=case,
+        where=where,
+        extent=(shown.shape[0] * rows_mm, shown.shape[1] * columns_mm),
+        image=None if image is None else window.cut(_windowed(image)),
+        labels=shown,
+        ignored=window.cut(ignored),
+        runs={
+            name: SliceOfRun(window.cut(held.classes), window.cut(held.confidence))
+            for name, held in predictions.items()
+        },
+        missing=tuple(missing),
+    )
+
+
+def _image(
+    images: Path | None, case: str, dataset: Dataset, shape: tuple[int, ...], missing: list[str]
+) -> tuple[NDArray[Any] | None, Mapping[str, Any]]:
+    """Return the image, or None and a reason in ``missing`` where there should be one."""
+    if images is None:
+        return None, {}
+    try:
+        image, properties = read_image(images, case, dataset)
+    except InputError as error:
+        missing.append(str(error))
+        return None, {}
+    if image.shape != shape:
+        missing.append(f"The image has another shape {image.shape} than the labels {shape}.")
+        return None, properties
+    return image, properties
+
+
+def _predictions(runs: Sequence[Run], case: str, shape: tuple[int, ...]) -> tuple[dict[str, Prediction], list[str]]:
+    predictions, missing = {}, []
+    for run in runs:
+        try:
+            predictions[run.name] = read_prediction(run, case, dataset_of(run), shape)
+        except InputError as error:
+            missing.append(str(error))
+    if not predictions:
+        raise InputError(" ".join(missing))
+    return predictions, missing
+
+
+def _window(
+    labels: NDArray[Any],
+    ignored: NDArray[np.bool_],
+    predictions: Mapping[str, Prediction],
+    spacing: Sequence[float],
+    properties: Mapping[str, Any],
+) -> tuple[_Window, str]:
+    """Return the window on the worst slice, across the axis of the coarsest spacing, and its name."""
+    axis = int(np.argmax(spacing))
+    structures = np.zeros(labels.shape, bool)
+    error = np.zeros(labels.shape[axis])
+    in_plane = tuple(number for number in range(3) if number != axis)
+    for held in predictions.values():
+        looked_at = ((labels > 0) | (held.classes > 0)) & ~ignored
+        difference = np.abs(held.confidence - (held.classes == labels))
+        error += np.where(looked_at, difference, 0).sum(in_plane)
+        structures |= looked_at
+    number = int(error.argmax())
+    layout = layout_of(properties, axis) if labels.shape[axis] > 1 else AS_STORED
+    plane = layout.lay_out(np.take(structures, number, axis))
+    millimetres = _plane_spacing(spacing, _Window(axis, number, layout, slice(None), slice(None)))
+    rows = _bounds(np.asarray(plane.any(1)), millimetres[0])
+    columns = _bounds(np.asarray(plane.any(0)), millimetres[1])
+    return _Window(axis, number, layout, rows, columns), _where(layout, number, labels.shape[axis])
+
+
+def _plane_spacing(spacing: Sequence[float], window: _Window) -> tuple[float, float]:
+    rows, columns = (spacing[number] for number in range(3) if number != window.axis)
+    return (columns, rows) if window.layout.transpose else (rows, columns)
+
+
+def _bounds(occupied: NDArray[np.bool_], millimetres: float) -> slice:
+    held = np.flatnonzero(occupied)
+    if not held.size:
+        return slice(None)
+    margin = max(2, round(MARGIN_MM / millimetres))
+    return slice(max(int(held[0]) - margin, 0), int(held[-1]) + margin + 1)
+
+
+def _where(layout: Layout, number: int, of: int) -> str:
+    if of == 1:
+        return "the whole image is one slice"
+    sides = f", {layout.sides}" if layout.sides else ", as stored in the file"
+    return f"{layout.view} slice {number + 1} of {of}{sides}".strip()
+
+
+def _windowed(image: NDArray[Any]) -> NDArray[np.float32]:
+    low, high = np.percentile(image, WINDOW_PERCENTILES)
+    scaled: NDArray[np.float32] = np.clip((image - low) / max(float(high - low), 1e-12), 0, 1).astype(np.float32)
+    return scaled

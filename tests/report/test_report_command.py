@@ -1,0 +1,160 @@
+"""`nnunet-nacl report`: complete in itself, the same each time, safe with hostile names."""
+
+import copy
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from nnunet_nacl.cli import main
+from nnunet_nacl.report.html import render
+from nnunet_nacl.report.page_content import Options, prepare_page
+from nnunet_nacl.study.run import load_run
+
+HOSTILE = (
+    "<script>window.hacked=1</script>",
+    "\"><img src=x onerror='window.hacked=1'>",
+    "</script><script>window.hacked=1</script>",
+    "</title></style><svg onload=window.hacked=1>",
+    "' onmouseover='window.hacked=1",
+    "{{ 7 * 7 }}",
+)
+
+
+class Elements(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def report(tmp_path, *arguments):
+    path = tmp_path / "report.html"
+    assert main(["report", *map(str, arguments), "-o", str(path)]) == 0
+    return path.read_text(encoding="utf-8")
+
+
+def hostile_run(folder):
+    """A run whose cases, labels, paths and name are markup."""
+    run = load_run(folder)
+    summary = copy.deepcopy(run.summary)
+    names = {}
+    for number, case in enumerate(summary["metric_per_case"]):
+        names[case["case"]] = case["case"] = f"{HOSTILE[number % len(HOSTILE)]}{number}"
+        case["prediction_file"] = case["reference_file"] = HOSTILE[1]
+    summary["protocol"]["labels"] = {"0": HOSTILE[0], "1": HOSTILE[1], "2": HOSTILE[3]}
+    summary["protocol"]["voxel_sets"]["all"] = HOSTILE[2]
+    summary["protocol"][HOSTILE[0]] = HOSTILE[1]
+    summary["provenance"]["command"] = HOSTILE[2]
+    summary["provenance"]["files"]["labels"] = HOSTILE[4]
+    problems = dict(zip(names.values(), run.problems.values(), strict=True))
+    return replace(run, name=HOSTILE[3], summary=summary, problems=problems)
+
+
+def test_nothing_is_loaded_from_elsewhere(evaluated, tmp_path):
+    page = report(tmp_path, evaluated.sharp, "--images", evaluated.images)
+    elements = Elements(page)
+    assert {attributes["href"][:5] for attributes in elements.of("image")} == {"data:"}
+    assert [attributes.get("src") for attributes in elements.of("script")] == [None]
+    assert [attributes["rel"] for attributes in elements.of("link")] == ["icon"]
+    assert all(attributes["href"].startswith("#") for attributes in elements.of("a"))
+    assert not re.search(r"https?:|@import|url\((?!#)", page)
+    (policy,) = [each["content"] for each in elements.of("meta") if each.get("http-equiv")]
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+    assert "unsafe" not in policy
+
+
+def test_what_one_run_shows(evaluated, tmp_path):
+    page = report(tmp_path, evaluated.sharp, "--images", evaluated.images, "--worst", 2)
+    text = "".join(Elements(page).text)
+    ece = load_run(evaluated.sharp).summary["per_case"]["predicted"]["ECE"]
+    for expected in ("Dataset099_Phantom", "overconfident by", f"{ece:.3f}", "How to read this", "Only 6 cases"):
+        assert expected in text
+    assert page.count('class="reliability"') == 5 * (1 + 3)
+    assert page.count('class="slice"') == 2 * 5
+    assert page.count('<tr><th scope="row">phantom_') == 6
+    assert "nterval" in text and "Paired differences" not in text
+
+
+def test_several_runs_are_held_against_the_first(evaluated, tmp_path):
+    page = report(tmp_path, evaluated.truth, evaluated.sharp, "--worst", 1)
+    text = "".join(Elements(page).text)
+    assert "Paired differences" in text and "adjusted (Holm)" in text
+    assert page.count('class="strip"') == 1 + 2 * 5  # Dice, and ECE and NLL in each voxel set
+    means = [load_run(folder).summary["per_case"]["predicted"]["ECE"] for folder in (evaluated.truth, evaluated.sharp)]
+    assert f"{means[1] - means[0]:+.4f}" in text
+    assert page.count('<tr><th scope="row">phantom_') == 12
+
+
+def test_files_that_are_gone_are_named(evaluated, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(evaluated.sharp, run)
+    path = run / "calibration.json"
+    path.write_text(path.read_text().replace(str(evaluated.softmax), str(tmp_path / "gone")))
+    page = report(tmp_path, run, "--worst", 1)
+    assert "the softmax file is not there any more" in page
+    assert 'class="slice"' not in page
+    # beside calibration.json they are found again
+    for softmax in evaluated.softmax.iterdir():
+        shutil.copy(softmax, run)
+    page = report(tmp_path, run, "--worst", 1, "--images", tmp_path)
+    assert "no such image" in page
+    assert page.count('class="slice"') == 4
+
+
+def test_the_same_each_time(evaluated, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    first = report(tmp_path, evaluated.sharp, evaluated.truth, "--images", evaluated.images)
+    assert first == report(tmp_path, evaluated.sharp, evaluated.truth, "--images", evaluated.images)
+    assert "2023-11-14" in first
+
+
+def test_hostile_names_stay_text(evaluated):
+    runs = [hostile_run(evaluated.truth), replace(hostile_run(evaluated.sharp), name=HOSTILE[0])]
+    page = render(prepare_page(runs, Options()))
+    elements = Elements(page)
+    known = {tag for tag, _ in Elements(render(prepare_page([load_run(evaluated.truth)], Options()))).tags}
+    assert {tag for tag, _ in elements.tags} <= known | {"path", "sup", "strong", "wbr", "b"}
+    assert len(elements.of("script")) == 1 and not elements.of("img")
+    assert not [name for _, attributes in elements.tags for name in attributes if name.startswith("on")]
+    text = "".join(elements.text)
+    assert all(name in text for name in HOSTILE)
+
+
+def test_figures_for_papers(evaluated, tmp_path):
+    for again in ("a", "b"):
+        report(tmp_path, evaluated.sharp, "--figures", tmp_path / again)
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert len(files) == 2 * 5 * (1 + 3)
+    assert {"sharp_predicted.pdf", "sharp_predicted.svg", "sharp_predicted_class1.svg"} <= set(files)
+    for name in ("sharp_predicted.pdf", "sharp_predicted.svg"):
+        content = (tmp_path / "a" / name).read_bytes()
+        assert content == (tmp_path / "b" / name).read_bytes()
+    assert b"/FontFile2" in (tmp_path / "a/sharp_predicted.pdf").read_bytes()
+    assert b'width="237.6pt"' in (tmp_path / "a/sharp_predicted.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--voxel-set", "nowhere"], "Expected a voxel set of these runs"),
+        (["--images", "nowhere"], "no such folder"),
+    ],
+)
+def test_unusable_arguments(evaluated, tmp_path, arguments, message, capsys):
+    assert main(["report", str(evaluated.sharp), *arguments, "-o", str(tmp_path / "report.html")]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
