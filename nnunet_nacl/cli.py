@@ -8,18 +8,22 @@ from collections.abc import Sequence
 
 from nnunet_nacl import __version__
 from nnunet_nacl.commands import (
+    benchmark,
     compare,
     cpu_plans,
     doctor,
     evaluate,
+    import_msd,
     merge,
     phantom,
     preprocess_raters,
     recalibrate,
     report,
+    share,
     trainer_path,
     trainers,
 )
+from nnunet_nacl.commands import map as map_
 from nnunet_nacl.errors import InputError
 
 # in the order of --help
@@ -32,7 +36,11 @@ COMMANDS = (
     compare,
     report,
     recalibrate,
+    map_,
+    share,
+    benchmark,
     phantom,
+    import_msd,
     cpu_plans,
     preprocess_raters,
 )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.nnunet_folders import dataset_folders
 
 FEATURES = (8, 16, 32, 64)
 LARGEST_SIDE = {2: 128, 3: 40}
@@ -33,7 +34,8 @@ def write_cpu_plans(dataset: str, plans_name: str, new_name: str, patch_size: Se
     Raises:
         InputError: the data set is not known or not planned, or the patch does not fit the network.
     """
-    source = _plans_folder(dataset) / f"{plans_name}.json"
+    (folder,) = dataset_folders(dataset, "nnUNet_preprocessed")
+    source = folder / f"{plans_name}.json"
     if new_name == plans_name:
         raise InputError(f"expected a new name for the plans, got {new_name} again.")
     if not source.is_file():
@@ -80,16 +82,3 @@ def _shrink(name: str, configuration: dict[str, Any], patch_size: Sequence[int] 
             )
     configuration["patch_size"] = [int(side) for side in sides]
     configuration["batch_size"] = BATCH_SIZE[dimensions]
-
-
-def _plans_folder(dataset: str) -> Path:
-    from nnunetv2.paths import nnUNet_preprocessed
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-
-    if not nnUNet_preprocessed.is_set():
-        raise InputError("nnUNet_preprocessed is not set. Run `nnunet-nacl doctor` for what to set.")
-    try:
-        name = maybe_convert_to_dataset_name(int(dataset) if dataset.isdigit() else dataset)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise InputError(f"{dataset}: nnU-Net knows no such data set ({str(error).splitlines()[0]}).") from error
-    return Path(str(nnUNet_preprocessed), name)

@@ -60,6 +60,10 @@ def as_labels(
     array = np.asarray(labels)
     if array.shape != spatial_shape:
         raise ValueError(f"Expected labels of shape {spatial_shape}, as the probabilities have, but got {array.shape}.")
+    if ignore_label is None and np.issubdtype(array.dtype, np.integer) and array.size:
+        lowest, highest = array.min(), array.max()
+        if lowest >= 0 and highest < num_classes:  # the usual case takes two passes instead of seven
+            return array.astype(np.int16)
     ignored = np.zeros(array.shape, bool) if ignore_label is None else array == ignore_label
     usable = ignored | ((array >= 0) & (array < num_classes))
     if not usable.all():

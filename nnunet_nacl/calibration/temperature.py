@@ -201,29 +201,36 @@ class Fit:
     held: tuple[int, ...]
 
 
-def fit_factors(blocks: Callable[[], Blocks], num_classes: int, per_class: bool = False) -> Fit:
-    """Return the factors that minimise the negative log likelihood (L-BFGS-B, from factors of 1, within the bounds).
+def fit_factors(
+    blocks: Callable[[], Blocks], num_classes: int, per_class: bool = False, start: Float64Array | None = None
+) -> Fit:
+    """Return the factors that minimise the negative log likelihood (L-BFGS-B within the bounds).
 
     Args:
         blocks: gives the voxels anew at each call; they are gone through once per evaluation.
         num_classes: K.
-        per_class: one factor per class; they start from the one that suits all.
+        per_class: one factor per class.
+        start: ``(K,)`` factors to start from, which changes the time taken but not the optimum; default: 1, and for factors per
+            class the one that suits all.
 
     Raises:
         NoVoxelsError: no voxel at all.
     """
     objective = _Objective(blocks, num_classes)
-    shared = _minimize(objective.of_one_factor, np.ones(1), [(LOWEST_FACTOR, HIGHEST_FACTOR)])
-    factors = np.full(num_classes, float(shared.x[0]))
-    held: tuple[int, ...] = ()
-    result = shared
+    objective.of_all_factors(np.ones(num_classes))
+    absent = (objective.labelled == 0) & per_class
+    begin = np.ones(num_classes) if start is None else start
+    bounds = [(LOWEST_FACTOR, HIGHEST_FACTOR)] * num_classes
+    if not per_class or start is None or absent.any():
+        result = _minimize(objective.of_one_factor, begin[:1], bounds[:1])
+        common = np.full(num_classes, float(result.x[0]))
+        begin = common if start is None else np.where(absent, common, begin)
+        factors = common
     if per_class:
-        held = tuple(int(label) for label in np.flatnonzero(objective.labelled == 0))
         bounds = [
-            (factor, factor) if number in held else (LOWEST_FACTOR, HIGHEST_FACTOR)
-            for number, factor in enumerate(factors)
+            (factor, factor) if fixed else bound for factor, fixed, bound in zip(begin, absent, bounds, strict=True)
         ]
-        result = _minimize(objective.of_all_factors, factors, bounds)
+        result = _minimize(objective.of_all_factors, begin, bounds)
         factors = np.asarray(result.x, np.float64)
     bounded = np.isclose(factors, LOWEST_FACTOR) | np.isclose(factors, HIGHEST_FACTOR)
     return Fit(
@@ -235,7 +242,7 @@ def fit_factors(blocks: Callable[[], Blocks], num_classes: int, per_class: bool 
         converged=bool(result.success),
         message=str(result.message),
         at_bound=tuple(int(label) for label in np.flatnonzero(bounded)),
-        held=held,
+        held=tuple(int(label) for label in np.flatnonzero(absent)),
     )
 
 

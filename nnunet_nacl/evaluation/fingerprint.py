@@ -39,5 +39,6 @@ def fingerprint(case: Case, protocol: dict[str, Any], reader: str) -> str:
         # evaluating the case will say what is wrong with it
         return ""
     schema = [__version__, SCHEMA_VERSION, [field.name for field in fields(CalibrationStatistics)]]
-    text = json.dumps([schema, protocol, reader, members, labels], sort_keys=True)
+    # not sorted: the order of the regions in the protocol is the order of the channels
+    text = json.dumps([schema, protocol, reader, members, labels])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -71,6 +71,7 @@ def evaluate_folder(
     cases = select_part(cases, num_parts, part_id)
     if not cases:
         raise InputError(f"{pred_folder}: part {part_id} of {num_parts} has no case.")
+    _check_names(cases)
     protocol = protocol_of(dataset, settings)
     prints = {case: fingerprint(case, protocol, dataset.reader) for case in cases}
     store = CaseStore(Path(output_folder), protocol) if output_folder is not None else None
@@ -92,6 +93,17 @@ def evaluate_folder(
         "plans_json": str(plans_json),
     }
     return FolderResult(tuple(sorted(results, key=lambda result: result.case.name)), protocol, files, recalled)
+
+
+def _check_names(cases: Sequence[Case]) -> None:
+    """Refuse paths that are not UTF-8: SimpleITK ends the whole process over one."""
+    for case in cases:
+        try:
+            str(case.labels).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{str(case.labels)!r}: the path is not UTF-8, which nnU-Net's reader cannot take."
+            ) from error
 
 
 def _recalled(prints: dict[Case, str], store: CaseStore) -> list[CaseResult]:

@@ -58,14 +58,16 @@ class ProbabilityFile:
         """Yield ``(channel, start, values)`` from the first channel to the last; each call reads the file anew.
 
         ``values`` are the voxels ``start`` to ``start + len(values)`` of a channel in C order: 1-D, contiguous, writable, in native
-        byte order, and the caller's to keep. The next blocks are inflated meanwhile in a thread, which ends with the iterator.
+        byte order, and the caller's to keep. Of files above 4 MiB the next blocks are inflated meanwhile in a thread, which ends with the iterator.
         At any time about four blocks of 1 MiB are held (float16: of 2 MiB); for a Fortran-ordered array, which has the channels
         of a voxel side by side, the whole array as well.
 
         Raises:
             InputError: the file is damaged. That the checksum is right is known only after the last block.
         """
-        return read_ahead(self._fortran_blocks() if self._header.fortran else self._blocks())
+        blocks = self._fortran_blocks() if self._header.fortran else self._blocks()
+        # a small file is read before a thread has started
+        return read_ahead(blocks) if self._member.size > 4 * BLOCK_BYTES else blocks
 
     def channels(self) -> Iterator[FloatArray]:
         """Yield the channels ``(*spatial)`` one after the other, each an array of its own; memory as in :meth:`blocks`.

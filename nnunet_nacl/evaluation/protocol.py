@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from nnunet_nacl.calibration.kernels import NLL_FLOOR, THRESHOLD
@@ -30,7 +31,10 @@ def protocol_of(dataset: Dataset, settings: Settings) -> dict[str, Any]:
 
 
 def difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
-    """Return in words where two protocols differ, or an empty text; the number of cases is no part of a protocol."""
+    """Return in words where two protocols differ, or an empty text; the number of cases is no part of a protocol.
+
+    The order within ``labels`` counts: that of regions is the order of the channels.
+    """
     keys = sorted((set(ours) | set(theirs)) - {"n_cases"})
-    differing = [key for key in keys if ours.get(key) != theirs.get(key)]
+    differing = [key for key in keys if json.dumps(ours.get(key)) != json.dumps(theirs.get(key))]
     return "; ".join(f"{key} {ours.get(key)!r} against {theirs.get(key)!r}" for key in differing)

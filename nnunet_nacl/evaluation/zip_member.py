@@ -56,20 +56,23 @@ def find_member(path: Path, key: str) -> Member:
             numpy does.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _find(archive, path, key)
-    except InputError:
-        raise
+        file = path.open("rb")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}). {PREDICT_AGAIN}") from error
-    except Exception as error:  # zipfile fails on damaged files in many ways: struct.error, UnicodeDecodeError, ...
-        raise InputError(f"{path}: is truncated or no npz file ({_one_line(error)}). {PREDICT_AGAIN}") from error
+    with file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return _find(archive, file, path, key)
+        except InputError:
+            raise
+        except Exception as error:  # zipfile fails on damaged files in many ways: struct.error, UnicodeDecodeError, ...
+            raise InputError(f"{path}: is truncated or no npz file ({_one_line(error)}). {PREDICT_AGAIN}") from error
 
 
-def _find(archive: zipfile.ZipFile, path: Path, key: str) -> Member:
+def _find(archive: zipfile.ZipFile, file: IO[bytes], path: Path, key: str) -> Member:
     names = archive.namelist()
     if f"{key}.npy" not in names:
-        held = ", ".join(name.removesuffix(".npy") for name in names[:5]) or "nothing"
+        held = ", ".join(_printable(name.removesuffix(".npy")) for name in names[:5]) or "nothing"
         raise InputError(f"{path}: expected an array `{key}`, but the file holds {held}. {PREDICT_AGAIN}")
     info = archive.getinfo(f"{key}.npy")
     if info.flag_bits & _ENCRYPTED:
@@ -85,9 +88,8 @@ def _find(archive: zipfile.ZipFile, path: Path, key: str) -> Member:
         raise InputError(
             f"{path}: expected {info.file_size} stored bytes of `{key}`, but got {info.compress_size}. {PREDICT_AGAIN}"
         )
-    with path.open("rb") as file:
-        file.seek(info.header_offset)
-        _, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    file.seek(info.header_offset)
+    _, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
     offset = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
     return Member(path, offset, info.compress_size, info.file_size, info.CRC, deflated)
 
@@ -152,15 +154,18 @@ class MemberStream:
         return count
 
     def _inflate(self, inflater: _Inflater, buffer: memoryview) -> int:
+        # isal asks for no input while a few bits wait in its register, even if they are too few to go on with
+        hungry = inflater.needs_input
         while not inflater.eof:
-            packed = self._file.read(min(_INPUT_BYTES, self._left)) if inflater.needs_input else b""
+            packed = self._file.read(min(_INPUT_BYTES, self._left)) if hungry else b""
             self._left -= len(packed)
             values = inflater.decompress(packed, len(buffer))
             if values:
                 buffer[: len(values)] = values
                 return len(values)
-            if not packed:
+            if hungry and not packed:
                 break
+            hungry = True
         return 0
 
     def _damaged(self, how: str) -> InputError:
@@ -195,7 +200,7 @@ class _ZlibInflater:
         return not self._decompressor.unconsumed_tail
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        return self._decompressor.decompress(data or self._decompressor.unconsumed_tail, max_length)
+        return self._decompressor.decompress(self._decompressor.unconsumed_tail + data, max_length)
 
 
 def _inflater() -> _Inflater:
@@ -204,3 +209,7 @@ def _inflater() -> _Inflater:
 
 def _one_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else ascii(name)

@@ -4,6 +4,7 @@ Nothing here knows nnU-Net: the losses work in any training loop that has logits
 logit per region and region masks.
 """
 
+from nnunet_nacl.losses.crac import CRaCLoss
 from nnunet_nacl.losses.ecp import ECPLoss
 from nnunet_nacl.losses.focal import FocalLoss
 from nnunet_nacl.losses.l1ace import L1ACELoss
@@ -14,6 +15,7 @@ from nnunet_nacl.losses.neighborhood import soft_class_proportions
 from nnunet_nacl.losses.svls import SVLSLoss
 
 __all__ = [
+    "CRaCLoss",
     "ECPLoss",
     "FocalLoss",
     "L1ACELoss",

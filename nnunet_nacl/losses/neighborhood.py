@@ -12,7 +12,7 @@ in small integers: neither the one-hot map nor the proportions of all classes ev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar, get_args
 
 import torch
@@ -121,6 +121,27 @@ class Window:
         """
         return Neighborhood(self, members, valid, dtype)
 
+    def is_mixed(self, members: Tensor, valid: Tensor | None) -> Tensor:
+        """Return where the window holds more than one class, or both inside and outside of a region.
+
+        Exact, unlike asking whether a proportion is below 1: that is a rounded number.
+
+        Args:
+            members, valid: as in :meth:`over`, of one rater.
+
+        Returns:
+            Boolean, of the shape of ``members``. Ignored voxels are no neighbours.
+        """
+        lowest = highest = members.view(torch.uint8) if members.dtype == torch.bool else members
+        if valid is not None:
+            # an ignored voxel may be neither the lowest nor the highest of its window
+            if members.dtype == torch.bool:
+                lowest = (members | ~valid).view(torch.uint8)
+            else:
+                highest = members.masked_fill(~valid, 0)
+        sides = self.sides(members.ndim - 2)
+        return _extreme(lowest, sides, torch.minimum) < _extreme(highest, sides, torch.maximum)
+
 
 class Neighborhood:
     """The windows around every voxel of a batch, ready to give the proportions of a few channels at a time."""
@@ -224,6 +245,18 @@ def _box_sum(padded: Tensor, sides: Sequence[int]) -> Tensor:
             summed += sums.narrow(axis, offset, length)
         sums = summed
     return sums
+
+
+def _extreme(values: Tensor, sides: Sequence[int], of_two: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Return the minimum or the maximum of each window."""
+    extreme = _replicate_padded(values, sides)
+    for axis, side in enumerate(sides, start=2):
+        length = extreme.shape[axis] - side + 1
+        along = extreme.narrow(axis, 0, length)
+        for offset in range(1, side):
+            along = of_two(along, extreme.narrow(axis, offset, length))
+        extreme = along
+    return extreme
 
 
 def _weighted(padded: Tensor, profiles: Sequence[list[float]]) -> Tensor:

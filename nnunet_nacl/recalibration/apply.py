@@ -27,7 +27,7 @@ from nnunet_nacl.evaluation.probabilities import KEY
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.recalibration.heads import Heads, heads_of
 from nnunet_nacl.recalibration.temperature_file import TemperatureFile, load
-from nnunet_nacl.recalibration.volumes import blocks, empty_like, open_probabilities, stored_shape
+from nnunet_nacl.recalibration.volumes import blocks, empty_like, open_probabilities, stored_header
 
 RECORD_FILE = "recalibration.json"
 
@@ -57,6 +57,7 @@ class Job:
     factors: NDArray[np.float64]
     output: Path
     dataset: Dataset
+    heads: Heads
     dataset_json: Path
     plans_json: Path
     memory: int
@@ -95,11 +96,12 @@ def apply_to_folder(
     dataset_json = _beside(predictions, "dataset.json", dataset_json, "-djfile")
     plans_json = _beside(predictions, "plans.json", plans_json, "-pfile")
     dataset = load_dataset(dataset_json, plans_json)
-    fitted.check_heads(heads_of(dataset), temperature, dataset_json)
+    heads = heads_of(dataset)
+    fitted.check_heads(heads, temperature, dataset_json)
     found = _find(predictions, dataset.file_ending)
     jobs = [
         Job(name, predictions / f"{name}.npz", predictions / f"{name}{dataset.file_ending}",
-            _factors_of(name, fitted, held_out, temperature), output, dataset, dataset_json, plans_json, memory)
+            _factors_of(name, fitted, held_out, temperature), output, dataset, heads, dataset_json, plans_json, memory)
         for name in found
     ]  # fmt: skip
     prepare_folder(output)
@@ -127,7 +129,7 @@ def apply_to_case(job: Job) -> Applied:
     label_manager = _label_manager(job)
     reader = recursive_find_reader_writer_by_name(job.dataset.reader)()
     given, properties = _read_segmentation(job, reader)
-    heads = heads_of(job.dataset)
+    heads = job.heads
     channels, n_voxels = len(heads.channels), given.size
     values = open_probabilities(job.probabilities, channels, given.shape, job.memory, job.output)
     tempered = empty_like((channels, n_voxels), job.memory, job.output)
@@ -145,7 +147,7 @@ def apply_to_case(job: Job) -> Applied:
     with tempfile.TemporaryDirectory(prefix=f".{job.case}.", dir=job.output) as unfinished:
         folder = Path(unfinished)
         reader.write_seg(segmentation.reshape(given.shape), str(folder / job.segmentation.name), properties)
-        arrays: dict[str, Any] = {KEY: tempered.reshape(stored_shape(job.probabilities))}
+        arrays: dict[str, Any] = {KEY: tempered.reshape(stored_header(job.probabilities)[0])}
         np.savez_compressed(folder / job.probabilities.name, **arrays)
         for name in (job.segmentation.name, job.probabilities.name):
             (folder / name).replace(job.output / name)

@@ -138,11 +138,11 @@ def fit_cases(
     cases, folders = [case for case, _ in found], [folder for _, folder in found]
     _check_distinct(found)
     parts = _parts(folders, options)
-    reader = Reader(dataset, heads, options.memory, scratch)
+    reader = Reader(dataset, heads, options.n_bins, options.memory, scratch)
     voxels = Voxels(reader, cases, options.voxel_set, options.memory)
     before, counts = [], []
     for number in range(len(cases)):
-        counted, statistics = voxels.scan(number, options.n_bins)
+        counted, statistics = voxels.scan(number)
         counts.append(counted)
         before.append(statistics)
         progress("reading", number + 1, len(cases))
@@ -153,12 +153,12 @@ def fit_cases(
     held_out = []
     for done, part in enumerate(parts, start=1):
         others = [number for number in range(len(cases)) if number not in part.members]
-        held_out.append(HeldOut(part, _fit(voxels, others, options)))
+        held_out.append(HeldOut(part, _fit(voxels, others, options, start=factors)))
         progress("fitting", done, len(parts))
     own = {number: held.factors for held in held_out for number in held.part.members}
     after = []
     for number, case in enumerate(cases):
-        after.append(reader.statistics(case, options.n_bins, own.get(number, factors).values))
+        after.append(reader.score_tempered(case, own.get(number, factors).values))
         progress("scoring", number + 1, len(cases))
     return FitResult(
         heads=heads,
@@ -176,27 +176,39 @@ def fit_cases(
     )
 
 
-def _fit(voxels: Voxels, numbers: Sequence[int], options: Options) -> Factors:
-    """Fit on some cases: a factor for all channels, or one for each."""
+def _fit(voxels: Voxels, numbers: Sequence[int], options: Options, start: Factors | None = None) -> Factors:
+    """Fit on some cases: a factor for all channels, or one for each; ``start`` saves time."""
     heads = voxels.reader.heads
     everything = range(len(heads.problems))
     # regions are problems of their own: one factor each is one fit each
     together = [[problem] for problem in everything] if options.per_class else [list(everything)]
-    per_class = options.per_class and heads.kind == "softmax"
-    fits = []
-    for problems in together:
-        try:
-            fit = fit_factors(lambda: voxels.of(numbers, problems), heads.num_classes(problems[0]), per_class)  # noqa: B023 (used at once)
-        except NoVoxelsError as error:
-            where = ", ".join(heads.problems[problem] for problem in problems)
-            raise InputError(
-                f"no voxel of the set {options.voxel_set!r} to fit on ({where}) in {len(numbers)} of the cases."
-            ) from error
-        fits.append(fit)
+    fits = [_fit_problems(voxels, numbers, problems, options, start) for problems in together]
     if heads.kind == "softmax":
         return Factors(fits[0].factors, tuple(fits))
     values = np.array([fit.factors[0] for fit in fits])
     return Factors(np.broadcast_to(values, (len(heads.channels),)).copy(), tuple(fits))
+
+
+def _fit_problems(
+    voxels: Voxels, numbers: Sequence[int], problems: Sequence[int], options: Options, start: Factors | None
+) -> Fit:
+    heads = voxels.reader.heads
+    softmax = heads.kind == "softmax"
+    begin = None
+    if start is not None:
+        begin = start.values if softmax else np.full(2, start.values[problems[0]])
+    try:
+        return fit_factors(
+            lambda: voxels.of(numbers, problems),
+            heads.num_classes(problems[0]),
+            per_class=options.per_class and softmax,
+            start=begin,
+        )
+    except NoVoxelsError as error:
+        where = ", ".join(heads.problems[problem] for problem in problems)
+        raise InputError(
+            f"no voxel of the set {options.voxel_set!r} to fit on ({where}) in {len(numbers)} of the cases."
+        ) from error
 
 
 def _parts(folders: Sequence[str], options: Options) -> list[Part]:

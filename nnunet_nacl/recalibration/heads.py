@@ -6,13 +6,17 @@ problems only.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.arrays import FloatArray
+from nnunet_nacl.calibration.channel_stream import Block
+from nnunet_nacl.calibration.regions import statistics_of_regions
 from nnunet_nacl.calibration.temperature import floor_of, temper, temper_regions, two_classes
 from nnunet_nacl.evaluation.dataset import Dataset
 
@@ -56,6 +60,20 @@ class Heads(Protocol):
     def temper(self, probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
         """Return tempered probabilities of the same shape, float32."""
 
+    def statistics(
+        self,
+        blocks: Callable[[], Iterable[Block]],
+        labels: NDArray[Any],
+        n_bins: int,
+        ignore_label: int | None,
+        spacing: tuple[float, ...],
+    ) -> list[CalibrationStatistics]:
+        """Return the calibration statistics of each problem of a case, as the evaluator has them.
+
+        Raises:
+            ValueError: values that are no probabilities, or labels that are no classes.
+        """
+
 
 @dataclass(frozen=True)
 class SoftmaxHeads:
@@ -76,6 +94,19 @@ class SoftmaxHeads:
     def temper(self, probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
         """Return tempered probabilities of the same shape, float32."""
         return temper(probabilities, factors)
+
+    def statistics(
+        self,
+        blocks: Callable[[], Iterable[Block]],
+        labels: NDArray[Any],
+        n_bins: int,
+        ignore_label: int | None,
+        spacing: tuple[float, ...],
+    ) -> list[CalibrationStatistics]:
+        """Return the statistics of the one problem."""
+        statistics = CalibrationStatistics.empty(len(self.channels), n_bins)
+        statistics.update_channels(blocks, labels, ignore_label, spacing=spacing)
+        return [statistics]
 
 
 @dataclass(frozen=True)
@@ -106,6 +137,18 @@ class SigmoidHeads:
     def temper(self, probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
         """Return tempered probabilities of the same shape, float32."""
         return temper_regions(probabilities, factors)
+
+    def statistics(
+        self,
+        blocks: Callable[[], Iterable[Block]],
+        labels: NDArray[Any],
+        n_bins: int,
+        ignore_label: int | None,
+        spacing: tuple[float, ...],
+    ) -> list[CalibrationStatistics]:
+        """Return the statistics of each region."""
+        found = statistics_of_regions(blocks(), labels, self.regions, n_bins, ignore_label, spacing=spacing)
+        return [statistics for statistics, _, _ in found]
 
 
 def heads_of(dataset: Dataset) -> Heads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from nnunet_nacl.calibration.arrays import FloatArray
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
-from nnunet_nacl.recalibration.heads import Heads, Problem
+from nnunet_nacl.recalibration.heads import Heads
 from nnunet_nacl.recalibration.selection import Selected, select
-from nnunet_nacl.recalibration.volumes import blocks, open_probabilities
+from nnunet_nacl.recalibration.volumes import blocks, channel_blocks, empty_like, open_probabilities
 
 Kept = tuple[NDArray[np.float32], NDArray[Any]]
 
@@ -61,60 +61,70 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Volume:
+    """A case that has been read: probabilities ``(channels, N)``, label map ``(z, y, x)``, mm per voxel."""
+
+    case: Case
+    values: FloatArray
+    labels: NDArray[Any]
+    spacing: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Reader:
-    """How the voxels of a case are read: in blocks, without ignored voxels."""
+    """How a case is read and scored. Large probabilities lie in files in the folder ``scratch``."""
 
     dataset: Dataset
     heads: Heads
+    n_bins: int
     memory: int
     scratch: Path
 
-    def blocks(self, case: Case) -> Iterator[tuple[FloatArray, NDArray[Any], int]]:
-        """Yield probabilities ``(channels, n)``, labels ``(n,)`` and the number of ignored voxels of each block.
+    def read(self, case: Case) -> Volume:
+        """Return a case.
 
         Raises:
             InputError: a file that cannot be read.
         """
-        label_map, _ = self.dataset.read_labels(case.labels)
+        labels, spacing = self.dataset.read_labels(case.labels)
         channels = len(self.heads.channels)
-        values = open_probabilities(case.probabilities, channels, label_map.shape, self.memory, self.scratch)
-        labels = label_map.reshape(-1)
-        for part in blocks(channels, labels.size):
-            block, of_block = np.asarray(values[:, part]), labels[part]
+        values = open_probabilities(case.probabilities, channels, labels.shape, self.memory, self.scratch)
+        return Volume(case, values, labels, spacing)
+
+    def blocks(self, volume: Volume) -> Iterator[tuple[FloatArray, NDArray[Any], int]]:
+        """Yield probabilities ``(channels, n)``, labels ``(n,)`` and the number of ignored voxels, left out, of each block."""
+        labels = volume.labels.reshape(-1)
+        for part in blocks(len(volume.values), labels.size):
+            block, of_block = np.asarray(volume.values[:, part]), labels[part]
             if self.dataset.ignore_label is not None:
                 annotated = of_block != self.dataset.ignore_label
                 block, of_block = block[:, annotated], of_block[annotated]
             yield block, of_block, part.stop - part.start - of_block.size
 
-    def statistics(self, case: Case, n_bins: int, factors: NDArray[np.float64]) -> list[CalibrationStatistics]:
-        """Return the calibration statistics of a case per problem, of its tempered probabilities.
+    def score(self, volume: Volume) -> list[CalibrationStatistics]:
+        """Return the calibration statistics of a case per problem.
 
         Raises:
-            InputError: a file that cannot be read or whose values are unusable.
+            InputError: values that are no probabilities, or labels that are no classes.
         """
-        sums = empty_sums(self.heads, n_bins)
-        for block, labels, _ in self.blocks(case):
-            add(sums, self.heads.split(self.heads.temper(block, factors), labels), case)
-        return sums
+        try:
+            return self.heads.statistics(
+                lambda: channel_blocks(volume.values),
+                volume.labels,
+                self.n_bins,
+                self.dataset.ignore_label,
+                volume.spacing,
+            )
+        except ValueError as error:
+            raise InputError(f"{volume.case.probabilities} with {volume.case.labels}: {error}") from error
 
-
-def empty_sums(heads: Heads, n_bins: int) -> list[CalibrationStatistics]:
-    """Return the statistics of no voxel for each problem."""
-    problems = range(len(heads.problems))
-    return [CalibrationStatistics.empty(heads.num_classes(number), n_bins) for number in problems]
-
-
-def add(sums: Sequence[CalibrationStatistics], problems: Sequence[Problem], case: Case) -> None:
-    """Add voxels to the statistics of each problem.
-
-    Raises:
-        InputError: values that are no probabilities, or labels that are no classes.
-    """
-    try:
-        for statistics, problem in zip(sums, problems, strict=True):
-            statistics.update(problem.probabilities, problem.labels)
-    except ValueError as error:
-        raise InputError(f"{case.probabilities} with {case.labels}: {error}") from error
+    def score_tempered(self, case: Case, factors: NDArray[np.float64]) -> list[CalibrationStatistics]:
+        """Read a case and return the calibration statistics of its tempered probabilities, as in :meth:`score`."""
+        volume = self.read(case)
+        tempered = empty_like(volume.values.shape, self.memory, self.scratch)
+        for part in blocks(*volume.values.shape):
+            tempered[:, part] = self.heads.temper(np.asarray(volume.values[:, part]), factors)
+        return self.score(Volume(case, tempered, volume.labels, volume.spacing))
 
 
 @dataclass
@@ -122,7 +132,7 @@ class Voxels:
     """The voxels of a set in many cases, as log probabilities.
 
     Attributes:
-        kept: per case the voxels of each problem, or None where memory did not allow it.
+        kept: per case the voxels of each problem, in pieces, or None where memory did not allow it.
         free: bytes that may still be taken.
         sample: per case and problem the positions that were drawn among the selected voxels; None before, all are used.
     """
@@ -131,39 +141,38 @@ class Voxels:
     cases: Sequence[Case]
     voxel_set: str
     free: int
-    kept: list[list[Kept] | None] = field(init=False)
+    kept: list[list[list[Kept]] | None] = field(init=False)
     sample: list[list[NDArray[np.int64]]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.kept = [None] * len(self.cases)
 
-    def scan(self, number: int, n_bins: int) -> tuple[Counts, list[CalibrationStatistics]]:
-        """Read a case for the first time: count, score, and keep what memory allows.
+    def scan(self, number: int) -> tuple[Counts, list[CalibrationStatistics]]:
+        """Read a case for the first time: score, count, and keep what memory allows.
 
         Raises:
             InputError: a file that cannot be read or whose values are unusable.
         """
-        heads, case = self.reader.heads, self.cases[number]
+        heads = self.reader.heads
+        volume = self.reader.read(self.cases[number])
+        statistics = self.reader.score(volume)  # which refuses what are no probabilities
         counts = Counts.zero(len(heads.problems))
-        sums = empty_sums(heads, n_bins)
         pieces: list[list[Kept]] = [[] for _ in heads.problems]
         fits, held = True, 0
-        for block, labels, ignored in self.reader.blocks(case):
-            split = heads.split(block, labels)
-            add(sums, split, case)
+        for block, labels, ignored in self.reader.blocks(volume):
             counts.ignored += ignored
-            for problem, voxels in enumerate(split):
+            for problem, voxels in enumerate(heads.split(block, labels)):
                 selected = select(voxels, self.voxel_set)
                 counts.add(problem, selected)
-                held += _bytes(selected)
+                held += selected.logarithm.nbytes + selected.labels.nbytes
                 fits = fits and held <= self.free
                 if fits:
                     pieces[problem].append((selected.logarithm, selected.labels))
                 else:
                     pieces = [[] for _ in heads.problems]
         if fits:
-            self._keep(number, [_joined(parts) for parts in pieces])
-        return counts, sums
+            self._keep(number, pieces)
+        return counts, statistics
 
     def draw(self, selected: NDArray[np.int64], wanted: int, seed: int) -> None:
         """Keep ``wanted`` of the voxels only, each with the same chance, without replacement.
@@ -184,8 +193,8 @@ class Voxels:
             self.sample.append(drawn)
             kept = self.kept[number]
             if kept is not None:
-                self.free += sum(logarithm.nbytes + labels.nbytes for logarithm, labels in kept)
-                self._keep(number, [(log[:, at], lab[at]) for (log, lab), at in zip(kept, drawn, strict=True)])
+                self.free += _bytes(kept)
+                self._keep(number, [list(_drawn(pieces, at)) for pieces, at in zip(kept, drawn, strict=True)])
 
     def of(self, numbers: Sequence[int], problems: Sequence[int]) -> Iterator[Kept]:
         """Yield the voxels of these cases and problems, in pieces."""
@@ -195,13 +204,11 @@ class Voxels:
                 yield from self._read_again(number, problems)
                 continue
             for problem in problems:
-                logarithm, labels = kept[problem]
-                for part in blocks(len(logarithm), labels.size):
-                    yield logarithm[:, part], labels[part]
+                yield from kept[problem]
 
     def _read_again(self, number: int, problems: Sequence[int]) -> Iterator[Kept]:
         offsets = np.zeros(len(self.reader.heads.problems), np.int64)
-        for block, labels, _ in self.reader.blocks(self.cases[number]):
+        for block, labels, _ in self.reader.blocks(self.reader.read(self.cases[number])):
             split = self.reader.heads.split(block, labels)
             for problem in problems:
                 selected = select(split[problem], self.voxel_set)
@@ -214,14 +221,20 @@ class Voxels:
                 here = drawn[np.searchsorted(drawn, start) : np.searchsorted(drawn, end)] - start
                 yield selected.logarithm[:, here], selected.labels[here]
 
-    def _keep(self, number: int, voxels: list[Kept]) -> None:
+    def _keep(self, number: int, voxels: list[list[Kept]]) -> None:
         self.kept[number] = voxels
-        self.free -= sum(logarithm.nbytes + labels.nbytes for logarithm, labels in voxels)
+        self.free -= _bytes(voxels)
 
 
-def _bytes(selected: Selected) -> int:
-    return selected.logarithm.nbytes + selected.labels.nbytes
+def _bytes(voxels: list[list[Kept]]) -> int:
+    return sum(logarithm.nbytes + labels.nbytes for pieces in voxels for logarithm, labels in pieces)
 
 
-def _joined(parts: list[Kept]) -> Kept:
-    return np.concatenate([log for log, _ in parts], axis=1), np.concatenate([labels for _, labels in parts])
+def _drawn(pieces: Iterable[Kept], positions: NDArray[np.int64]) -> Iterator[Kept]:
+    """Yield the voxels at these positions, sorted, among those of all pieces."""
+    start = 0
+    for logarithm, labels in pieces:
+        end = start + labels.size
+        here = positions[np.searchsorted(positions, start) : np.searchsorted(positions, end)] - start
+        yield logarithm[:, here], labels[here]
+        start = end

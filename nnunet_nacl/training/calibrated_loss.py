@@ -8,11 +8,12 @@ from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_lo
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import nn
 
+from nnunet_nacl.training.calibration_evaluation import CalibrationEvaluationMixin
 from nnunet_nacl.training.calibration_logging import CalibrationLoggingMixin
 from nnunet_nacl.training.dice import LossPlusDice
 
 
-class CalibratedLossMixin(CalibrationLoggingMixin):
+class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
     """Swap the cross-entropy of an nnU-Net trainer for a calibrated loss, with or without nnU-Net's Dice term.
 
     The trainer's own ``_build_loss`` still makes everything around the loss: the deep supervision weights (and their
@@ -66,14 +67,19 @@ class CalibratedLossMixin(CalibrationLoggingMixin):
                 f"{type(self).__name__} expected its base trainer to build nnU-Net's Dice and cross-entropy loss, but got "
                 f"{type(compound).__name__}. Combine CalibratedLossMixin with a trainer that keeps nnU-Net's loss."
             )
-        ignore_label, regions = self.label_manager.ignore_label, self.label_manager.has_regions
         # a 2d configuration has a spacing of two axes or three, depending on where it was planned
         spacing = self.configuration_manager.spacing[-len(self.configuration_manager.patch_size) :]
-        self._calibrated_loss = loss = self.make_loss(spacing, ignore_label, regions)
-        if self.with_dice:
-            loss = LossPlusDice(loss, compound.dc, ignore_label, regions)
+        loss = self._build_single_loss(spacing, compound.dc)
         if not deep:
             return loss
         stock.loss = loss
         wrapped: nn.Module = stock
         return wrapped
+
+    def _build_single_loss(self, spacing: Sequence[float], dice: nn.Module) -> nn.Module:
+        """Return the loss of one resolution, with nnU-Net's Dice term where it is wanted; keep the calibrated loss."""
+        ignore_label, regions = self.label_manager.ignore_label, self.label_manager.has_regions
+        self._calibrated_loss = self.make_loss(spacing, ignore_label, regions)
+        if not self.with_dice:
+            return self._calibrated_loss
+        return LossPlusDice(self._calibrated_loss, dice, ignore_label, regions)

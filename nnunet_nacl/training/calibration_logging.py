@@ -6,10 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-
 from nnunet_nacl.training.calibration_progress import write_calibration_progress
 from nnunet_nacl.training.online_calibration import ForegroundCalibration, OnlineCalibration
+from nnunet_nacl.training.watching import watching
 
 if TYPE_CHECKING:
     from nnunetv2.training.logging.nnunet_logger import MetaLogger
@@ -48,18 +47,12 @@ class CalibrationLoggingMixin(Trainer):
             self._online_calibration = OnlineCalibration(self.device, manager.ignore_label, manager.has_regions)
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Validate as nnU-Net does, and add the batch to the sums.
-
-        nnU-Net keeps the logits to itself, but its loss gets to see them and the target. So a hook on the loss reads them,
-        and the network runs once. It also comes before nnU-Net overwrites the ignore label in the target.
-        """
-        if self._online_calibration is None:
+        """Validate as nnU-Net does, and add the batch to the sums."""
+        sums = self._online_calibration
+        if sums is None:
             return super().validation_step(batch)  # type: ignore[no-any-return]
-        hook = self.loss.register_forward_hook(self._add_to_calibration)
-        try:
+        with watching(self.loss, sums.add):
             return super().validation_step(batch)  # type: ignore[no-any-return]
-        finally:
-            hook.remove()
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
         """Log as nnU-Net does, then the calibration."""
@@ -83,12 +76,6 @@ class CalibrationLoggingMixin(Trainer):
         if self.log_calibration and self.local_rank == 0 and ECE_KEY in histories:
             path = Path(self.output_folder) / "calibration_progress.png"
             write_calibration_progress(histories[ECE_KEY], histories[GAP_KEY], path)
-
-    def _add_to_calibration(self, loss: nn.Module, inputs: tuple[Any, ...], value: Tensor) -> None:
-        """Forward hook of the loss; under deep supervision both inputs are lists, the full resolution first."""
-        logits, target = (item[0] if isinstance(item, list | tuple) else item for item in inputs)
-        if self._online_calibration is not None:
-            self._online_calibration.add(logits, target)
 
 
 def pad_histories(logger: MetaLogger, length: int, create: bool = False) -> None:

@@ -18,14 +18,13 @@ from typing import Any
 
 import blosc2
 import numpy as np
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.nnunet_folders import dataset_folders
 from nnunet_nacl.training.raters import RaterIndex, open_maps, preprocessed_raters
 
 RAW_FOLDER = "ratersTr"
@@ -64,7 +63,8 @@ def preprocess_raters(
         InputError: something is missing, of another size or has other labels than the reference; or nnU-Net's own
             preprocessing did not yield the reference that is now made from the same files. No folder is left half done.
     """
-    name, raw, folder = _folders(dataset)
+    raw, folder = dataset_folders(dataset, "nnUNet_raw", "nnUNet_preprocessed")
+    name = folder.name
     plans, dataset_json = (_read_json(folder / file, name) for file in (f"{plans_name}.json", "dataset.json"))
     raters = sorted(path for path in (raw / RAW_FOLDER).glob("*") if path.is_dir() and not path.name.startswith("."))
     if not raters:
@@ -94,17 +94,6 @@ def preprocess_raters(
             shutil.rmtree(unfinished, ignore_errors=True)
         written.append(output)
     return written
-
-
-def _folders(dataset: str) -> tuple[str, Path, Path]:
-    for variable, folder in (("nnUNet_raw", nnUNet_raw), ("nnUNet_preprocessed", nnUNet_preprocessed)):
-        if not folder.is_set():
-            raise InputError(f"{variable} is not set. Run `nnunet-nacl doctor` for what to set.")
-    try:
-        name = maybe_convert_to_dataset_name(int(dataset) if dataset.isdigit() else dataset)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise InputError(f"{dataset}: nnU-Net knows no such data set ({str(error).splitlines()[0]}).") from error
-    return name, Path(str(nnUNet_raw), name), Path(str(nnUNet_preprocessed), name)
 
 
 def _read_json(path: Path, dataset: str) -> dict[str, Any]:

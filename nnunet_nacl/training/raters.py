@@ -9,18 +9,18 @@ only that one (normalisation masks, oversampling, the Dice of validation) works 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import blosc2
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
-from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, nn
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
-from nnunet_nacl.training.dice import LossPlusDice, dice_term
+from nnunet_nacl.training.dice import dice_term
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,7 +138,7 @@ class RaterMixin(CalibratedLossMixin):
     loss: Any
 
     @classmethod
-    def make_rater_loss(cls, spacing: Any, ignore_label: int | None, n_raters: int) -> nn.Module:
+    def make_rater_loss(cls, spacing: Sequence[float], ignore_label: int | None, n_raters: int) -> nn.Module:
         """Return the loss on the maps of ``n_raters`` raters; otherwise as :meth:`make_loss`."""
         raise NotImplementedError(f"{cls.__name__} has no loss for several raters.")
 
@@ -152,26 +152,17 @@ class RaterMixin(CalibratedLossMixin):
                 )
             self.dataset_class = RaterDataset
 
-    def _build_loss(self) -> nn.Module:
-        built = super()._build_loss()
+    def _build_single_loss(self, spacing: Sequence[float], dice: nn.Module) -> nn.Module:
         if not self.raters:
-            return built
+            return super()._build_single_loss(spacing, dice)
         if self.label_manager.has_regions:
             raise InputError(f"{type(self).__name__} learns from labels, but this data set has regions.")
         if self.is_cascaded:
             raise InputError(f"{type(self).__name__} cannot train the second stage of a cascade.")
         index = RaterIndex.read(preprocessed_raters(Path(self.preprocessed_dataset_folder)))
-        single = built.loss if isinstance(built, DeepSupervisionWrapper) else built
-        spacing = self.configuration_manager.spacing[-len(self.configuration_manager.patch_size) :]
         self._calibrated_loss = self.make_rater_loss(spacing, index.ignore_label, len(index.raters))
-        dice = single.dice if isinstance(single, LossPlusDice) else None
-        loss = RaterLoss(self._calibrated_loss, dice, self.label_manager.ignore_label)
         self.print_to_log_file(f"Raters: {', '.join(index.raters)}")
-        if not isinstance(built, DeepSupervisionWrapper):
-            return loss
-        built.loss = loss
-        wrapped: nn.Module = built
-        return wrapped
+        return RaterLoss(self._calibrated_loss, dice if self.with_dice else None, self.label_manager.ignore_label)
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Validate as the base trainer does: the loss against the raters, the Dice against the reference."""

@@ -19,6 +19,7 @@ from nnunet_nacl.losses.l1ace import Binning
 from nnunet_nacl.losses.nacl import ClassReduction, Norm
 from nnunet_nacl.losses.neighborhood import Kernel
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
+from nnunet_nacl.training.crac import CRaCMixin
 from nnunet_nacl.training.raters import RaterMixin
 from nnunet_nacl.training.window import in_plane_sides, sigma_in_voxels
 
@@ -205,6 +206,16 @@ class nnUNetTrainerDiceL1ACE(L1ACEMixin, nnUNetTrainer):
     with_dice = True
 
 
+class nnUNetTrainerCRaC(CRaCMixin, nnUNetTrainer):
+    """CE + NACL's constraints, weighted by class and region with multipliers learned from validation patches."""
+
+
+class nnUNetTrainerDiceCRaC(CRaCMixin, nnUNetTrainer):
+    """CRaC + soft Dice."""
+
+    with_dice = True
+
+
 TRAINERS: dict[str, type[nnUNetTrainer]] = {
     trainer.__name__: trainer
     for trainer in (
@@ -221,5 +232,7 @@ TRAINERS: dict[str, type[nnUNetTrainer]] = {
         nnUNetTrainerECP,
         nnUNetTrainerDiceECP,
         nnUNetTrainerDiceL1ACE,
+        nnUNetTrainerCRaC,
+        nnUNetTrainerDiceCRaC,
     )
 }

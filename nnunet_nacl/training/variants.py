@@ -22,6 +22,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_python_class
 
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
+from nnunet_nacl.training.crac import CRaCMixin
 from nnunet_nacl.training.raters import RaterMixin
 from nnunet_nacl.training.trainers import (
     TRAINERS,
@@ -110,6 +111,13 @@ SETTINGS = (
         (r"bins(\d+)", "bins10", "number of confidence bins", "l1ace_bins", int),
         ("(hard)", "hard", "each voxel in one bin", "l1ace_binning", _constant("hard")),
         ("(soft)", "soft", "each voxel shared between two bins", "l1ace_binning", _constant("soft")),
+    ),
+    *_settings(
+        CRaCMixin,
+        (rf"margin({_NUMBER})", "margin1", "logit of the label in the interior", "crac_margin", _number),
+        (rf"rho({_NUMBER})", "rho1", "initial weight of the squared constraint", "crac_rho", _number),
+        (r"kernel(\d+)", "kernel5", "side of the neighbourhood in voxels", "crac_kernel_size", int),
+        (rf"maxlambda({_NUMBER})", "maxlambda2", "largest weight of the constraint", "crac_max_lambda", _number),
     ),
 )
 

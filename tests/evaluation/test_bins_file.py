@@ -55,6 +55,7 @@ def test_several_problems_per_case(tmp_path):
             Case(name, Path(f"{name}.npz"), Path(f"{name}.nii.gz")),
             tuple(statistics_of(10 * number + problem) for problem in range(3)),
             0.5 + number,
+            np.full(3, number, float),
         )
         for number, name in enumerate(["a b", "ä,\n'", "x"])
     )
@@ -62,6 +63,7 @@ def test_several_problems_per_case(tmp_path):
     assert (stored.protocol, stored.files) == ({"n_bins": 5}, {"labels": "l"})
     for before, after in zip(cases, stored.cases, strict=True):
         assert (before.case, before.voxel_volume_mm3) == (after.case, after.voxel_volume_mm3)
+        np.testing.assert_array_equal(before.hd95_mm, after.hd95_mm)
         for one, other in zip(before.problems, after.problems, strict=True):
             assert_equal(one, other)
     assert len(stored.pooled_problems) == 3
@@ -71,7 +73,7 @@ def test_several_problems_per_case(tmp_path):
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
 def test_damaged_file(keep, tmp_path):
-    case = CaseResult(Case("a", Path("a.npz"), Path("a.nii.gz")), (statistics_of(0),), 1.0)
+    case = CaseResult(Case("a", Path("a.npz"), Path("a.nii.gz")), (statistics_of(0),), 1.0, np.zeros(2))
     path = write_result(FolderResult((case,), {}, {}), tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
@@ -81,14 +83,14 @@ def test_damaged_file(keep, tmp_path):
 
 def test_file_of_an_earlier_schema(tmp_path):
     np.savez(tmp_path / BINS_FILE, case=np.array(["a"]))
-    with pytest.raises(InputError, match="expected schema version 2, but got 1. Evaluate it again"):
+    with pytest.raises(InputError, match="expected schema version 3, but got 1. Evaluate it again"):
         read_result(tmp_path / BINS_FILE)
 
 
 @pytest.mark.parametrize(
     ("spacing", "volume"),
-    [((2.0, 0.5, 0.5), 0.5), ((999, 1, 1), 1), ((0.7 * 999, 0.5, 0.7), 0.35), ((5.0, 5.0, 5.0), 125)],
+    [((2.0, 0.5, 0.5), 0.5), ((999, 1, 1), np.nan), ((0.7 * 999, 0.5, 0.7), np.nan), ((5.0, 5.0, 5.0), 125)],
 )
 def test_voxel_volume(spacing, volume):
-    """nnU-Net makes up a third axis for 2D data, 999 times the larger spacing or plainly 999."""
-    assert voxel_volume(spacing) == pytest.approx(volume)
+    """nnU-Net makes up a third axis for 2D data, 999 times the larger spacing or plainly 999: no volume."""
+    assert voxel_volume(spacing) == pytest.approx(volume, nan_ok=True)

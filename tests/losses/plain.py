@@ -1,4 +1,4 @@
-"""NACL and SVLS written plainly, for autograd to differentiate: what the fast forms have to equal."""
+"""NACL, SVLS and CRaC written plainly, for autograd to differentiate: what the fast forms have to equal."""
 
 import torch
 import torch.nn.functional as F
@@ -86,3 +86,47 @@ def correlate(values, kernel):
 def svls_regions(logits, masks, valid, **window):
     s = proportions_of_regions(masks, valid, logits.dtype, kernel="svls", **window)
     return masked_mean(F.binary_cross_entropy_with_logits(logits, s, reduction="none").mean(1, keepdim=True), valid)
+
+
+def crac(logits, target, margin, lambdas, rhos, ignore_label=None, kernel_size=3):
+    """The PHR penalty of 2K masked constraints per voxel, as the augmented Lagrangian has them."""
+    num_classes = logits.shape[1]
+    labels, valid = labels_of(target, num_classes, ignore_label)
+    one_hot = F.one_hot(labels[:, 0], num_classes).movedim(-1, 1).bool() & valid
+    boundary = holds_several(one_hot, kernel_size).expand_as(one_hot)
+    tau = soft_class_proportions(target, num_classes, kernel_size, ignore_label=ignore_label, dtype=logits.dtype)
+    cross_entropy = F.cross_entropy(logits, labels[:, 0], reduction="none").unsqueeze(1)
+    return masked_mean(cross_entropy + lagrangian(tau, logits, boundary, margin, lambdas, rhos), valid)
+
+
+def crac_regions(logits, masks, valid, margin, lambdas, rhos, kernel_size=3):
+    boundary = torch.cat(
+        [
+            holds_several(torch.cat([masks[:, [region]] & valid, ~masks[:, [region]] & valid], 1), kernel_size)
+            for region in range(masks.shape[1])
+        ],
+        1,
+    )
+    tau = proportions_of_regions(masks, valid, logits.dtype, kernel_size=kernel_size)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, masks.to(logits.dtype), reduction="none")
+    penalty = lagrangian(tau, logits, boundary, margin, lambdas, rhos)
+    return masked_mean(cross_entropy.mean(1, keepdim=True) + penalty, valid)
+
+
+def holds_several(members, kernel_size):
+    """Where more than one channel of (B, C, *spatial) has a voxel in the window, (B, 1, *spatial)."""
+    spatial_axes = members.ndim - 2
+    padded = F.pad(members.double(), [kernel_size // 2] * 2 * spatial_axes)  # with nothing, which is no neighbour
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[spatial_axes - 1]
+    return pool(padded, kernel_size, stride=1).sum(1, keepdim=True) > 1
+
+
+def lagrangian(tau, logits, boundary, margin, lambdas, rhos):
+    constraints = torch.cat([(tau - logits).abs() * boundary, (margin * tau - logits).abs() * ~boundary], 1)
+    shape = (1, -1, *[1] * (logits.ndim - 2))
+    return phr(constraints, lambdas.to(logits).reshape(shape), rhos.to(logits).reshape(shape)).mean(1, keepdim=True)
+
+
+def phr(h, lambdas, rhos):
+    """The Powell-Hestenes-Rockafellar penalty with both its branches."""
+    return torch.where(lambdas + rhos * h >= 0, lambdas * h + rhos * h**2 / 2, -(lambdas**2) / (2 * rhos))

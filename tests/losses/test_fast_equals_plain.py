@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnunet_nacl.losses import NACLLoss, SVLSLoss
+from nnunet_nacl.losses import CRaCLoss, NACLLoss, SVLSLoss
 
 windows = st.fixed_dictionaries(
     {"kernel_size": st.sampled_from([3, 5]), "sigma": st.floats(0.4, 2)},
@@ -110,6 +110,37 @@ def test_svls_of_several_raters(shape, channels, raters, ignored, dtype, window,
     assert_same(lambda x: fast(x, target), slow, logits)
 
 
+@settings(max_examples=60)
+@given(
+    shape=shapes,
+    channels=st.integers(2, 4),
+    ignored=st.sampled_from([0.0, 0.3, 1.0]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    kernel_size=st.sampled_from([1, 3, 5]),
+    margin=st.floats(0, 5),
+    blocks=st.booleans(),
+    regions=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_crac(shape, channels, ignored, dtype, kernel_size, margin, blocks, regions, seed):
+    logits, labels, masks, valid = random_batch(shape, channels, ignored, dtype, seed)
+    if blocks:  # half of the patch of one class, so that there are inner voxels too
+        labels[..., shape[-1] // 2 :], masks[..., shape[-1] // 2 :] = 1, valid[..., shape[-1] // 2 :]
+    generator = torch.Generator().manual_seed(seed + 1)
+    lambdas, rhos = torch.rand(2, 2, channels, generator=generator, dtype=torch.float64) + 0.01
+    options = {"margin": margin, "lambdas": lambdas, "rhos": rhos, "kernel_size": kernel_size}
+    ignore_label = 9 if ignored else None
+    fast = CRaCLoss(margin, kernel_size=kernel_size, ignore_label=ignore_label, regions=regions)
+    fast.restore({"lambdas": lambdas.tolist(), "rhos": rhos.tolist(), "constraint": rhos.tolist(), "updates": 1})
+    if regions:
+        target = torch.cat([masks, ~valid], 1) if ignored else masks
+        slow = lambda x: plain.crac_regions(x, masks, valid, **options)  # noqa: E731
+    else:
+        target = labels.masked_fill(~valid, 9)
+        slow = lambda x: plain.crac(x, target, **options, ignore_label=ignore_label)  # noqa: E731
+    assert_same(lambda x: fast(x, target), slow, logits)
+
+
 def test_many_classes_and_large_windows():
     """Above 255 classes and 255 voxels of window, the small integers are wider."""
     logits, labels, _, _ = random_batch((7, 7, 7), 300, 0.0, torch.float64, 0)
@@ -118,7 +149,7 @@ def test_many_classes_and_large_windows():
     assert_same(lambda x: fast(x, labels), lambda x: plain.nacl(x, labels, **options), logits)
 
 
-@pytest.mark.parametrize("loss", [NACLLoss(), SVLSLoss()])
+@pytest.mark.parametrize("loss", [NACLLoss(), SVLSLoss(), CRaCLoss()])
 def test_no_gradient_wanted(loss):
     logits, labels, _, _ = random_batch((4, 4), 3, 0.0, torch.float32, 0)
     with torch.no_grad():

@@ -47,13 +47,14 @@ def predict(nnunet, trainer, output):
 
 
 # the others go through the same loop in test_calibrated_loss.py, without the minutes that the commands take
-@pytest.mark.parametrize("name", MAIN_TRAINERS)
+@pytest.mark.parametrize("name", [*MAIN_TRAINERS, "nnUNetTrainerCRaC"])
 def test_train_predict_evaluate(name, nnunet, phantom_task, tmp_path):
     trainer = f"{name}_1epochs_{SHORT}"
     train(nnunet, trainer)
     fold = nnunet.fold(trainer)
     assert (fold / "checkpoint_final.pth").is_file()
     assert f"Training with {name.removeprefix('nnUNetTrainer').removeprefix('Dice')}Loss(" in newest_log(fold)
+    assert_dice_of_nnunet(fold / "validation")  # evaluated at the end of the training
     predict(nnunet, trainer, tmp_path / "predicted")
     saved = sorted((tmp_path / "predicted").glob("*.npz"))
     assert len(saved) == 2
@@ -63,7 +64,7 @@ def test_train_predict_evaluate(name, nnunet, phantom_task, tmp_path):
         "-djfile", nnunet.preprocessed / "dataset.json", "-pfile", nnunet.preprocessed / "nnUNetPlansCPU.json",
     )  # fmt: skip
     assert "foreground mean" in evaluated.stdout
-    assert_dice_of_nnunet(fold / "validation")
+    assert "cases had not changed since an earlier run" in evaluated.stdout
 
 
 def assert_dice_of_nnunet(folder):
@@ -74,7 +75,7 @@ def assert_dice_of_nnunet(folder):
     assert ours["foreground_mean"]["Dice"] == pytest.approx(theirs["foreground_mean"]["Dice"])
 
 
-@pytest.mark.parametrize("name", MAIN_TRAINERS)
+@pytest.mark.parametrize("name", [*MAIN_TRAINERS, "nnUNetTrainerCRaC"])
 def test_killed_training_continues(name, nnunet):
     """SIGKILL after the first epoch's checkpoint; --c goes on after it, under the same name."""
     trainer = f"{name}_3epochs_30iterations_1valiterations"
@@ -97,15 +98,33 @@ def test_killed_training_continues(name, nnunet):
     log = newest_log(fold)
     assert "Epoch 0" not in log
     assert "Epoch 2" in log
-    history = torch.load(fold / "checkpoint_final.pth", weights_only=False)["logging"]["val_fg_ece"]
-    assert np.isfinite(history).tolist() == [True] * 3
+    histories = torch.load(fold / "checkpoint_final.pth", weights_only=False)["logging"]
+    assert np.isfinite(histories["val_fg_ece"]).tolist() == [True] * 3
+    if "CRaC" in name:
+        assert [state["updates"] for state in histories["crac_multipliers"]] == [1, 2, 3]
     assert (fold / "calibration_progress.png").is_file()
 
 
 def test_two_dimensional(nnunet):
     trainer = f"nnUNetTrainerNACL_1epochs_{SHORT}"
     train(nnunet, trainer, configuration="2d")
-    assert (nnunet.fold(trainer, "2d") / "validation" / "summary.json").is_file()
+    assert_dice_of_nnunet(nnunet.fold(trainer, "2d") / "validation")
+
+
+def test_residual_encoder(nnunet):
+    nnunet.run("nnUNetv2_plan_experiment", "-d", 99, "-pl", "nnUNetPlannerResEncM")
+    nnunet.run("nnunet-nacl", "cpu-plans", 99, "-p", "nnUNetResEncUNetMPlans", "-o", "nnUNetResEncCPU")
+    plans = json.loads((nnunet.preprocessed / "nnUNetResEncCPU.json").read_text())
+    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    assert architecture["network_class_name"].endswith("ResidualEncoderUNet")
+    trainer = f"nnUNetTrainerNACL_1epochs_{SHORT}"
+    nnunet.run("nnUNetv2_train", 99, "3d_fullres", 0, "-tr", trainer, "-p", "nnUNetResEncCPU", "-device", "cpu")
+    fold = nnunet.fold(trainer, plans="nnUNetResEncCPU")
+    assert "Training with NACLLoss(" in newest_log(fold)
+    network = torch.load(fold / "checkpoint_final.pth", weights_only=False)["network_weights"]
+    assert any("conv1" in name for name in network), "the blocks of residual encoders"
+    assert max(len(weights) for weights in network.values()) <= 64
+    assert (fold / "validation" / "summary.json").is_file()
 
 
 def test_lowres_and_cascade(nnunet):
@@ -116,7 +135,7 @@ def test_lowres_and_cascade(nnunet):
     for fold in ("0", "1", "2", "3", "4"):  # the cascade needs every case predicted, so every fold trained
         nnunet.run("nnUNetv2_train", 99, "3d_lowres", fold, "-tr", trainer, "-p", "nnUNetPlansCPU", "-device", "cpu")
     train(nnunet, trainer, configuration="3d_cascade_fullres")
-    assert (nnunet.fold(trainer, "3d_cascade_fullres") / "validation" / "summary.json").is_file()
+    assert_dice_of_nnunet(nnunet.fold(trainer, "3d_cascade_fullres") / "validation")
 
 
 def add_cascade(plans_file):

@@ -6,7 +6,7 @@ import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.loss.nnUNetTrainerCELoss import nnUNetTrainerCELoss
 
-from nnunet_nacl.losses import ECPLoss, FocalLoss, L1ACELoss, LabelSmoothingLoss, MbLSLoss, NACLLoss, SVLSLoss
+from nnunet_nacl.losses import CRaCLoss, ECPLoss, FocalLoss, L1ACELoss, LabelSmoothingLoss, MbLSLoss, NACLLoss, SVLSLoss
 from nnunet_nacl.training.trainers import TRAINERS, nnUNetTrainerNACL
 from nnunet_nacl.training.variants import SETTINGS, UnknownVariantError, resolve
 
@@ -26,6 +26,8 @@ def test_settings_reach_the_loss():
     assert repr(svls) == repr(SVLSLoss((5, 5), (0.5, 0.5)))
     l1ace = resolve("nnUNetTrainerDiceL1ACE_weight0p5_bins10_soft").make_loss((1.0, 1.0), None, False)
     assert repr(l1ace) == repr(L1ACELoss(0.5, 10, "soft"))
+    crac = resolve("nnUNetTrainerDiceCRaC_margin1_rho0p5_kernel5_maxlambda2p5").make_loss((1.0, 1.0), 4, False)
+    assert repr(crac) == repr(CRaCLoss(1.0, 0.5, (5, 5), 2.5, ignore_label=4))
 
 
 def test_raters_by_name():
@@ -63,6 +65,8 @@ def test_every_example_is_understood():
         ("nnUNetTrainerDiceL1ACE_bins0", "cannot be made.*whole number >= 1"),
         ("nnUNetTrainerNACL_kernel4", "cannot be made.*odd number of voxels"),
         ("nnUNetTrainerNACL_gaussian_sigma0", "cannot be made.*positive"),
+        ("nnUNetTrainerCRaC_rho0", "cannot be made.*above 0"),
+        ("nnUNetTrainerCRaC_weight0p2", "'weight0p2' .*has no meaning for nnUNetTrainerCRaC"),
         ("nnUNetTrainerSVLS_weight0p2", "'weight0p2' .*has no meaning for nnUNetTrainerSVLS"),
         ("nnUNetTrainerNACL_raters", "'raters' .*has no meaning for nnUNetTrainerNACL"),
         ("nnUNetTrainer_l2", "'l2' .*has no meaning for nnUNetTrainer"),
@@ -87,6 +91,7 @@ def test_says_which_part_is_wrong(name, message):
         ("LS", LabelSmoothingLoss(ignore_label=3, regions=True)),
         ("Focal", FocalLoss(ignore_label=3, regions=True)),
         ("ECP", ECPLoss(ignore_label=3, regions=True)),
+        ("CRaC", CRaCLoss(kernel_size=(3, 3), ignore_label=3, regions=True)),
     ],
 )
 def test_defaults_are_those_of_the_loss(name, loss):

@@ -1,0 +1,116 @@
+"""What is there already, so that a benchmark takes it over: imported and planned data, trained folds, broken checkpoints."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from nnunet_nacl.benchmark.config import Study
+from nnunet_nacl.benchmark.jobs import Job
+from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.errors import InputError
+
+CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+"""In the order in which ``nnUNetv2_train --c`` looks for them."""
+
+
+def is_finished(study: Study, job: Job) -> bool:
+    """Return whether the result of a job is there, complete, so that its command need not run.
+
+    Evaluations, comparisons and reports are always made again: they are quick beside a training, and new versions may
+    write them differently.
+
+    Raises:
+        InputError: something is there under the same name that was made differently.
+    """
+    places = Places(study)
+    preprocessed = places.preprocessed / job.dataset
+    if job.rule == "phantom":
+        return Path(job.command[2], "dataset.json").is_file()
+    if job.rule == "import":
+        return (places.raw / job.dataset / "dataset.json").is_file() or _preprocessed(study, preprocessed)
+    if job.rule == "plan":
+        return _preprocessed(study, preprocessed)
+    if job.rule == "cpu_plans":
+        return _has_cpu_plans(study, preprocessed)
+    if job.rule == "split":
+        return (preprocessed / "splits_final.json").is_file()
+    if job.rule == "train":
+        assert job.trainer is not None
+        assert job.fold is not None
+        return is_fold_finished(places.fold(job.dataset, job.trainer, job.fold), preprocessed, job.fold)
+    return False
+
+
+def is_fold_finished(folder: Path, preprocessed: Path, fold: int) -> bool:
+    """Return whether a fold is trained, and validated with probabilities of each case of its split.
+
+    nnU-Net writes validation/summary.json last. The softmax files are asked for by name, since a fold may have been trained
+    without ``--npz``.
+    """
+    validation = folder / "validation"
+    if not (is_readable(folder / CHECKPOINTS[0]) and (validation / "summary.json").is_file()):
+        return False
+    splits = _read_json(preprocessed / "splits_final.json")
+    return all(zipfile.is_zipfile(validation / f"{case}.npz") for case in splits[fold]["val"])
+
+
+def set_broken_checkpoints_aside(folder: Path) -> list[str]:
+    """Rename the checkpoints that cannot be read, so that ``--c`` goes on from the next best; return what was done.
+
+    nnU-Net writes a checkpoint in place. A process that is killed meanwhile leaves half a file, on which ``--c`` would die.
+    """
+    done = []
+    for name in CHECKPOINTS:
+        path = folder / name
+        if path.is_file() and not is_readable(path):
+            path.replace(path.with_name(f"{name}.broken"))
+            done.append(f"{path} cannot be read (its writing was probably interrupted); renamed it to {name}.broken")
+    if done:
+        left = [name for name in CHECKPOINTS if (folder / name).is_file()]
+        done.append(f"going on from {left[0]}" if left else "no checkpoint is left: starting over")
+    return done
+
+
+def is_readable(checkpoint: Path) -> bool:
+    """Return whether a checkpoint is complete: a zip archive whose members have their checksums (nothing is unpickled)."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError):
+        return False
+
+
+def _preprocessed(study: Study, folder: Path) -> bool:
+    """Return whether the planned configuration is there with all cases; nnU-Net writes a case's .pkl last."""
+    plans_file = folder / f"{study.planned}.json"
+    if not (plans_file.is_file() and (folder / "dataset.json").is_file()):
+        return False
+    configuration = _read_json(plans_file)["configurations"].get(study.configuration)
+    if configuration is None:
+        return False
+    n_cases = _read_json(folder / "dataset.json").get("numTraining")
+    done = len(list((folder / configuration["data_identifier"]).glob("*.pkl")))
+    return done > 0 and done == n_cases == len(list((folder / "gt_segmentations").iterdir()))
+
+
+def _has_cpu_plans(study: Study, folder: Path) -> bool:
+    plans_file = folder / f"{study.plans}.json"
+    if not plans_file.is_file():
+        return False
+    patch = _read_json(plans_file)["configurations"].get(study.configuration, {}).get("patch_size")
+    if study.patch_size is not None and patch is not None and list(study.patch_size) != patch:
+        raise InputError(
+            f"{plans_file} has patches of {patch}, but `patch_size` asks for {list(study.patch_size)}. Change `patch_size`, "
+            f"or remove the file and what was trained with it."
+        )
+    return patch is not None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}).") from error

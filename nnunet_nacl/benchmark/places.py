@@ -1,0 +1,83 @@
+"""Where a benchmark keeps what: nnU-Net's three folders, and markers, logs, states and results beside its configuration."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunet_nacl.benchmark.config import Study
+
+NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of a study."""
+
+    study: Study
+
+    @property
+    def raw(self) -> Path:
+        """nnUNet_raw."""
+        return self._nnunet("nnUNet_raw")
+
+    @property
+    def preprocessed(self) -> Path:
+        """nnUNet_preprocessed."""
+        return self._nnunet("nnUNet_preprocessed")
+
+    @property
+    def results(self) -> Path:
+        """nnUNet_results."""
+        return self._nnunet("nnUNet_results")
+
+    def run_name(self, trainer: str) -> str:
+        """nnU-Net's name of a trainer's result folder."""
+        return f"{trainer}__{self.study.plans}__{self.study.configuration}"
+
+    def fold(self, dataset: str, trainer: str, fold: int) -> Path:
+        """nnU-Net's result folder of one fold."""
+        return self.results / dataset / self.run_name(trainer) / f"fold_{fold}"
+
+    def output(self, dataset: str, *parts: str) -> Path:
+        """Our own results of a data set."""
+        return self.study.folder.joinpath("results", dataset, *parts)
+
+    def marker(self, job: str) -> Path:
+        """The file that says that a job is done, and how it was done."""
+        return self.study.folder / f"markers/{job}.json"
+
+    def log(self, job: str) -> Path:
+        """What a job printed."""
+        return self.study.folder / f"logs/{job}.log"
+
+    def state(self, job: str) -> Path:
+        """What was last heard of a job; ``.lock`` beside it is locked while it runs."""
+        return self.study.folder / f"state/{job}.json"
+
+    def _nnunet(self, variable: str) -> Path:
+        return Path(os.environ.get(variable) or self.study.folder / variable)
+
+
+def environment(places: Places, trainer_folder: Path) -> dict[str, str]:
+    """Return the environment variables that nnU-Net's commands run with.
+
+    What the user has set stays. Unset folders lie in the benchmark's own; the commands of this Python come first.
+    """
+    variables = dict(os.environ)
+    for variable, folder in zip(NNUNET_FOLDERS, (places.raw, places.preprocessed, places.results), strict=True):
+        variables[variable] = str(folder)
+    external = [part for part in variables.get("nnUNet_extTrainer", "").split(os.pathsep) if part]
+    if str(trainer_folder) not in external:
+        external.append(str(trainer_folder))
+    variables["nnUNet_extTrainer"] = os.pathsep.join(external)
+    variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), variables.get("PATH", os.defpath)])
+    if places.study.device == "cpu":
+        variables.setdefault("nnUNet_compile", "f")  # compiling takes longer than it gains in a short training
+        variables.setdefault("nnUNet_n_proc_DA", "2")
+        variables.setdefault("nnUNet_def_n_proc", "2")
+    if places.study.processes is not None:
+        variables["nnUNet_def_n_proc"] = str(places.study.processes)
+    return variables

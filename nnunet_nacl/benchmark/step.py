@@ -1,0 +1,192 @@
+"""Running one job: its lock, its log, its state, and the marker that says how it was done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any
+
+from nnunet_nacl.benchmark import locks
+from nnunet_nacl.benchmark.config import Study
+from nnunet_nacl.benchmark.finished import is_finished, set_broken_checkpoints_aside
+from nnunet_nacl.benchmark.jobs import Job
+from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.evaluation.provenance import provenance
+
+
+def run_step(study: Study, job: Job, variables: Mapping[str, str]) -> int:
+    """Run a job's command unless its result is there, and write its marker; return the exit status.
+
+    Only one process at a time works on a job: another waits, and finds it finished. The state file says running, done or
+    failed; where a process was killed it stays at running, while the lock beside it is free.
+
+    Args:
+        study: the study.
+        job: what to run.
+        variables: environment of the command.
+    """
+    places = Places(study)
+    log_path = places.log(job.name)
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("a", encoding="utf-8") as log, ExitStack() as stack:
+        say = _Teller(log)
+        lock = places.state(job.name).with_suffix(".lock")
+        stack.enter_context(locks.locked(lock, lambda: say(f"another process works on {job.name}; waiting for it")))
+        started = _now()
+        _write(places.state(job.name), {"state": "running", "started": started, **_here()})
+        try:
+            taken_over = is_finished(study, job)
+            status = 0 if taken_over else _run(study, job, dict(variables), say, stack)
+        except InputError as error:
+            say(f"error: {error}")
+            taken_over, status = False, 1
+        if status == 0 and job.rule == "train" and not taken_over and not is_finished(study, job):
+            say("error: the command ended well, but the fold is not complete (checkpoint, summary or softmax files)")
+            status = 1
+        times = {"started": started, "ended": _now()}
+        if status:
+            _write(places.state(job.name), {"state": "failed", "status": status, **times, **_here()})
+            return status
+        say("its result was there already and is taken over" if taken_over else "done")
+        _write(places.state(job.name), {"state": "done", **times, **_here()})
+        _write(places.marker(job.name), _marker(study, job, taken_over, times))
+    return 0
+
+
+class _Teller:
+    """Writes a line with the time into the log."""
+
+    def __init__(self, log: IO[str]) -> None:
+        self.log = log
+
+    def __call__(self, text: str) -> None:
+        print(f"[{_now()}] {text}", file=self.log, flush=True)
+
+
+def _run(study: Study, job: Job, variables: dict[str, str], say: _Teller, stack: ExitStack) -> int:
+    if job.rule == "train":
+        assert job.trainer is not None
+        assert job.fold is not None
+        for line in set_broken_checkpoints_aside(Places(study).fold(job.dataset, job.trainer, job.fold)):
+            say(line)
+        _take_gpus(study, variables, say, stack)
+    if job.rule == "temper":
+        # it wants an empty folder, and what an interrupted one left would be mixed up; the softmax files are copies
+        shutil.rmtree(job.command[-1], ignore_errors=True)
+    program = shutil.which(job.command[0], path=variables["PATH"])
+    if program is None:
+        raise InputError(f"{job.command[0]} is not on PATH; is nnU-Net installed?")
+    for folder in (Places(study).raw, Places(study).preprocessed, Places(study).results):
+        folder.mkdir(parents=True, exist_ok=True)
+    say(shlex.join(job.command))
+    status = _call([program, *job.command[1:]], variables, say.log)
+    if status:
+        say(f"ended with status {status}")
+    return status
+
+
+def _take_gpus(study: Study, variables: dict[str, str], say: _Teller, stack: ExitStack) -> None:
+    """On this machine, choose GPUs that no other training uses; a cluster's scheduler has chosen them already."""
+    if study.device != "cuda" or study.profile != "local":
+        return
+    candidates = list(study.gpus) if study.gpus is not None else locks.visible_gpus()
+    if not candidates:
+        return  # nnU-Net says what it thinks of a machine without a GPU
+    if len(candidates) < study.num_gpus:
+        raise InputError(f"Expected {study.num_gpus} GPUs (`num_gpus`), but there are only {candidates}.")
+    chosen = stack.enter_context(
+        locks.gpus(candidates, study.num_gpus, lambda: say(f"waiting for {study.num_gpus} of the GPUs {candidates}"))
+    )
+    variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, chosen))
+    say(f"on GPU {variables['CUDA_VISIBLE_DEVICES']}")
+
+
+def _call(command: list[str], variables: dict[str, str], log: IO[str]) -> int:
+    """Run a command in a process group of its own, which ends with this process; return its exit status.
+
+    nnU-Net's worker processes outlive a killed parent otherwise.
+    """
+    process = subprocess.Popen(
+        command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+        start_new_session=True, preexec_fn=_die_with_parent(),
+    )  # fmt: skip
+    with _forwarding(process):
+        status = process.wait()
+    _kill_group(process.pid)
+    return status if status >= 0 else 128 - status
+
+
+def _die_with_parent() -> Any:
+    """Return what makes a child of this process end when this process is killed (Linux), or None."""
+    try:
+        import ctypes
+
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+    except (OSError, AttributeError):
+        return None
+    return lambda: prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+
+
+@contextmanager
+def _forwarding(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Pass SIGTERM and SIGINT on to the child's group: what Ctrl-C and a cluster's scheduler send."""
+
+    def forward(number: int, _frame: Any) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _kill_group(group: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGTERM)
+        time.sleep(0.5)
+        os.killpg(group, signal.SIGKILL)
+
+
+def _marker(study: Study, job: Job, taken_over: bool, times: dict[str, str]) -> dict[str, Any]:
+    places = Places(study)
+    return {
+        "job": job.name,
+        "command": shlex.join(job.command),
+        "taken_over": taken_over,
+        "scale": study.scale,
+        "shortened": study.shortened,
+        "study": study.name,
+        **times,
+        **_here(),
+        "log": str(places.log(job.name).relative_to(study.folder)),
+        "versions": provenance({})["versions"],
+    }
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+
+
+def _here() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

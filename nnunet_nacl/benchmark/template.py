@@ -1,0 +1,88 @@
+"""The configuration file that `benchmark init` writes: complete, with a word on each key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nnunet_nacl.benchmark.config import CONFIG_FILE
+from nnunet_nacl.errors import InputError
+
+TASKS = {
+    "msd": "  - Task04_Hippocampus             # downloaded; `nnunet-nacl import-msd` lists all ten\n"
+    "  # - {name: Task09_Spleen, from: /data/msd}       # the task's folder or archive, or a folder that holds it\n",
+    "phantom": "  - {name: Task99_Phantom, phantom: {cases: 20, size: 32}}     # drawn, with known truth; no data needed\n",
+}
+LENGTHS = {
+    "cpu": "length: 20epochs                    # given to every trainer's name alike; 250 iterations each\n",
+    "paper": "# length: 100epochs                 # given to every trainer's name alike; default: nnU-Net's 1000\n",
+}
+TEMPLATE = """\
+# A benchmark of nnunet-nacl. `nnunet-nacl benchmark plan` says what it takes, `run` runs it and goes on where it stopped.
+# Results, logs and markers go beside this file; docs/protocol.md says what counts. All keys: docs/benchmark.md.
+version: 1
+name: {name}
+scale: {scale}                         # paper: nnU-Net's defaults, on a GPU; cpu: small networks, marked as shortened
+tasks:
+{tasks}trainers:                           # `nnunet-nacl trainers` lists ours; variants by name, and any of nnU-Net's
+  - nnUNetTrainer
+  - nnUNetTrainerCELoss
+  - nnUNetTrainerNACL
+  - nnUNetTrainerDiceNACL
+  - nnUNetTrainerSVLS
+  - nnUNetTrainerDiceSVLS
+baseline: nnUNetTrainer
+{length}folds: {folds}
+configuration: 3d_fullres
+plans: nnUNetPlans
+seeds: {{phantom: 0, bootstrap: 0}}
+execution:
+  profile: {profile}                    # local, slurm or lsf
+  # cores: 8                          # local: default all
+  # gpus: [0, 1]                      # local: default all; each training locks its own
+"""
+CLUSTER_PROFILES = {
+    "slurm": "# Yours, before the values of nnunet-nacl's profile. Options of snakemake-executor-plugin-slurm.\n"
+    "default-resources:\n"
+    "  slurm_partition: PARTITION          # sinfo lists them\n"
+    "  # slurm_account: ACCOUNT\n"
+    "  mem_mb: 4000\n"
+    "  runtime: 60                         # minutes\n"
+    "# set-resources:\n"
+    "#   train:\n"
+    "#     slurm_partition: GPU_PARTITION\n",
+    "lsf": "# Yours, before the values of nnunet-nacl's profile. Options of snakemake-executor-plugin-lsf.\n"
+    "default-resources:\n"
+    "  lsf_queue: QUEUE                    # bqueues lists them\n"
+    "  # lsf_project: PROJECT\n"
+    "  mem_mb: 4000\n"
+    "  runtime: 60                         # minutes\n"
+    "# set-resources:\n"
+    "#   train:\n"
+    "#     lsf_queue: GPU_QUEUE\n"
+    "#     lsf_extra: '-gpu num=1'\n",
+}
+
+
+def write_template(folder: Path, scale: str, tasks: str, profile: str) -> list[Path]:
+    """Write a configuration into a folder, and a profile to fill in for a cluster; return the paths.
+
+    Raises:
+        InputError: the folder has a configuration already.
+    """
+    path = folder / CONFIG_FILE
+    if path.exists():
+        raise InputError(f"{path} is there already; edit it, or choose another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in folder.resolve().name)
+    text = TEMPLATE.format(
+        name=name or "benchmark", scale=scale, tasks=TASKS[tasks], length=LENGTHS[scale], profile=profile,
+        folds="[0, 1, 2]" if scale == "cpu" else "[0, 1, 2, 3, 4]",
+    )  # fmt: skip
+    path.write_text(text, encoding="utf-8")
+    written = [path]
+    if profile in CLUSTER_PROFILES:
+        own = folder / "profile" / "config.yaml"
+        own.parent.mkdir(exist_ok=True)
+        own.write_text(CLUSTER_PROFILES[profile], encoding="utf-8")
+        written.append(own)
+    return written

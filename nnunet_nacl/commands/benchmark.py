@@ -1,0 +1,207 @@
+"""``nnunet-nacl benchmark``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunet_nacl.commands.arguments import Commands, positive
+
+if TYPE_CHECKING:
+    from nnunet_nacl.benchmark.config import Study
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    text = "a whole study: tasks x trainers x folds, from data to report"
+    parser = commands.add_parser("benchmark", help=text, description=f"{text}. docs/benchmark.md has a tour.")
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+    _add_init(actions)
+    _add(actions, "plan", plan, "say what would run, and roughly for how long")
+    run_parser = _add(actions, "run", run, "run what is not done yet")
+    run_parser.add_argument("snakemake", nargs="*", metavar="-- OPTION", help="further options for Snakemake")
+    status_parser = _add(actions, "status", status, "what is done, running and failed, and why")
+    status_parser.add_argument(
+        "--lines", type=positive, default=10, help="of a failed job's log (default: %(default)s)"
+    )
+    _add(actions, "report", report, "compare and report the trainers that are evaluated so far")
+    lines_parser = _add(actions, "commands", print_commands, "print the commands, to run them without Snakemake")
+    lines_parser.add_argument(
+        "--form", default="shell", choices=("shell", "sbatch", "bsub"), help="default: %(default)s"
+    )
+    # what the workflow calls
+    step_parser = _add(actions, "step", step, "run one job (the workflow does)")
+    step_parser.add_argument("job", help="e.g. train/Dataset004_Hippocampus/nnUNetTrainerNACL/fold_0")
+    _add_split(actions)
+
+
+def _add(actions: Commands, name: str, action: object, text: str) -> argparse.ArgumentParser:
+    parser = actions.add_parser(name, help=text, description=text)
+    parser.add_argument("study", type=Path, nargs="?" if name != "step" else None, default=Path(), metavar="FOLDER",
+                        help="folder with benchmark.yaml, or that file (default: here)")  # fmt: skip
+    parser.set_defaults(run=action)
+    return parser
+
+
+def _add_init(actions: Commands) -> None:
+    text = "write a configuration to edit"
+    parser = actions.add_parser("init", help=text, description=text)
+    parser.add_argument("folder", type=Path, help="folder of the study; made if missing")
+    parser.add_argument("--scale", default="paper", choices=("paper", "cpu"), help="default: %(default)s")
+    parser.add_argument("--tasks", default="msd", choices=("msd", "phantom"), help="default: %(default)s")
+    parser.add_argument("--profile", default="local", choices=("local", "slurm", "lsf"), help="default: %(default)s")
+    parser.set_defaults(run=init)
+
+
+def _add_split(actions: Commands) -> None:
+    text = "write nnU-Net's five-fold split before the first training (the workflow does)"
+    parser = actions.add_parser("split", help=text, description=text)
+    parser.add_argument("dataset", help="data set name or ID")
+    parser.add_argument("-c", required=True, help="configuration")
+    parser.add_argument("-p", default="nnUNetPlans", help="plans (default: %(default)s)")
+    parser.set_defaults(run=split)
+
+
+def init(parsed: argparse.Namespace) -> int:
+    """Write a configuration."""
+    from nnunet_nacl.benchmark.template import write_template
+
+    for path in write_template(parsed.folder, parsed.scale, parsed.tasks, parsed.profile):
+        print(f"wrote {path}")
+    print(f"edit it, then: nnunet-nacl benchmark plan {parsed.folder}")
+    return 0
+
+
+def plan(parsed: argparse.Namespace) -> int:
+    """Print what would run."""
+    from rich.console import Console
+
+    from nnunet_nacl.benchmark.launch import planned_jobs
+    from nnunet_nacl.commands.benchmark_tables import plan_table
+
+    study = _load(parsed.study)
+    _check_trainers(study)
+    table, notes = plan_table(study, planned_jobs(study, _environment(study)))
+    Console().print(table)
+    for note in notes:
+        print(note)
+    return 0
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the workflow."""
+    from nnunet_nacl.benchmark.launch import run_workflow
+    from nnunet_nacl.benchmark.status import job_states
+
+    study = _load(parsed.study)
+    _check_trainers(study)
+    status = run_workflow(study, _environment(study), parsed.snakemake)
+    states = [job.state for job in job_states(study)]
+    print(f"{states.count('done')} of {len(states)} jobs are done.", end=" ")
+    print("" if status == 0 else f"nnunet-nacl benchmark status {parsed.study} says what is missing.")
+    return 1 if status else 0
+
+
+def status(parsed: argparse.Namespace) -> int:
+    """Print the state of the jobs; exit status 1 if one has failed."""
+    from rich.console import Console
+
+    from nnunet_nacl.benchmark.status import job_states, tail
+    from nnunet_nacl.commands.benchmark_tables import status_table
+
+    states = job_states(_load(parsed.study))
+    Console().print(status_table(states))
+    for one in states:
+        if one.state in ("running", "interrupted", "failed"):
+            print(f"{one.state}: {one.job.name}\n    {one.log}")
+        if one.state == "failed":
+            print("".join(f"    | {line}\n" for line in tail(one.log, parsed.lines).splitlines()), end="")
+    return int(any(one.state == "failed" for one in states))
+
+
+def report(parsed: argparse.Namespace) -> int:
+    """Compare and report what is evaluated so far."""
+    from nnunet_nacl.benchmark.partial import partial_report
+
+    study = _load(parsed.study)
+    for line in partial_report(study, _environment(study)):
+        print(line)
+    return 0
+
+
+def print_commands(parsed: argparse.Namespace) -> int:
+    """Print the commands as a script."""
+    from nnunet_nacl.benchmark.jobs import all_jobs
+    from nnunet_nacl.benchmark.shell_lines import lines
+
+    study = _load(parsed.study)
+    _check_trainers(study)
+    for line in lines(study, list(all_jobs(study).values()), _environment(study), parsed.form):
+        print(line)
+    return 0
+
+
+def step(parsed: argparse.Namespace) -> int:
+    """Run one job."""
+    from nnunet_nacl.benchmark.jobs import find_job
+    from nnunet_nacl.benchmark.step import run_step
+
+    study = _load(parsed.study)
+    return run_step(study, find_job(study, parsed.job), _environment(study))
+
+
+def split(parsed: argparse.Namespace) -> int:
+    """Write the split of a data set."""
+    from nnunet_nacl.benchmark.split import write_split
+
+    print(f"the split is {write_split(parsed.dataset, parsed.c, parsed.p)}")
+    return 0
+
+
+def _load(path: Path) -> Study:
+    from nnunet_nacl.benchmark.config import load_study
+    from nnunet_nacl.errors import InputError
+
+    try:
+        return load_study(path)
+    except ModuleNotFoundError as error:
+        if error.name not in ("yaml", "jsonschema"):
+            raise
+        raise InputError(f"`benchmark` needs {error.name}, which is not installed: pip install 'nnunet-nacl[benchmark]'.") from None  # fmt: skip
+
+
+def _environment(study: Study) -> dict[str, str]:
+    from nnunet_nacl.benchmark.places import Places, environment
+    from nnunet_nacl.training.trainer_path import trainer_path
+
+    return environment(Places(study), trainer_path())
+
+
+def _check_trainers(study: Study) -> None:
+    """Raise InputError for a name that is no trainer, before hours are spent on the others."""
+    from nnunet_nacl.errors import InputError
+    from nnunet_nacl.training.variants import UnknownVariantError, resolve
+
+    for number, name in enumerate(study.trainers):
+        try:
+            resolve(name)
+        except UnknownVariantError as error:
+            if not _finds_elsewhere(name):
+                raise InputError(f"Expected `trainers[{number}]` to be a trainer, but got {study.base_trainers[number]!r}. {error}") from None  # fmt: skip
+
+
+def _finds_elsewhere(name: str) -> bool:
+    """Return whether nnU-Net finds a trainer in a folder of the user's own that nnUNet_extTrainer names."""
+    import os
+    from contextlib import redirect_stdout
+
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    if not os.environ.get("nnUNet_extTrainer"):
+        return False
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        try:
+            return recursive_find_trainer_class_by_name(name) is not None
+        except (RuntimeError, AssertionError):
+            return False

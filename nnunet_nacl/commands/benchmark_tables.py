@@ -1,0 +1,68 @@
+"""The tables that ``nnunet-nacl benchmark`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from nnunet_nacl.benchmark.config import Study
+    from nnunet_nacl.benchmark.status import JobStatus
+
+RULE_NAMES = {"import_task": "import"}
+"""Rules whose name in the Snakefile is another, since a Python keyword cannot be one."""
+
+
+def plan_table(study: Study, planned: dict[str, int]) -> tuple[Table, list[str]]:
+    """Return a table of the jobs that would run with rough hours, and notes on it.
+
+    Args:
+        study: the study.
+        planned: jobs per rule of Snakemake's dry run.
+    """
+    from nnunet_nacl.benchmark.estimate import hours, pace
+    from nnunet_nacl.benchmark.finished import is_finished
+    from nnunet_nacl.benchmark.jobs import all_jobs
+    from nnunet_nacl.benchmark.places import Places
+
+    places = Places(study)
+    jobs = list(all_jobs(study).values())
+    of = pace(study, jobs)
+    to_run = {RULE_NAMES.get(rule, rule): count for rule, count in planned.items()}
+    table = Table("step", "jobs", "to run", "there already", "hours, roughly", title=study.name, title_justify="left")
+    total = 0.0
+    for rule in dict.fromkeys(job.rule for job in jobs):
+        of_rule = [job for job in jobs if job.rule == rule]
+        there = [job for job in of_rule if not places.marker(job.name).is_file() and is_finished(study, job)]
+        undone = [job for job in of_rule if not places.marker(job.name).is_file() and job not in there]
+        rule_hours = sum(hours(study, job, of) for job in undone)
+        total += rule_hours
+        table.add_row(rule, str(len(of_rule)), str(to_run.get(rule, 0)), str(len(there)), f"{rule_hours:.1f}")
+    table.add_section()
+    table.add_row("all", str(len(jobs)), str(sum(to_run.values())), "", f"{total:.1f}")
+    return table, _notes(study, of.seconds, of.source)
+
+
+def _notes(study: Study, seconds: float, source: str) -> list[str]:
+    notes = [
+        f"One after another, at {seconds:.0f} s per epoch of nnU-Net's length ({source}). 'There already' is taken over."
+    ]
+    if study.shortened:
+        notes.append(f"Shortened: scale {study.scale}, plans {study.plans}, baseline {study.baseline}.")
+    return notes
+
+
+def status_table(states: Sequence[JobStatus]) -> Table:
+    """Return a table with the number of jobs of each step in each state."""
+    from nnunet_nacl.benchmark.status import STATES
+
+    table = Table("step", *STATES)
+    for rule in dict.fromkeys(one.job.rule for one in states):
+        of_rule = [one.state for one in states if one.job.rule == rule]
+        table.add_row(rule, *(str(of_rule.count(state) or "") for state in STATES))
+    table.add_section()
+    every = [one.state for one in states]
+    table.add_row("all", *(str(every.count(state) or "") for state in STATES))
+    return table

@@ -1,0 +1,70 @@
+"""``nnunet-nacl import-msd``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nnunet_nacl.commands.arguments import Commands, default_processes, positive
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    text = "bring a task of the Medical Segmentation Decathlon into nnUNet_raw: download, check, convert"
+    parser = commands.add_parser("import-msd", help=text, description=text)
+    parser.add_argument("task", nargs="?", help="e.g. Task04_Hippocampus, Hippocampus or 4; default: list the tasks")
+    parser.add_argument("--from", type=Path, dest="source", default=None, metavar="PATH",
+                        help="the task's folder or archive, or a folder that holds it; nothing is downloaded")  # fmt: skip
+    parser.add_argument("--id", type=positive, default=None, help="number of the data set (default: the task's)")
+    parser.add_argument("--mirror", action="append", default=None, metavar="URL",
+                        help="folder with the archives; more than one are tried in turn")  # fmt: skip
+    parser.add_argument(
+        "--downloads", type=Path, default=None, help="where archives are kept (default: nnUNet_raw/.msd)"
+    )
+    parser.add_argument("-np", type=positive, default=None, help="processes (default: nnUNet_def_n_proc or all cores)")
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    from nnunet_nacl.benchmark.import_task import import_task
+    from nnunet_nacl.benchmark.msd import MIRRORS, find_task
+
+    if parsed.task is None:
+        return _list_tasks()
+    # a task of one's own, as `nnunet-nacl phantom` writes, has to come from somewhere
+    task = parsed.task if parsed.source is not None and "_" in parsed.task else find_task(parsed.task).name
+    columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        download = bar.add_task(task, visible=False)
+        folder, was_there = import_task(
+            task,
+            parsed.source,
+            parsed.id,
+            parsed.mirror or MIRRORS,
+            parsed.downloads,
+            parsed.np or default_processes(),
+            lambda done, of: bar.update(download, completed=done, total=of, visible=True),
+        )
+    print(f"{folder} was there already" if was_there else f"wrote {folder}")
+    return 0
+
+
+def _list_tasks() -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from nnunet_nacl.benchmark.msd import LICENCE, TASKS
+
+    table = Table(title=f"Medical Segmentation Decathlon, {LICENCE}", title_justify="left")
+    for heading in ("task", "modalities", "labels", "training", "test", "archive, GB"):
+        table.add_column(heading)
+    for task in TASKS.values():
+        table.add_row(
+            task.name, ", ".join(task.modalities), ", ".join(task.labels), str(task.training), str(task.test), f"{task.gigabytes:g}"
+        )  # fmt: skip
+    Console().print(table)
+    return 0

@@ -1,0 +1,283 @@
+"""A copy of a trained model that predicts without this package.
+
+The losses change what a network learns, not what it is. So a checkpoint whose ``trainer_name`` is that of nnU-Net's own class
+that builds the same network predicts the same, wherever nnU-Net is installed. What only continuing a training needs
+(optimizer, grad scaler, logged curves: half of a checkpoint trained with SGD) is left out, and with it every pickled
+object that ``torch.load(weights_only=True)`` would refuse.
+
+The copy is compared with the original before it gets its name: :mod:`nnunet_nacl.training.predict_alone` runs once on either,
+on the copy in a process that cannot import ``nnunet_nacl`` and has none of nnU-Net's environment variables.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+from nnunet_nacl import __version__
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.training import predict_alone
+from nnunet_nacl.training.trainer_path import trainer_path
+from nnunet_nacl.training.variants import UnknownVariantError, resolve
+
+KEPT_KEYS = ("network_weights", "init_args", "inference_allowed_mirroring_axes")
+NEEDED_FILES = ("dataset.json", "plans.json")
+WELCOME_FILES = ("dataset_fingerprint.json",)
+NOTE_FILE = "shared.json"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What was written, and over what the comparison with the original was made."""
+
+    folder: Path
+    trained_with: str
+    trainer: str
+    folds: tuple[str, ...]
+    patch_size: tuple[int, ...]
+    compared_case: bool
+
+
+def share(
+    model_folder: Path,
+    output: Path,
+    folds: Sequence[str] | None = None,
+    checkpoint_name: str = "checkpoint_final.pth",
+    images: Sequence[Path] = (),
+) -> Shared:
+    """Write ``output/<stock trainer>__<plans>__<configuration>`` and return what was done.
+
+    Args:
+        model_folder: nnU-Net's folder ``<trainer>__<plans>__<configuration>``.
+        output: parent of the new folder.
+        folds: e.g. ``("0", "all")``; default: every fold that has the checkpoint.
+        checkpoint_name: file in each fold; it keeps its name.
+        images: one case, a file per channel, to predict fully with either model; default: one random patch.
+
+    Raises:
+        InputError: this is no such folder, a fold or file is missing, the checkpoint holds more than numbers, nnU-Net has no
+            trainer that builds this network, the new folder exists, or the copy does not predict the same.
+    """
+    name, plans, configuration = _parts(model_folder)
+    chosen = _folds(model_folder, folds, checkpoint_name)
+    _check_images(model_folder, configuration, images)
+    stock = stock_trainer(name)
+    target = output / f"{stock.__name__}__{plans}__{configuration}"
+    if target.exists():
+        raise InputError(f"{target}: exists already and is left alone. Choose another folder with -o or remove it.")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=output))
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written to ({error.strerror}).") from error
+    try:
+        for file in (*NEEDED_FILES, *WELCOME_FILES):
+            if file in NEEDED_FILES or (model_folder / file).is_file():
+                shutil.copyfile(model_folder / file, unfinished / file)
+        for fold in chosen:
+            checkpoint = read_checkpoint(model_folder / fold / checkpoint_name)
+            shared = _for_prediction(checkpoint, name, configuration, stock, model_folder / fold / checkpoint_name)
+            (unfinished / fold).mkdir()
+            torch.save(shared, unfinished / fold / checkpoint_name)
+        patch_size = _compare(model_folder, unfinished, chosen, checkpoint_name, images)
+        _write_note(unfinished, name, chosen, patch_size, images)
+        unfinished.chmod(0o755)
+        unfinished.rename(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return Shared(target, name, stock.__name__, chosen, patch_size, bool(images))
+
+
+def stock_trainer(name: str) -> type:
+    """Return nnU-Net's own class that builds the network of a trainer.
+
+    It is the class that defines ``build_network_architecture``, which is all that a predictor asks a trainer for: for most
+    trainers ``nnUNetTrainer``, for a loss on top of ``nnUNet_Primus_M_Trainer`` that one.
+
+    Raises:
+        InputError: no trainer of this name is found, or its network is not one of nnU-Net's.
+    """
+    trainer = _trainer(name)
+    builder = next(base for base in trainer.__mro__ if "build_network_architecture" in vars(base))
+    if builder.__module__.split(".")[0] != "nnunetv2":
+        raise InputError(
+            f"{name}: its network is built by {builder.__module__}.{builder.__name__}, not by nnU-Net, so it cannot be "
+            "predicted with nnU-Net alone."
+        )
+    return builder
+
+
+def _trainer(name: str) -> type:
+    try:
+        return resolve(name)
+    except UnknownVariantError as unknown:
+        try:
+            found: type = recursive_find_trainer_class_by_name(name)
+        except RuntimeError:
+            raise InputError(f"{unknown} nnU-Net finds it through nnUNet_extTrainer neither.") from None
+    return found
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of one of nnU-Net's checkpoints without running any code that it might carry.
+
+    Beside tensors and plain values these hold NumPy scalars (the logged curves and ``_best_ema``), whose dtypes are allowed here.
+
+    Raises:
+        InputError: no checkpoint of nnU-Net, or one that holds other objects.
+    """
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not zipfile.is_zipfile(path):
+            raise InputError(f"{path}: is no checkpoint that torch can load (no zip file).") from error
+        found = [name for name in torch.serialization.get_unsafe_globals_in_checkpoint(path) if "numpy" not in name]
+        held = f"it holds {', '.join(found)}" if found else str(error).splitlines()[0]
+        raise InputError(f"{path}: cannot be loaded without running code from it ({held}).") from error
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: is no checkpoint that torch can load ({str(error).splitlines()[0]}).") from error
+    missing = [key for key in (*KEPT_KEYS, "trainer_name") if not isinstance(checkpoint, dict) or key not in checkpoint]
+    if missing:
+        raise InputError(f"{path}: is no checkpoint of nnU-Net; it lacks {', '.join(missing)}.")
+    return checkpoint  # type: ignore[no-any-return]
+
+
+def _numpy_scalars() -> list[Any]:
+    reconstruct = np.float32(0).__reduce__()[0]
+    # the module was renamed in NumPy 2, and a checkpoint may be older or newer than the NumPy here
+    aliases = [(reconstruct, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    kinds = (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)
+    return [*aliases, np.dtype, *(type(np.dtype(kind)) for kind in kinds)]
+
+
+def _parts(model_folder: Path) -> tuple[str, str, str]:
+    parts = model_folder.resolve().name.split("__")
+    if len(parts) != 3:
+        raise InputError(
+            f"{model_folder}: expected nnU-Net's folder <trainer>__<plans>__<configuration>, the parent of fold_0."
+        )
+    missing = [file for file in NEEDED_FILES if not (model_folder / file).is_file()]
+    if missing:
+        raise InputError(f"{model_folder}: lacks {', '.join(missing)}, so nothing was trained here.")
+    return parts[0], parts[1], parts[2]
+
+
+def _folds(model_folder: Path, folds: Sequence[str] | None, checkpoint_name: str) -> tuple[str, ...]:
+    found = sorted(path.parent.name for path in model_folder.glob(f"fold_*/{checkpoint_name}"))
+    chosen = tuple(found if folds is None else (f"fold_{fold}" for fold in folds))
+    missing = [fold for fold in chosen if fold not in found]
+    if missing or not chosen:
+        which = ", ".join(missing) if missing else "any fold"
+        raise InputError(
+            f"{model_folder}: has no {checkpoint_name} in {which}. Train to the end, or name one with -chk."
+        )
+    return chosen
+
+
+def _check_images(model_folder: Path, configuration: str, images: Sequence[Path]) -> None:
+    missing = [str(path) for path in images if not path.is_file()]
+    if missing:
+        raise InputError(f"{missing[0]}: no such file. Pass the files of one case, one per channel.")
+    if not images:
+        return
+    try:
+        dataset, plans = (json.loads((model_folder / file).read_text(encoding="utf-8")) for file in NEEDED_FILES)
+        channels = len(dataset["channel_names"] if "channel_names" in dataset else dataset["modality"])
+        is_cascade = "previous_stage" in plans["configurations"][configuration]
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{model_folder}: dataset.json and plans.json are not those of nnU-Net ({error}).") from error
+    if len(images) != channels:
+        raise InputError(f"expected {channels} image files with -i, one per channel of one case, got {len(images)}.")
+    if is_cascade:
+        raise InputError(f"{configuration} also needs the previous stage's segmentation: leave out -i.")
+
+
+def _for_prediction(
+    checkpoint: dict[str, Any], name: str, configuration: str, stock: type, path: Path
+) -> dict[str, Any]:
+    """Return what a predictor needs of a checkpoint, under the stock trainer's name."""
+    for what, held, expected in (
+        ("trainer", checkpoint["trainer_name"], name),
+        ("configuration", checkpoint["init_args"].get("configuration"), configuration),
+    ):
+        if held != expected:
+            raise InputError(f"{path}: is of {what} {held}, but its folder says {expected}.")
+    known = inspect.signature(stock.__init__).parameters  # type: ignore[misc]
+    arguments = {key: value for key, value in checkpoint["init_args"].items() if key in known}
+    return {key: checkpoint[key] for key in KEPT_KEYS} | {"init_args": arguments, "trainer_name": stock.__name__}
+
+
+def _compare(
+    original: Path, copy: Path, folds: tuple[str, ...], checkpoint_name: str, images: Sequence[Path]
+) -> tuple[int, ...]:
+    """Predict with both models, each in a process of its own, and return the size of the patch that was compared."""
+    with tempfile.TemporaryDirectory() as scratch:
+        found = []
+        for model, alone in ((original, False), (copy, True)):
+            result = Path(scratch, "copy.npz" if alone else "original.npz")
+            job = {
+                "model": str(model.resolve()),
+                "folds": [fold.removeprefix("fold_") for fold in folds],
+                "checkpoint": checkpoint_name,
+                "images": [str(path.resolve()) for path in images],
+                "result": str(result),
+                "forbidden": ["nnunet_nacl", "nnunet_nacl_trainers"] if alone else [],
+            }
+            _run_alone(job, alone, Path(scratch))
+            with np.load(result, allow_pickle=False) as arrays:
+                found.append(dict(arrays))
+    if found[0].keys() != found[1].keys():
+        raise InputError(f"the copy gives {', '.join(found[1])}, but the original {', '.join(found[0])}.")
+    different = [key for key in found[0] if found[0][key].tobytes() != found[1][key].tobytes()]
+    if different:
+        raise InputError(
+            f"{original}: the copy does not predict the same ({', '.join(different)} differ), so it was not kept."
+        )
+    patch_size: tuple[int, ...] = found[0][f"outputs_{folds[0]}"].shape[2:]
+    return patch_size
+
+
+def _run_alone(job: dict[str, Any], alone: bool, scratch: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet_")}
+    if not alone:
+        places = [str(trainer_path()), os.environ.get("nnUNet_extTrainer", "")]
+        environment["nnUNet_extTrainer"] = os.pathsep.join(place for place in places if place)
+    # a copy, since Python puts a script's folder first on sys.path, and this one's has a `window` and a `dice`
+    script = shutil.copy(predict_alone.__file__, scratch)
+    command = [sys.executable, script, json.dumps(job)]
+    finished = subprocess.run(command, env=environment, cwd=scratch, capture_output=True, text=True)
+    if finished.returncode:
+        last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"{job['model']}: nnU-Net cannot predict with {'the copy' if alone else 'it'} ({last}).")
+
+
+def _write_note(folder: Path, name: str, folds: Sequence[str], patch: Sequence[int], images: Sequence[Path]) -> None:
+    """Write shared.json, so that whoever gets the model knows what it was trained with."""
+    note = {
+        "trained_with": name,
+        "folds": list(folds),
+        "written_by": f"nnunet-nacl {__version__} share",
+        "left_out": "optimizer, grad scaler and logged curves of each checkpoint; logs, validation, postprocessing",
+        "compared": {
+            "with": "the original's network outputs, bitwise equal, in a process without nnunet-nacl",
+            "patch_size": list(patch),
+            "full_case": bool(images),
+        },
+    }
+    (folder / NOTE_FILE).write_text(json.dumps(note, indent=4) + "\n", encoding="utf-8")

@@ -1,0 +1,152 @@
+"""`nnunet-nacl benchmark` without nnU-Net: the file it writes, the lines it prints, what it refuses."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+
+import pytest
+from studies import write_study
+
+from nnunet_nacl.benchmark.config import load_study
+from nnunet_nacl.benchmark.estimate import epochs, hours, pace
+from nnunet_nacl.benchmark.jobs import all_jobs, find_job
+from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.cli import main
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch):
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("scale", ["paper", "cpu"])
+@pytest.mark.parametrize("tasks", ["msd", "phantom"])
+@pytest.mark.parametrize("profile", ["local", "slurm", "lsf"])
+def test_init_writes_what_can_be_read(scale, tasks, profile, tmp_path, capsys):
+    folder = tmp_path / "my study"
+    command = ["benchmark", "init", str(folder), "--scale", scale, "--tasks", tasks, "--profile", profile]
+    assert main(command) == 0
+    study = load_study(folder)
+    assert (study.scale, study.profile, study.name, study.shortened) == (scale, profile, "my-study", scale == "cpu")
+    assert (folder / "profile" / "config.yaml").is_file() == (profile != "local")
+    assert main(command) == 1
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_wrong_trainer_is_named_before_anything_runs(tmp_path, capsys):
+    write_study(tmp_path, trainers=["nnUNetTrainer", "nnUNetTrainerNACLE"])
+    assert main(["benchmark", "commands", str(tmp_path)]) == 1
+    assert "Expected `trainers[1]` to be a trainer, but got 'nnUNetTrainerNACLE'" in capsys.readouterr().err
+
+
+def test_trainer_of_the_users_own(tmp_path, monkeypatch, capsys):
+    """Found where nnUNet_extTrainer points, and that folder stays in it, before ours."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "my_own_trainers.py").write_text(
+        "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
+        "class nnUNetTrainerMine_20epochs(nnUNetTrainer):\n    pass\n"
+    )
+    study = write_study(tmp_path / "study", trainers=["nnUNetTrainer", "nnUNetTrainerMine"])
+    assert main(["benchmark", "commands", str(study.folder)]) == 1
+    monkeypatch.setenv("nnUNet_extTrainer", str(own))
+    assert main(["benchmark", "commands", str(study.folder)]) == 0
+    printed = capsys.readouterr().out
+    assert f"export nnUNet_extTrainer={own}:" in printed
+    assert "-tr nnUNetTrainerMine_20epochs" in printed
+
+
+@pytest.mark.parametrize(
+    "missing, action", [("snakemake", "run"), ("snakemake", "plan"), ("yaml", "status"), ("jsonschema", "status")]
+)
+def test_one_clear_line_without_the_extra(missing, action, tmp_path):
+    """In a Python that cannot import the module, as in an installation without the extra."""
+    write_study(tmp_path)
+    program = (
+        "import sys, importlib.util as u; find = u.find_spec\n"
+        f"u.find_spec = lambda name, *rest: None if name == {missing!r} else find(name, *rest)\n"
+        f"sys.modules[{missing!r}] = None\n"
+        f"from nnunet_nacl.cli import main; sys.exit(main(['benchmark', {action!r}, {str(tmp_path)!r}]))"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert finished.returncode == 1
+    lines = [line for line in finished.stderr.splitlines() if line.startswith("nnunet-nacl: error:")]
+    assert len(lines) == 1
+    assert "which is not installed: pip install 'nnunet-nacl[benchmark]'" in lines[0]
+    assert "Traceback" not in finished.stderr
+
+
+def script(folder, capsys, form):
+    assert main(["benchmark", "commands", str(folder), "--form", form]) == 0
+    return capsys.readouterr().out
+
+
+def test_shell_lines(tmp_path, capsys):
+    study = write_study(tmp_path)
+    printed = script(tmp_path, capsys, "shell")
+    assert printed.splitlines()[-len(all_jobs(study)) :] == [" ".join(job.command) for job in all_jobs(study).values()]
+    assert f"export nnUNet_raw={tmp_path}/nnUNet_raw" in printed
+    assert "# shortened" in printed
+    assert subprocess.run(["bash", "-n"], input=printed, text=True).returncode == 0
+
+
+FAKE = {
+    # each notes its arguments in a file; sbatch prints a number as the real one does
+    "sbatch": 'echo "$@" >> "$NOTES"; wc -l < "$NOTES"',
+    "bsub": 'printf "%s\\n" "$*" >> "$NOTES"; echo "Job <$(wc -l < "$NOTES")> is submitted"',
+}
+
+
+def submitted(folder, printed, program):
+    """Run a script with a scheduler that only takes notes; return a note per job."""
+    fake = folder / "bin" / program
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\n{FAKE[program]}\n")
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    notes = folder / "notes"
+    environment = os.environ | {"PATH": f"{fake.parent}:{os.environ['PATH']}", "NOTES": str(notes)}
+    subprocess.run(["bash", "-e"], input=printed, text=True, env=environment, check=True, capture_output=True)
+    return notes.read_text().splitlines()
+
+
+def test_sbatch_lines_carry_the_dependencies(tmp_path, capsys):
+    study = write_study(tmp_path / "study", scale="paper", num_gpus=2)
+    notes = submitted(tmp_path, script(study.folder, capsys, "sbatch"), "sbatch")
+    jobs = list(all_jobs(study).values())
+    assert len(notes) == len(jobs)
+    number = {job.name: str(position) for position, job in enumerate(jobs, start=1)}
+    for job, note in zip(jobs, notes, strict=True):
+        after = re.search(r"--dependency=afterok:([\d:]+)", note)
+        assert (after[1].split(":") if after else []) == [number[name] for name in job.needs]
+        assert ("--gres=gpu:2" in note) == (job.rule == "train")
+        assert note.endswith(f"--wrap={' '.join(job.command)}")
+
+
+def test_bsub_lines_carry_the_dependencies(tmp_path, capsys):
+    study = write_study(tmp_path / "study", scale="paper")
+    notes = submitted(tmp_path, script(study.folder, capsys, "bsub"), "bsub")
+    jobs = list(all_jobs(study).values())
+    for job, note in zip(jobs, notes, strict=True):
+        assert f"-J small.{job.name} " in note
+        assert re.findall(r'done\("small\.([^"]+)"\)', note) == list(job.needs)
+        assert ("-gpu num=1" in note) == (job.rule == "train")
+
+
+def test_estimate(tmp_path):
+    study = write_study(tmp_path, length="20epochs", patch_size=[32, 40, 32])
+    jobs = list(all_jobs(study).values())
+    train = find_job(study, "train/Dataset099_Phantom/nnUNetTrainer_20epochs/fold_0")
+    assumed = pace(study, jobs)
+    assert assumed.seconds == pytest.approx(0.33 * (250 + 0.4 * 50))
+    assert hours(study, train, assumed) == pytest.approx(20 * assumed.seconds / 3600 + 0.05)
+    log = Places(study).fold("Dataset099_Phantom", "nnUNetTrainer_20epochs", 0) / "training_log_2026.txt"
+    log.parent.mkdir(parents=True)
+    log.write_text("Epoch time: 10.0 s\nEpoch time: 30.0 s\nEpoch time: 12.0 s\n")
+    assert (pace(study, jobs).seconds, pace(study, jobs).source) == (12.0, "median of 3 epochs of this study")
+    assert epochs("nnUNetTrainerNACL_weight0p2_7epochs_3iterations") == 7
+    assert epochs("nnUNetTrainerNACL") == 1000
+    configured = write_study(tmp_path, execution={"hours_per_epoch": 0.5})
+    assert pace(configured, jobs).seconds == 1800

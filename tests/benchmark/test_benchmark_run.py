@@ -1,0 +1,142 @@
+"""A study on the phantom with real nnU-Net: a failing job, a killed training, a broken checkpoint, and the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from studies import write_study
+
+from nnunet_nacl.benchmark.places import Places
+
+pytestmark = pytest.mark.nnunet
+LENGTH = "3epochs_30iterations_1valiterations"
+BASE, NACL = f"nnUNetTrainer_{LENGTH}", f"nnUNetTrainerNACL_{LENGTH}"
+DATA = "Dataset099_Phantom"
+
+
+@pytest.fixture(scope="module")
+def study(nnunet, phantom_task, tmp_path_factory):
+    """Two trainers, one fold, on the data set that the fixture has imported and planned already."""
+    pytest.importorskip("snakemake", reason="needs the extra `benchmark`")
+    folder = tmp_path_factory.mktemp("study") / "phantom"
+    return write_study(folder, tasks=[{"name": "Task99_Phantom", "from": str(phantom_task)}], folds=[0], length=LENGTH)
+
+
+def benchmark(nnunet, study, action, check=True):
+    return nnunet.run("nnunet-nacl", "benchmark", action, study.folder, check=check)
+
+
+def marker(study, name):
+    path = Places(study).marker(name)
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def newest_log(fold):
+    return max(fold.glob("training_log_*.txt"), key=lambda path: path.stat().st_mtime).read_text()
+
+
+def test_from_data_to_report(nnunet, study):
+    blocked = nnunet.fold(NACL)
+    run_with_a_training_that_cannot_start(nnunet, study, blocked)
+    trained = marker(study, f"train/{DATA}/{BASE}/fold_0")
+    kill_in_the_second_epoch(nnunet, study, blocked)
+    half_a_checkpoint(blocked)
+    benchmark(nnunet, study, "run")
+
+    log = newest_log(blocked)
+    assert "Epoch 0" not in log, "it went on where the last checkpoint was"
+    assert "Epoch 2" in log
+    said = Places(study).log(f"train/{DATA}/{NACL}/fold_0").read_text()
+    assert "checkpoint_latest.pth cannot be read" in said
+    assert "going on from checkpoint_best.pth" in said
+    assert marker(study, f"train/{DATA}/{BASE}/fold_0") == trained, "what is done is not done again"
+    assert_results(study)
+    assert benchmark(nnunet, study, "status").returncode == 0
+    every, to_run = benchmark(nnunet, study, "plan").stdout.splitlines()[-3].replace("│", " ").split()[1:3]
+    assert (every, to_run) == ("12", "0")
+
+
+def run_with_a_training_that_cannot_start(nnunet, study, blocked):
+    """The other trainer is trained, evaluated and merged all the same; status shows why this one was not."""
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    blocked.write_text("in the way")
+    finished = benchmark(nnunet, study, "run", check=False)
+    blocked.unlink()
+    assert finished.returncode == 1
+    for rule in ("import", "plan", "cpu_plans"):
+        assert marker(study, f"{rule}/{DATA}")["taken_over"], rule
+    assert not marker(study, f"train/{DATA}/{BASE}/fold_0")["taken_over"]
+    assert marker(study, f"merge/{DATA}/{BASE}")
+    assert marker(study, f"train/{DATA}/{NACL}/fold_0") is None
+    status = benchmark(nnunet, study, "status", check=False)
+    assert status.returncode == 1
+    assert f"failed: train/{DATA}/{NACL}/fold_0" in status.stdout
+    assert "FileExistsError" in status.stdout
+
+
+def kill_in_the_second_epoch(nnunet, study, fold):
+    """SIGKILL to the run, Snakemake and the step at once; the training, in a group of its own, goes with them."""
+    program = Path(sys.executable).with_name("nnunet-nacl")
+    process = subprocess.Popen(
+        [program, "benchmark", "run", study.folder], env=nnunet.environment, cwd=nnunet.root, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 400
+    while not (fold / "checkpoint_best.pth").is_file() or "Epoch 1" not in newest_log(fold):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "no second epoch"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(1)
+    size = len(newest_log(fold))
+    time.sleep(2)
+    assert len(newest_log(fold)) == size, "the training goes on without its parent"
+    assert not (fold / "checkpoint_final.pth").exists()
+    interrupted = benchmark(nnunet, study, "status").stdout
+    assert f"interrupted: train/{DATA}/{NACL}/fold_0" in interrupted
+
+
+def half_a_checkpoint(fold):
+    content = (fold / "checkpoint_best.pth").read_bytes()
+    (fold / "checkpoint_latest.pth").write_bytes(content[: len(content) // 2])
+
+
+def assert_results(study):
+    results = Places(study).output(DATA)
+    comparison = json.loads((results / "comparison" / "comparison.json").read_text())
+    assert BASE in json.dumps(comparison)
+    assert NACL in json.dumps(comparison)
+    assert (results / "comparison" / "comparison.csv").is_file()
+    page = (results / "report.html").read_text()
+    assert NACL in page
+    train = marker(study, f"train/{DATA}/{NACL}/fold_0")
+    assert train["command"].endswith("-device cpu --npz --c")
+    assert train["shortened"] is True
+
+
+def test_finished_folds_of_elsewhere_are_taken_over(nnunet, study, tmp_path):
+    """A second study of the same trainers, in another folder, trains nothing; the report of a part comes at once."""
+    second = write_study(
+        tmp_path / "second", tasks=[{"name": "Task99_Phantom", "id": 99, "from": "nowhere"}], folds=[0], length=LENGTH,
+        trainers=["nnUNetTrainer", "nnUNetTrainerNACL", "nnUNetTrainerDiceNACL"],
+    )  # fmt: skip
+    plan = benchmark(nnunet, second, "plan").stdout
+    assert next(line for line in plan.splitlines() if "train " in line).replace("│", " ").split()[1:4] == [
+        "3",
+        "3",
+        "2",
+    ]
+    for trainer in (BASE, NACL):
+        for rule in ("train", "evaluate"):
+            nnunet.run("nnunet-nacl", "benchmark", "step", second.folder, f"{rule}/{DATA}/{trainer}/fold_0")
+        assert marker(second, f"train/{DATA}/{trainer}/fold_0")["taken_over"]
+    said = benchmark(nnunet, second, "report").stdout
+    assert "has 0 of 1 folds" in said
+    assert (Places(second).output(DATA, "so_far") / "report.html").is_file()
+    assert (Places(second).output(DATA, "so_far") / "comparison.csv").is_file()

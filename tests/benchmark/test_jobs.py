@@ -1,0 +1,104 @@
+"""The jobs of a study: what waits for what, and that Snakemake plans the same ones under every profile."""
+
+from collections import Counter
+
+import pytest
+from studies import write_study
+
+from nnunet_nacl.benchmark.config import Study
+from nnunet_nacl.benchmark.jobs import all_jobs, find_job
+from nnunet_nacl.benchmark.launch import planned_jobs
+from nnunet_nacl.benchmark.places import Places, environment
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.training.trainer_path import trainer_path
+
+RUN = "Dataset099_Phantom/nnUNetTrainerNACL_20epochs"
+
+
+@pytest.fixture
+def unset(monkeypatch):
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_each_job_comes_after_what_it_needs(tmp_path):
+    jobs = all_jobs(write_study(tmp_path))
+    seen = set()
+    for name, job in jobs.items():
+        assert set(job.needs) <= seen, name
+        assert name.split("/")[0] == job.rule
+        seen.add(name)
+    assert jobs[f"evaluate/{RUN}/fold_1"].needs == (f"train/{RUN}/fold_1",)
+    assert jobs[f"merge/{RUN}"].needs == (f"evaluate/{RUN}/fold_0", f"evaluate/{RUN}/fold_1")
+
+
+def test_commands(tmp_path, unset):
+    study = write_study(
+        tmp_path,
+        tasks=["Task09_Spleen"],
+        scale="paper",
+        num_gpus=2,
+        plans="nnUNetResEncUNetMPlans",
+        mirrors=["http://here"],
+    )
+    commands = {name: " ".join(job.command) for name, job in all_jobs(study).items()}
+    data = "Dataset009_Spleen"
+    assert commands[f"import/{data}"] == "nnunet-nacl import-msd Task09_Spleen --id 9 --mirror http://here"
+    assert commands[f"plan/{data}"] == "nnUNetv2_plan_and_preprocess -d 9 -c 3d_fullres -pl nnUNetPlannerResEncM"
+    assert commands[f"train/{data}/nnUNetTrainerNACL/fold_1"] == (
+        "nnUNetv2_train 9 3d_fullres 1 -tr nnUNetTrainerNACL -p nnUNetResEncUNetMPlans -device cuda -num_gpus 2 --npz --c"
+    )
+    assert f"cpu_plans/{data}" not in commands
+    compared = commands[f"compare/{data}"].split()
+    assert [part.split("/")[-2].split("__")[0] for part in compared[2:4]] == ["nnUNetTrainer", "nnUNetTrainerNACL"]
+    own = write_study(tmp_path, plans="myPlans", patch_size=[16, 16, 16])
+    assert find_job(own, "plan/Dataset099_Phantom").command[:3] == ("nnUNetv2_preprocess", "-d", "99")
+    assert find_job(own, "cpu_plans/Dataset099_Phantom").command[-4:] == ("--patch-size", "16", "16", "16")
+
+
+def test_one_trainer_or_one_fold(tmp_path):
+    rules = Counter(job.rule for job in all_jobs(write_study(tmp_path, trainers=["nnUNetTrainerNACL"])).values())
+    assert (rules["compare"], rules["compare_tempered"], rules["report"], rules["recalibrate"]) == (0, 0, 1, 1)
+    rules = Counter(job.rule for job in all_jobs(write_study(tmp_path, folds=[3])).values())
+    assert (rules["compare"], rules["recalibrate"], rules["temper"]) == (1, 0, 0), "the other folds are to fit on"
+    rules = Counter(job.rule for job in all_jobs(write_study(tmp_path, recalibrate=False)).values())
+    assert rules["temper"] == rules["compare_tempered"] == 0
+
+
+def test_unknown_job(tmp_path):
+    with pytest.raises(
+        InputError, match=r"`job` to be one of small's, such as phantom/Dataset099_Phantom, but got 'train/x'"
+    ):
+        find_job(write_study(tmp_path), "train/x")
+
+
+def planned(study: Study):
+    return planned_jobs(study, environment(Places(study), trainer_path()))
+
+
+@pytest.mark.parametrize("profile", ["local", "slurm", "lsf"])
+def test_snakemake_plans_every_job(profile, tmp_path, unset):
+    pytest.importorskip("snakemake", reason="needs the extra `benchmark`")
+    if profile != "local":
+        pytest.importorskip(f"snakemake_executor_plugin_{profile}")
+    scale = "cpu" if profile == "local" else "paper"
+    study = write_study(tmp_path, scale=scale, execution={"profile": profile})
+    expected = Counter({"import": "import_task"}.get(job.rule, job.rule) for job in all_jobs(study).values())
+    assert planned(study) == expected
+    assert expected["train"] == 4
+    assert not (tmp_path / "markers").exists(), "a dry run makes nothing"
+
+
+def test_done_jobs_are_not_planned_again(tmp_path, unset):
+    pytest.importorskip("snakemake", reason="needs the extra `benchmark`")
+    study = write_study(tmp_path)
+    jobs = all_jobs(study)
+    for name in jobs:
+        Places(study).marker(name).parent.mkdir(parents=True, exist_ok=True)
+        Places(study).marker(name).write_text("{}")
+    assert planned(study) == {}
+    more = write_study(tmp_path, folds=[0, 1, 2])
+    assert planned(more) == {
+        "train": 2, "evaluate": 2, "merge": 2, "recalibrate": 2, "temper": 6, "evaluate_tempered": 6, "merge_tempered": 2,
+        "compare": 1, "compare_tempered": 1, "report": 1,
+    }, "one more fold trains nothing that is trained"  # fmt: skip

@@ -1,0 +1,75 @@
+"""The slurm profile against SLURM's commands replaced by small scripts that run the jobs on this machine."""
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+from studies import write_study
+
+from nnunet_nacl.benchmark.places import Places
+
+pytest.importorskip("snakemake_executor_plugin_slurm", reason="the profile's plugin is not installed")
+
+FAKES = {
+    "sbatch": """
+exec 9> "$FAKE/lock"; flock 9
+echo "$@" >> "$FAKE/submitted"
+for argument in "$@"; do case "$argument" in --wrap=*) command="${argument#--wrap=}";; esac; done
+number=$(wc -l < "$FAKE/submitted")
+exec 9>&-
+echo RUNNING > "$FAKE/job$number"
+(SLURM_JOB_ID=$number bash -c "$command" > "$FAKE/log$number" 2>&1
+ if [ $? = 0 ]; then echo COMPLETED; else echo FAILED; fi > "$FAKE/state$number"
+ mv "$FAKE/state$number" "$FAKE/job$number") > /dev/null 2>&1 &
+echo $number
+""",
+    # jobs as "number|state"; without --name or --format it is asked for an account, of which there is none
+    "squeue": 'cd "$FAKE"; for job in job*; do echo "${job#job}|$(cat $job)"; done',
+    "sacct": 'case "$*" in *--name*) exec squeue;; esac',
+    "sinfo": 'echo "PARTITION"; echo "cpu*"',
+    "srun": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
+    "scontrol": 'echo "MinJobAge = 300 sec"',
+    "sacctmgr": "",
+    "sshare": "",
+    "scancel": "",
+}
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """Environment in which SLURM seems to be there, and the folder in which it keeps its jobs."""
+    programs, jobs = tmp_path / "bin", tmp_path / "jobs"
+    programs.mkdir()
+    jobs.mkdir()
+    for name, text in FAKES.items():
+        path = programs / name
+        path.write_text(f"#!/bin/bash\n{text}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet_")}
+    return inherited | {"PATH": f"{programs}:{os.environ['PATH']}", "FAKE": str(jobs)}, jobs
+
+
+def test_jobs_go_through_sbatch(slurm, tmp_path):
+    """One of two jobs fails: the other is done, the run says so, and each was submitted with its resources."""
+    environment, jobs = slurm
+    tasks = [{"name": f"Task{name}", "phantom": {"cases": 5, "size": 16}} for name in ("98_Blocked", "99_Phantom")]
+    study = write_study(tmp_path / "study", tasks=tasks, scale="paper", execution={"profile": "slurm"})
+    blocked = study.folder / "tasks" / "Task98_Blocked"
+    blocked.mkdir(parents=True)
+    (blocked / "something").touch()
+    markers = [f"markers/phantom/{task.dataset}.json" for task in study.tasks]
+    finished = subprocess.run(
+        [sys.executable, "-m", "nnunet_nacl.cli", "benchmark", "run", study.folder, "--", *markers,
+         "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"],
+        env=environment, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    logs = "".join(path.read_text()[-2000:] for path in sorted(jobs.glob("log*")))
+    assert finished.returncode == 1, finished.stderr + logs
+    assert Places(study).marker("phantom/Dataset099_Phantom").is_file(), finished.stderr + logs
+    assert not Places(study).marker("phantom/Dataset098_Blocked").exists()
+    submitted = (jobs / "submitted").read_text().splitlines()
+    assert len(submitted) == 2
+    assert all("-p cpu" in line and "--mem 4000" in line and "-t 60" in line for line in submitted)
+    assert not (study.folder / "tasks" / ".snakemake").exists()

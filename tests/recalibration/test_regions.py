@@ -1,0 +1,124 @@
+"""Region-based models: sigmoid channels, one binary problem per region, nnU-Net's own order of regions."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from scipy.special import expit, logit
+
+from nnunet_nacl.cli import main
+from nnunet_nacl.evaluation.cases import Case
+from nnunet_nacl.evaluation.dataset import Dataset
+from nnunet_nacl.recalibration.fit import Options, fit_cases
+from nnunet_nacl.recalibration.heads import SigmoidHeads
+from nnunet_nacl.recalibration.temperature_file import content_of, load
+
+HEADS = SigmoidHeads(channels=("whole", "core"), regions=((1, 2), (2,)))
+DATASET = Dataset("Dataset098_Regions", {"(1, 2)": "whole", "(2,)": "core"}, HEADS.regions, 3, ".nii.gz", "SimpleITKIO")
+TEMPERATURES = np.array([2.0, 0.5])
+SHAPE = (24, 40, 40)
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """Four cases of independent voxels; the core is drawn inside the whole; one slice is outside of nnU-Net's crop, one ignored."""
+    found = []
+    for number in range(4):
+        rng = np.random.default_rng(number)
+        whole = expit(2 * rng.normal(size=SHAPE))
+        core = whole * expit(2 * rng.normal(size=SHAPE))
+        uniform = rng.random(SHAPE)
+        labels = (uniform < whole).astype(np.uint8) + (uniform < core)
+        posterior = np.stack([whole, core])
+        given = expit(logit(posterior) * TEMPERATURES.reshape(2, 1, 1, 1)).astype(np.float32)
+        given[:, 0], labels[0] = 0, 0
+        given[:, 1], labels[1] = 0.9, 3
+        name = f"case_{number}"
+        np.savez_compressed(tmp_path / f"{name}.npz", probabilities=given)
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        sitk.WriteImage(sitk.GetImageFromArray(labels), str(tmp_path / "labels" / f"{name}.nii.gz"))
+        found.append((Case(name, tmp_path / f"{name}.npz", tmp_path / "labels" / f"{name}.nii.gz"), "fold_0"))
+    return found
+
+
+@pytest.mark.parametrize("memory", [2**30, 1])
+def test_known_temperature_of_each_region_is_found(cases, memory, tmp_path):
+    options = Options(per_class=True, voxel_set="all", memory=memory, cross_fit=True, parts=2)
+    result = fit_cases(cases, DATASET, HEADS, options, tmp_path, {})
+    np.testing.assert_allclose(1 / result.factors.values, TEMPERATURES, rtol=0.02)
+    assert result.counts.ignored == 4 * 40 * 40
+    np.testing.assert_array_equal(result.counts.exact, [4 * 40 * 40] * 2)
+    np.testing.assert_array_equal(result.counts.exact_wrong, [0, 0])
+    scores = content_of(result)["scores"]
+    for region in HEADS.channels:
+        assert scores["before"][region]["pooled"]["all"]["ECE"] > 0.05
+        assert scores["after"][region]["pooled"]["all"]["ECE"] < 0.01
+        assert scores["after"][region]["Dice"] == scores["before"][region]["Dice"] > 0.3
+
+
+def test_predicted_is_inside_by_the_threshold(cases, tmp_path):
+    result = fit_cases(cases, DATASET, HEADS, Options(per_class=True), tmp_path, {})
+    inside = [np.load(case.probabilities)["probabilities"][:, 2:] > 0.5 for case, _ in cases]
+    np.testing.assert_array_equal(result.counts.selected, sum(case.sum((1, 2, 3)) for case in inside))
+    np.testing.assert_allclose(1 / result.factors.values, TEMPERATURES, rtol=0.04)
+
+
+def test_one_temperature_lies_between(cases, tmp_path):
+    result = fit_cases(cases, DATASET, HEADS, Options(voxel_set="all"), tmp_path, {})
+    assert result.factors.values.shape == (2,)
+    assert 1 / 2.0 < result.factors.values[0] == result.factors.values[1] < 1 / 0.5
+    assert result.factors.fits[0].n_voxels == result.counts.selected.sum()
+
+
+def test_command(cases, tmp_path, capsys):
+    """The written segmentation is that of nnU-Net's label manager, which no temperature of a region changes."""
+    labels = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
+    dataset = {
+        "labels": labels,
+        "regions_class_order": [1, 2],
+        "channel_names": {"0": "image"},
+        "file_ending": ".nii.gz",
+    }
+    plans = {"dataset_name": DATASET.name, "plans_name": "p", "image_reader_writer": "SimpleITKIO"}
+    plans |= {"label_manager": "LabelManager", "configurations": {}}
+    label_manager = PlansManager(plans).get_label_manager(dataset)
+    predictions, given, expected = tmp_path / "predictions", {}, {}
+    predictions.mkdir()
+    (predictions / "dataset.json").write_text(json.dumps(dataset))
+    (predictions / "plans.json").write_text(json.dumps(plans))
+    for case, _ in cases:
+        case.probabilities.rename(predictions / case.probabilities.name)
+        given[case.name] = np.load(predictions / case.probabilities.name)["probabilities"]
+        expected[case.name] = label_manager.convert_probabilities_to_segmentation(given[case.name])
+        assert set(np.unique(expected[case.name])) == {0, 1, 2}
+        image = sitk.GetImageFromArray(expected[case.name].astype(np.uint8))
+        sitk.WriteImage(image, str(predictions / f"{case.name}.nii.gz"))
+    files = ["-djfile", predictions / "dataset.json", "-pfile", predictions / "plans.json"]
+    fit = ["recalibrate", "fit", predictions, "-gt", tmp_path / "labels", *files, "-o", tmp_path / "temperature.json"]
+    assert main([str(part) for part in [*fit, "--per-class", "--voxel-set", "all"]]) == 0
+    assert "temperature on all cases: whole " in capsys.readouterr().out
+    fitted = load(tmp_path / "temperature.json")
+    assert (fitted.kind, fitted.channels) == ("sigmoid", ("whole", "core"))
+    np.testing.assert_allclose(1 / fitted.factors, TEMPERATURES, rtol=0.02)
+    apply = ["recalibrate", "apply", tmp_path / "temperature.json", predictions, "-o", tmp_path / "out", "-np", 1]
+    assert main([str(part) for part in apply]) == 0
+    assert "4 cases; the temperature changed the label of 0 voxels." in capsys.readouterr().out
+    for name, probabilities in given.items():
+        written = np.load(tmp_path / "out" / f"{name}.npz")["probabilities"]
+        assert not written[probabilities == 0].any()
+        # a probability that was rounded to 1 has lost its logit: it is taken as 17.3, and 1 - 2e-4 is what remains of it
+        with np.errstate(divide="ignore"):
+            tempered = expit(logit(probabilities.astype(float)) * fitted.factors.reshape(2, 1, 1, 1))
+        np.testing.assert_allclose(written, tempered, atol=3e-4)
+        np.testing.assert_allclose(written[probabilities < 1], tempered[probabilities < 1], atol=1e-6)
+        segmentation = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / f"{name}.nii.gz")))
+        np.testing.assert_array_equal(segmentation, expected[name])
+    files = ["-djfile", tmp_path / "out" / "dataset.json", "-pfile", tmp_path / "out" / "plans.json", "-np", 1]
+    assert main([str(part) for part in ["evaluate", tmp_path / "labels", tmp_path / "out", *files]]) == 0
+    scored = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    announced = fitted.content["scores"]["after"]
+    for voxel_set in ("all", "predicted", "boundary"):
+        of_regions = [announced[region]["per_case"][voxel_set]["ECE"] for region in HEADS.channels]
+        assert scored["per_case"][voxel_set]["ECE"] == pytest.approx(np.mean(of_regions), abs=1e-6)

@@ -1,0 +1,97 @@
+"""With --npz the calibration of the validation cases stands beside nnU-Net's summary.json, and never costs a training.
+
+That the commands do so in 2d, 3d and cascades is in test_real_training.py.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as nnunet_trainer
+
+from nnunet_nacl.training.trainers import nnUNetTrainerNACL
+
+pytestmark = pytest.mark.nnunet
+
+
+@pytest.fixture
+def trained(nnunet, tmp_path):
+    """Build a trainer that has trained for an iteration."""
+
+    def build(trainer=nnUNetTrainerNACL, preprocessed=nnunet.preprocessed):
+        plans = json.loads((preprocessed / "nnUNetPlansCPU.json").read_text())
+        dataset = json.loads((preprocessed / "dataset.json").read_text())
+        built = trainer(plans | {"continue_training": False}, "3d_fullres", 0, dataset, torch.device("cpu"))
+        built.num_epochs = built.num_iterations_per_epoch = built.num_val_iterations_per_epoch = 1
+        built.run_training()
+        return built
+
+    # results of its own: other tests train under the same names
+    environment = nnunet.environment | {"nnUNet_n_proc_DA": "0", "nnUNet_results": str(tmp_path)}
+    # read from the environment when nnU-Net is imported, which is long ago
+    processes = mock.patch.object(nnunet_trainer, "default_num_processes", 1)
+    with mock.patch.dict(os.environ, environment), processes:
+        yield build
+
+
+def log_of(trainer):
+    return Path(trainer.log_file).read_text()
+
+
+def test_beside_the_summary_only_with_probabilities_and_only_if_wanted(trained):
+    trainer = trained()
+    validation = Path(trainer.output_folder) / "validation"
+    trainer.perform_actual_validation(False)
+    assert (validation / "summary.json").is_file()
+    assert not (validation / "calibration.json").exists()
+    trainer.local_rank = 1  # of several processes, the first does it
+    trainer.perform_actual_validation(True)
+    assert not (validation / "calibration.json").exists()
+    trainer.local_rank, trainer.evaluate_calibration = 0, False
+    trainer.perform_actual_validation(True)
+    assert not (validation / "calibration.json").exists()
+    trainer.evaluate_calibration = True
+    trainer.perform_actual_validation(True)
+    assert f"Calibration of the validation cases: {validation / 'calibration.json'}" in log_of(trainer)
+    ours, theirs = (json.loads((validation / f"{name}.json").read_text()) for name in ("calibration", "summary"))
+    assert ours["foreground_mean"]["Dice"] == pytest.approx(theirs["foreground_mean"]["Dice"])
+
+
+def test_failure_is_a_line_in_the_log(trained):
+    """No file can take the place of a folder, so the evaluation ends with a traceback."""
+    trainer = trained()
+    validation = Path(trainer.output_folder) / "validation"
+    (validation / "calibration.json" / "in the way").mkdir(parents=True)
+    trainer.perform_actual_validation(True)
+    assert (validation / "summary.json").is_file()
+    assert "Calibration was not evaluated (exit status 1): IsADirectoryError" in log_of(trainer)
+    with mock.patch.object(sys, "executable", "/no/such/python"):
+        trainer.perform_actual_validation(True)
+    assert "Calibration was not evaluated: [Errno 2] No such file" in log_of(trainer)
+
+
+def test_ignore_label(nnunet, trained):
+    def with_ignored_slab(values):
+        values[:5] = 3
+        return values
+
+    labels = {"background": 0, "body": 1, "cap": 2, "ignore": 3}
+    preprocessed = nnunet.prepare_variant(95, "IgnoreEvaluated", labels, with_ignored_slab)
+    trainer = trained(preprocessed=preprocessed)
+    trainer.perform_actual_validation(True)
+    validation = Path(trainer.output_folder) / "validation"
+    ours, theirs = (json.loads((validation / f"{name}.json").read_text()) for name in ("calibration", "summary"))
+    assert ours["metric_per_case"][0]["n_ignored"] == 5 * 16 * 16
+    assert ours["foreground_mean"]["Dice"] == pytest.approx(theirs["foreground_mean"]["Dice"])
+
+
+def test_trainers_do_not_import_the_evaluator():
+    loaded = "import sys, nnunet_nacl.training.trainers; print(*sys.modules, sep='\\n')"
+    modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
+    assert "nnunet_nacl.training.calibration_evaluation" in modules
+    assert not {"nnunet_nacl.evaluation", "nnunet_nacl.calibration", "numba"} & set(modules)
