@@ -46,7 +46,8 @@ def score_name(key: str) -> ScoreName:
 def voxel_set_meaning(summary: dict[str, Any], voxel_set: str) -> str:
     """Return what calibration.json says that a voxel set holds."""
     described = summary["protocol"].get("voxel_sets", {})
-    return str(described.get(voxel_set, "")) if isinstance(described, dict) else ""
+    distance = f"{summary['protocol'].get('boundary_mm', 'boundary_mm')} mm"
+    return str(described.get(voxel_set, "")).replace("boundary_mm", distance)
 
 
 def listed(names: Iterable[str], at_most: int = 8) -> str:
