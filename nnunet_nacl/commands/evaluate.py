@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("pred_folder", type=Path, help="folder with the predictions and their .npz files")
     parser.add_argument("-djfile", type=Path, required=True, help="dataset.json")
     parser.add_argument("-pfile", type=Path, required=True, help="plans.json")
-    parser.add_argument("-o", type=Path, default=None, help="output folder (default: PRED_FOLDER)")
+    parser.add_argument("-o", type=Path, default=None, help="output folder (default: PRED_FOLDER/calibration)")
     parser.add_argument("-np", type=positive, default=None, help="processes (default: nnUNet_def_n_proc or all cores)")
     parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
     parser.add_argument("--boundary-mm", type=distance, default=3.0, metavar="MM",
@@ -41,13 +41,14 @@ def run(parsed: argparse.Namespace) -> int:
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
     from nnunet_nacl.commands.results import write_and_print
+    from nnunet_nacl.evaluation.bins_file import RESULT_FOLDER
     from nnunet_nacl.evaluation.cases import select_part
     from nnunet_nacl.evaluation.folder import evaluate_folder
     from nnunet_nacl.evaluation.output import prepare_folder
     from nnunet_nacl.evaluation.settings import Settings
     from nnunet_nacl.evaluation.store import clear_store
 
-    output: Path = parsed.o if parsed.o is not None else parsed.pred_folder
+    output: Path = parsed.o if parsed.o is not None else parsed.pred_folder / RESULT_FOLDER
     select_part([], parsed.num_parts, parsed.part_id)  # refuse a wrong one before a folder is made for it
     if parsed.num_parts > 1:
         output /= f"part_{parsed.part_id}_of_{parsed.num_parts}"

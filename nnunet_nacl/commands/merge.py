@@ -13,7 +13,7 @@ def add(commands: Commands) -> None:
     text = "join the results of folds, parts or machines into one, without the softmax files"
     parser = commands.add_parser("merge", help=text, description=text)
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT",
-                        help="output folder of `nnunet-nacl evaluate`; its calibration_bins.npz is read")  # fmt: skip
+                        help="evaluated prediction folder, or output folder of `nnunet-nacl evaluate`; its calibration_bins.npz is read")  # fmt: skip
     parser.add_argument("-o", type=Path, required=True, help="output folder")
     parser.set_defaults(run=run)
 
@@ -22,16 +22,16 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from nnunet_nacl.commands.results import write_and_print
     from nnunet_nacl.errors import InputError
-    from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result
+    from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result, result_folder
     from nnunet_nacl.evaluation.merging import merge_results
     from nnunet_nacl.evaluation.output import prepare_folder
 
-    folders = [folder.resolve() for folder in parsed.results]
+    folders = [result_folder(folder).resolve() for folder in parsed.results]
     if len(set(folders)) < len(folders):
         raise InputError("Expected each RESULT once, but one came twice.")
     if parsed.o.resolve() in folders:
         raise InputError(f"{parsed.o}: is one of the results that are merged. Choose another output folder with -o.")
-    merged = merge_results({folder: read_result(folder / BINS_FILE) for folder in parsed.results})
+    merged = merge_results({folder: read_result(folder / BINS_FILE) for folder in map(result_folder, parsed.results)})
     prepare_folder(parsed.o)
     write_and_print(merged, parsed.o)
     return 0

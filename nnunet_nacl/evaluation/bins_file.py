@@ -22,6 +22,16 @@ from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
 
 BINS_FILE = "calibration_bins.npz"
 
+RESULT_FOLDER = "calibration"
+"""Where a result lies in a prediction folder. Beside the softmax files nnU-Net's ``nnUNetv2_ensemble`` and
+``nnUNetv2_find_best_configuration``, which take each .npz for a case, would stumble over :data:`BINS_FILE`."""
+
+
+def result_folder(folder: Path) -> Path:
+    """Return where the result is: the folder itself, or the folder within a prediction folder that was evaluated."""
+    inside = folder / RESULT_FOLDER
+    return inside if (inside / BINS_FILE).is_file() and not (folder / BINS_FILE).is_file() else folder
+
 
 def write_result(result: FolderResult, folder: Path) -> Path:
     """Write calibration_bins.npz and return its path."""

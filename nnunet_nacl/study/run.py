@@ -11,7 +11,7 @@ from typing import Any
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result
+from nnunet_nacl.evaluation.bins_file import BINS_FILE, RESULT_FOLDER, read_result, result_folder
 from nnunet_nacl.evaluation.output import SUMMARY_FILE
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION, difference
 
@@ -32,11 +32,12 @@ class Run:
 
 
 def load_run(folder: Path) -> Run:
-    """Read calibration.json and calibration_bins.npz of a folder.
+    """Read calibration.json and calibration_bins.npz of a folder, or of a prediction folder that was evaluated.
 
     Raises:
         InputError: a file is missing, damaged, or of another schema version.
     """
+    folder = result_folder(folder)
     summary = _load_summary(folder / SUMMARY_FILE)
     cases = read_result(folder / BINS_FILE).cases
     return Run(_name(folder), folder, summary, {result.case.name: result.problems for result in cases})
@@ -51,8 +52,11 @@ def check_same_protocol(base: Run, other: Run) -> None:
 
 def _name(folder: Path) -> str:
     """Return the trainer where the folder is nnU-Net's ``<trainer>__<plans>__<configuration>/fold_X/...``."""
-    trained = [part for part in folder.resolve().parts if part.count("__") == 2]
-    return trained[-1].split("__")[0] if trained else folder.resolve().name
+    folder = folder.resolve()
+    trained = [part for part in folder.parts if part.count("__") == 2]
+    if trained:
+        return trained[-1].split("__")[0]
+    return folder.parent.name if folder.name == RESULT_FOLDER else folder.name
 
 
 def _load_summary(path: Path) -> dict[str, Any]:

@@ -44,8 +44,7 @@ class CalibrationEvaluationMixin(Trainer):
         trained = Path(self.output_folder_base)
         command = [sys.executable, "-m", "nnunet_nacl.cli", "evaluate",
                    Path(self.preprocessed_dataset_folder_base) / "gt_segmentations", validation,
-                   "-djfile", trained / "dataset.json", "-pfile", trained / "plans.json",
-                   "-o", validation / "calibration"]  # fmt: skip
+                   "-djfile", trained / "dataset.json", "-pfile", trained / "plans.json"]  # fmt: skip
         # nothing that lies in the working directory may pass for a module
         environment = os.environ | {"PYTHONSAFEPATH": "1"}
         try:

@@ -100,8 +100,20 @@ def test_tables_and_csv(evaluate, tmp_path, capsys):
     assert all(0 <= float(row["ECE"]) <= float(row["MCE"]) <= 1 for row in rows)
 
 
-def test_default_output_folder_and_repeated_run(evaluate, predictions, capsys):
-    """Our own files in the prediction folder are not taken for cases the second time."""
+def test_default_output_folder_and_repeated_run(phantom_task, predictions, dataset_files, capsys):
+    """The result lies in a folder of its own: nnU-Net's ensembling takes each npz beside the softmax files for a case."""
+    before = {path.name for path in predictions.iterdir()}
+    dataset, plans = dataset_files
+    command = ["evaluate", phantom_task / "labelsTr", predictions, "-djfile", dataset, "-pfile", plans, "-np", 1]
+    for _ in range(2):
+        assert main([str(part) for part in command]) == 0
+    assert {path.name for path in predictions.iterdir()} == before | {"calibration"}
+    assert {path.name for path in (predictions / "calibration").iterdir()} == OUTPUT
+    capsys.readouterr()
+    assert main(["merge", str(predictions), "-o", str(predictions.parent / "merged")]) == 0
+
+
+def test_own_files_beside_the_softmax_files_are_no_cases(evaluate, predictions):
     for _ in range(2):
         assert evaluate(output=predictions) == 0
     summary = json.loads((predictions / "calibration.json").read_text())
