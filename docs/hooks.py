@@ -20,3 +20,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Turn the pages' links to README.md into links to the start page."""
     home = "../" * page.file.src_uri.count("/") + "index.md"
     return re.sub(r"\]\((?:\.\./)+README\.md", f"]({home}", markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Show `a \\| b` in the cell of a table as `a | b`, as GitHub does; Python-Markdown keeps the backslash."""
+    return re.sub(r"<code>[^<]*</code>", lambda code: code[0].replace("\\|", "|"), html)

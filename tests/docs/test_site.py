@@ -16,6 +16,7 @@ def test_builds_without_warnings(tmp_path):
     start = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "nnUNetTrainerNACL" in start
     assert 'href="scores/"' in start
+    assert "recalibrate fit | apply" in start
     made = {path.parent.name for path in tmp_path.rglob("index.html")}
     assert {page.stem for page in PAGES if page.parent != ROOT} <= made
     assert not re.search(r"""(?:src|href)=["']https?://[^"']*(?:google|cdn|unpkg)""", start)
