@@ -16,6 +16,7 @@ venv=${VENV:-.venv}
 "$venv/bin/ruff" check .
 "$venv/bin/mypy"
 "$venv/bin/lint-imports"
+"$venv/bin/codespell" README.md CHANGELOG.md docs nnunet_nacl trainers scripts tests
 # two workers with a core each: nnU-Net at this size gains little from a second thread
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 exec "$venv/bin/pytest" -n 2 --dist loadfile "$@"
