@@ -83,9 +83,9 @@ def test_there_are_commands():
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("nnunet-nacl evalute A B", "evalute"),
+        ("nnunet-nacl measure A B", "measure"),
         ("nnunet-nacl evaluate A B --bin 3", "--bin"),
-        ("nnunet-nacl recalibrate fit | aply", "aply"),
+        ("nnunet-nacl recalibrate fit | undo", "undo"),
         ("nnunet-nacl recalibrate fit|apply", None),
         ("nnunet-nacl compare BASE RUN [RUN ...] --per-class", None),
         ("nnunet-nacl benchmark run my-study -- --jobs 20", None),
