@@ -61,7 +61,7 @@ def _list_tasks() -> int:
 
     table = Table(title=f"Medical Segmentation Decathlon, {LICENCE}", title_justify="left")
     for heading in ("task", "modalities", "labels", "training", "test", "archive, GB"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "task")
     for task in TASKS.values():
         table.add_row(
             task.name, ", ".join(task.modalities), ", ".join(task.labels), str(task.training), str(task.test), f"{task.gigabytes:g}"

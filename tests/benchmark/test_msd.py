@@ -161,7 +161,7 @@ def raw(tmp_path, monkeypatch):
 def test_the_list(capsys):
     assert main(["import-msd"]) == 0
     printed = capsys.readouterr().out
-    assert all(text in printed for text in ("Task01_BrainTumour", "Task10_Colon", "CC-BY-SA 4.0", "non-enhancing"))
+    assert all(text in printed for text in ("Task01_BrainTumour", "Task10_Colon", "CC-BY-SA 4.0", "Posterior"))
 
 
 def test_command_refuses(raw, tmp_path, capsys, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 
 from nnunet_nacl.calibration import VOXEL_SETS
 from nnunet_nacl.cli import main
+from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ def test_other_schema(runs, capsys):
     path = runs[1] / "calibration.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
     assert main(["compare", *map(str, runs)]) == 1
-    assert "expected schema version 2, but got 99" in capsys.readouterr().err
+    assert f"expected schema version {SCHEMA_VERSION}, but got 99" in capsys.readouterr().err
 
 
 def test_no_common_case(runs, phantom_task, dataset_files, tmp_path, capsys):

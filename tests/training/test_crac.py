@@ -147,7 +147,10 @@ def test_training_steps_change_no_multiplier_but_use_them(make):
 
 
 def test_each_epoch_is_kept_and_logged(make):
-    trainer = make(nnUNetTrainerAdaptive)
+    class nnUNetTrainerAdaptiveLogged(nnUNetTrainerAdaptive):  # trainings of one name in one second share a log file
+        pass
+
+    trainer = make(nnUNetTrainerAdaptiveLogged)
     history = train(trainer, epochs=2)
     assert [state["updates"] for state in history] == [1, 2]
     log = Path(trainer.log_file).read_text()
