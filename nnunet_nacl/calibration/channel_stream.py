@@ -9,6 +9,7 @@ the channels are read a second time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import kernels
 from nnunet_nacl.calibration.checks import SUM_TOLERANCE, describe_sums, describe_values
-from nnunet_nacl.calibration.kernels import Sums, Voxels
+from nnunet_nacl.calibration.kernels import SLAB, Sums, Voxels
 from nnunet_nacl.calibration.voxel_sets import LEFT_OUT, PREDICTED_FOREGROUND
 
 Block = tuple[int, int, NDArray[np.floating[Any]]]
@@ -27,7 +28,8 @@ BYTES_PER_VOXEL = 26
 
 
 def sums_of_channels(
-    blocks: Callable[[], Iterable[Block]],
+    first_pass: Iterable[Block],
+    second_pass: Callable[[], Iterable[Block]],
     label: NDArray[np.int16],
     group: NDArray[np.uint8],
     num_classes: int,
@@ -36,7 +38,8 @@ def sums_of_channels(
     """Return the sums over the voxels, in parts, and the predicted class of each voxel ``(N,)``.
 
     Args:
-        blocks: gives the channels in order, each in consecutive blocks; called once or twice.
+        first_pass: the channels in order, each in consecutive blocks.
+        second_pass: gives them once more, if need be.
         label: ``(N,)``, K for a voxel without label; changed.
         group: ``(N,)``, what is known of the stratum without the prediction, or LEFT_OUT; changed.
         num_classes: K.
@@ -50,7 +53,7 @@ def sums_of_channels(
     sums = kernels.no_sums(num_classes, n_bins)
     open_voxels = _OpenVoxels(group, num_classes)
     voxels: Voxels | None = None
-    for channel, start, values in blocks():
+    for channel, start, values in first_pass:
         if voxels is None:
             voxels = kernels.new_voxels(label, group, values)
         if kernels.see_channel(values, channel, voxels, start, 1 + SUM_TOLERANCE):
@@ -58,7 +61,7 @@ def sums_of_channels(
         open_voxels.see(channel, start, values)
         if open_voxels.kept:
             kernels.bin_channel(values, channel, group[start : start + values.size], n_bins, sums)
-    assert voxels is not None, "blocks() gave none"
+    assert voxels is not None, "there was no block"
     if open_voxels.kept:
         parts = [open_voxels.sums(label, n_bins), sums]
         label[open_voxels.indices] = num_classes  # they have been counted
@@ -66,12 +69,25 @@ def sums_of_channels(
         open_voxels.give_back()
         kernels.mark_predicted(voxels)
         sums = kernels.no_sums(num_classes, n_bins)
-        for channel, start, values in blocks():
+        for channel, start, values in second_pass():
             kernels.bin_channel(values, channel, group[start : start + values.size], n_bins, sums)
         parts = [sums]
-    if kernels.bin_voxels(voxels, n_bins, sums, SUM_TOLERANCE):
+    return parts + _binned(voxels, num_classes, n_bins), voxels.argmax
+
+
+def _binned(voxels: Voxels, num_classes: int, n_bins: int) -> list[Sums]:
+    """Return the sums that need all channels of a voxel, in two threads: no file is being read any more."""
+
+    def slab(begin: int) -> tuple[Sums, int]:
+        sums = kernels.no_sums(num_classes, n_bins)
+        part = Voxels._make(array[begin : begin + SLAB] for array in voxels)
+        return sums, kernels.bin_voxels(part, n_bins, sums, SUM_TOLERANCE)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(slab, range(0, voxels.label.size, SLAB)))
+    if any(astray for _, astray in results):
         raise ValueError(describe_sums(voxels.total))
-    return parts, voxels.argmax
+    return [sums for sums, _ in results]
 
 
 class _OpenVoxels:

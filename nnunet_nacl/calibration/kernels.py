@@ -18,6 +18,7 @@ from nnunet_nacl.calibration.voxel_sets import N_STRATA, PREDICTED_FOREGROUND
 
 LANES = 4
 GROUPS = N_STRATA + 1  # the strata, and the voxels that are left out
+SLAB = 1 << 18  # voxels for a thread at a time; the same for any number of threads, and so is the order of additions
 RUN = 4096  # voxels at a time, so that what is known of them stays in the nearest cache
 
 THRESHOLD = 1e-3
@@ -115,29 +116,55 @@ def joined(parts: Sequence[Sums], num_classes: int, n_bins: int) -> dict[str, ND
 
 @compiled
 def new_voxels(label: NDArray[np.int16], group: NDArray[np.uint8], like: NDArray[Any]) -> Voxels:
-    """Return voxels of which no channel has been seen, for probabilities of the dtype of ``like``."""
+    """Return room for voxels of which no channel has been seen, for probabilities of the dtype of ``like``."""
     size = label.size
     return Voxels(
         label,
         group,
-        np.full(size, -1, like.dtype),
-        np.zeros(size, np.int16),
-        np.zeros(size, like.dtype),
-        np.zeros(size, like.dtype),
-        np.zeros(size, like.dtype),
-        np.zeros(size, np.uint8),
+        np.empty(size, like.dtype),
+        np.empty(size, np.int16),
+        np.empty(size, like.dtype),
+        np.empty(size, like.dtype),
+        np.empty(size, like.dtype),
+        np.empty(size, np.uint8),
     )
 
 
 @compiled
 def see_channel(values: NDArray[Any], channel: int, voxels: Voxels, start: int, highest: float) -> int:
     """Take in a run of one channel and return how many of its values are no probability (NaN, < 0, > ``highest``)."""
-    label, top, argmax = voxels.label, voxels.top, voxels.argmax
-    of_label, total, residual, between = voxels.of_label, voxels.total, voxels.residual, voxels.between
+    if channel == 0:
+        _see_first(values, voxels, start)
+    else:
+        _see_another(values, channel, voxels, start)
     unusable = 0
     for i in range(values.size):
+        unusable += not (values[i] >= 0 and values[i] <= highest)
+    return unusable
+
+
+@compiled
+def _see_first(values: NDArray[Any], voxels: Voxels, start: int) -> None:
+    label, top, argmax = voxels.label, voxels.top, voxels.argmax
+    of_label, total, residual, between = voxels.of_label, voxels.total, voxels.residual, voxels.between
+    for i in range(values.size):
         value, at = values[i], start + i
-        unusable += not (value >= 0 and value <= highest)
+        hit = label[at] == 0
+        distance = value - hit
+        residual[at] = distance * distance
+        total[at] = value
+        of_label[at] = value if hit else 0
+        top[at] = value
+        argmax[at] = 0
+        between[at] = (value != 0) & (value != 1)
+
+
+@compiled
+def _see_another(values: NDArray[Any], channel: int, voxels: Voxels, start: int) -> None:
+    label, top, argmax = voxels.label, voxels.top, voxels.argmax
+    of_label, total, residual, between = voxels.of_label, voxels.total, voxels.residual, voxels.between
+    for i in range(values.size):
+        value, at = values[i], start + i
         hit = label[at] == channel
         distance = value - hit
         residual[at] += distance * distance
@@ -147,7 +174,6 @@ def see_channel(values: NDArray[Any], channel: int, voxels: Voxels, start: int, 
         top[at] = value if better else top[at]
         argmax[at] = channel if better else argmax[at]
         between[at] |= (value != 0) & (value != 1)
-    return unusable
 
 
 @compiled

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -146,10 +147,16 @@ class CalibrationStatistics:
         Raises:
             ValueError: as in :meth:`update`.
         """
+        stream = iter(blocks())
+        first = list(
+            islice(stream, 1)
+        )  # a reader that reads ahead does so from here on, while the labels are looked at
         label = as_labels(labels, np.shape(labels), self.num_classes, ignore_label)
         group = groups_of_labels(label, self.num_classes, spacing, boundary_mm)
         ignored = np.count_nonzero(label == self.num_classes)
-        parts, prediction = sums_of_channels(blocks, label.ravel(), group.ravel(), self.num_classes, self.n_bins)
+        parts, prediction = sums_of_channels(
+            chain(first, stream), blocks, label.ravel(), group.ravel(), self.num_classes, self.n_bins
+        )
         self.add_sums(parts)
         self.ignored += ignored
         return prediction.reshape(label.shape)

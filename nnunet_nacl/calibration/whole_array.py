@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import kernels
 from nnunet_nacl.calibration.checks import SUM_TOLERANCE, describe_sums, describe_values
-from nnunet_nacl.calibration.kernels import Sums
-
-SLAB = 1 << 18  # voxels; the same whatever the number of threads, and so is the order of the additions
+from nnunet_nacl.calibration.kernels import SLAB, Sums
 
 
 def sums_of_array(

@@ -59,7 +59,7 @@ class ProbabilityFile:
 
         ``values`` are the voxels ``start`` to ``start + len(values)`` of a channel in C order: 1-D, contiguous, writable, in native
         byte order, and the caller's to keep. Of files above 4 MiB the next blocks are inflated meanwhile in a thread, which ends with the iterator.
-        At any time about four blocks of 1 MiB are held (float16: of 2 MiB); for a Fortran-ordered array, which has the channels
+        At any time about 26 blocks of 1 MiB are held (float16: of 2 MiB); for a Fortran-ordered array, which has the channels
         of a voxel side by side, the whole array as well.
 
         Raises:

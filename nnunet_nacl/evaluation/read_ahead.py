@@ -9,8 +9,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+DEPTH = 24
+"""Enough for a file to be read on while its label map is looked at."""
 
-def read_ahead(items: Generator[T, None, None], depth: int = 2) -> Generator[T, None, None]:
+
+def read_ahead(items: Generator[T, None, None], depth: int = DEPTH) -> Generator[T, None, None]:
     """Yield the items of a generator, which runs up to ``depth`` items ahead in one thread of its own.
 
     It saves time where the generator releases the GIL, as inflating does. An exception in it is raised here, in its turn. Where

@@ -62,4 +62,6 @@ def test_blurred_labels_as_probabilities(task, dataset_files, tmp_path):
     probabilities = np.load(first["prediction_file"])["probabilities"].reshape(3, -1)
     labels = reader.read_seg(first["reference_file"])[0].reshape(-1)
     for voxel_set in ("all", "foreground", "union", "predicted"):
-        assert first["voxel_sets"][voxel_set]["ECE"] == pytest.approx(reference(probabilities, labels, voxel_set)["ece"], abs=1e-9)
+        assert first["voxel_sets"][voxel_set]["ECE"] == pytest.approx(
+            reference(probabilities, labels, voxel_set)["ece"], abs=1e-9
+        )
