@@ -33,6 +33,8 @@ def pooled_intervals(
         return np.array([[getattr(problem, name)[strata].sum(0) for problem in case] for case in cases])
 
     arrays = {name: stacked(name) for name in (*_TOP, *_GRID, *_CLASSES, "nll", "brier")}
+    used = arrays["grid_count"].any((0, 1))  # most cells of the grid are empty, and a resample fills none
+    arrays |= {name: arrays[name][..., used] for name in _GRID}
     arrays["labelled"] = np.array([[problem.labelled() for problem in case] for case in cases])
 
     def scores(sums: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
