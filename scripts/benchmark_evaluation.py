@@ -161,24 +161,26 @@ def measure_folder(small: Path, rounds: int, cases: int) -> None:
 
 
 MEMORY = """
-import resource, sys
+import sys
 from pathlib import Path
 import numpy as np
 from nnunet_nacl.evaluation.case_result import evaluate_case
 from nnunet_nacl.evaluation.cases import find_cases
 from nnunet_nacl.evaluation.dataset import load_dataset
 from nnunet_nacl.evaluation.settings import Settings
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def status(name):
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[name].split()[0]) * 1024
 for folder in map(Path, sys.argv[1:3]):
-    before = peak()
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the highest memory so far
+    before = status("VmRSS")
     dataset = load_dataset(folder / "dataset.json", folder / "plans.json")
     (case,) = find_cases(folder / "labels", folder / "predictions", ".nii.gz")
     if sys.argv[3] == "evaluate":
         evaluate_case(case, dataset, Settings())
     else:
         np.load(case.probabilities)["probabilities"]
-print(peak() - before)
+print(status("VmHWM") - before)
 """
 
 

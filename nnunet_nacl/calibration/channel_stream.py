@@ -72,10 +72,10 @@ def sums_of_channels(
         for channel, start, values in second_pass():
             kernels.bin_channel(values, channel, group[start : start + values.size], n_bins, sums)
         parts = [sums]
-    return parts + _binned(voxels, num_classes, n_bins), voxels.argmax
+    return [*parts, _binned(voxels, num_classes, n_bins)], voxels.argmax
 
 
-def _binned(voxels: Voxels, num_classes: int, n_bins: int) -> list[Sums]:
+def _binned(voxels: Voxels, num_classes: int, n_bins: int) -> Sums:
     """Return the sums that need all channels of a voxel, in two threads: no file is being read any more."""
 
     def slab(begin: int) -> tuple[Sums, int]:
@@ -83,11 +83,14 @@ def _binned(voxels: Voxels, num_classes: int, n_bins: int) -> list[Sums]:
         part = Voxels._make(array[begin : begin + SLAB] for array in voxels)
         return sums, kernels.bin_voxels(part, n_bins, sums, SUM_TOLERANCE)
 
+    total, astray = kernels.no_sums(num_classes, n_bins), 0
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(slab, range(0, voxels.label.size, SLAB)))
-    if any(astray for _, astray in results):
+        for sums, count in pool.map(slab, range(0, voxels.label.size, SLAB)):
+            kernels.add_into(total, sums)
+            astray += count
+    if astray:
         raise ValueError(describe_sums(voxels.total))
-    return [sums for sums, _ in results]
+    return total
 
 
 class _OpenVoxels:

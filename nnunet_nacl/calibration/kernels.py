@@ -97,6 +97,12 @@ def no_sums(num_classes: int, n_bins: int) -> Sums:
     )
 
 
+def add_into(total: Sums, part: Sums) -> None:
+    """Add sums to others in place."""
+    for name in Sums._fields:
+        getattr(total, name)[...] += getattr(part, name)
+
+
 def joined(parts: Sequence[Sums], num_classes: int, n_bins: int) -> dict[str, NDArray[Any]]:
     """Return the sums of all parts, added in this order, by stratum (the voxels left out are gone)."""
     parts = [no_sums(num_classes, n_bins), *parts]

@@ -55,14 +55,14 @@ def test_own_patch_size():
 def test_command(nnunet, capsys):
     with mock.patch.dict(os.environ, nnunet.environment):
         assert main(["cpu-plans", "99", "-o", "mine"]) == 0
-        assert main(["cpu-plans", "98"]) == 1
+        assert main(["cpu-plans", "987"]) == 1
         assert main(["cpu-plans", "99", "-p", "missing"]) == 1
         assert main(["cpu-plans", "99", "-o", "nnUNetPlans"]) == 1
     assert json.loads((nnunet.preprocessed / "mine.json").read_text())["plans_name"] == "mine"
     errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert [
         part in line
-        for part, line in zip(("98: nnU-Net knows no such", "missing.json: no such", "new name"), errors, strict=True)
+        for part, line in zip(("987: nnU-Net knows no such", "missing.json: no such", "new name"), errors, strict=True)
     ] == [True] * 3
 
 
