@@ -11,7 +11,7 @@ from nnunetv2.evaluation.evaluate_predictions import label_or_region_to_key
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.errors import InputError, first_line
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Dataset:
         try:
             labels, properties = recursive_find_reader_writer_by_name(self.reader)().read_seg(str(path))
         except Exception as error:  # the reader's libraries each have exceptions of their own
-            raise InputError(f"{path}: {self.reader} cannot read this label file ({_first_line(error)}).") from error
+            raise InputError(f"{path}: {self.reader} cannot read this label file ({first_line(error)}).") from error
         return labels[0], tuple(float(extent) for extent in properties["spacing"])
 
 
@@ -66,7 +66,7 @@ def load_dataset(dataset_json: Path, plans_json: Path) -> Dataset:
     try:
         label_manager = PlansManager(plans).get_label_manager(dataset)
     except (AssertionError, RuntimeError, KeyError, TypeError) as error:
-        raise InputError(f"{dataset_json}: nnU-Net refuses these labels ({_first_line(error)}).") from error
+        raise InputError(f"{dataset_json}: nnU-Net refuses these labels ({first_line(error)}).") from error
     regions = label_manager.foreground_regions if label_manager.has_regions else None
     return Dataset(
         name=str(plans["dataset_name"]),
@@ -106,12 +106,8 @@ def _load_json(path: Path, required: tuple[str, ...]) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Pass nnU-Net's {path.name} file.") from error
     except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({_first_line(error)}).") from error
+        raise InputError(f"{path}: is not JSON ({first_line(error)}).") from error
     missing = [key for key in required if not isinstance(content, dict) or key not in content]
     if missing:
         raise InputError(f"{path}: lacks {', '.join(missing)}. Pass dataset.json as -djfile and plans.json as -pfile.")
     return content  # type: ignore[no-any-return]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

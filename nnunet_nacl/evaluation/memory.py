@@ -8,11 +8,10 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 from nnunet_nacl.evaluation.cases import Case
-from nnunet_nacl.evaluation.probabilities import KEY
+from nnunet_nacl.evaluation.probabilities import KEY, read_npy_header
 
 SHARE_OF_AVAILABLE = 0.8
 """Of the memory that is available when the evaluation starts; the rest is for whatever else runs."""
@@ -78,9 +77,7 @@ def bytes_needed(case: Case) -> int:
         with zipfile.ZipFile(case.probabilities) as archive:
             whole = archive.getinfo(f"{KEY}.npy").file_size
             with archive.open(f"{KEY}.npy") as member:
-                version = np.lib.format.read_magic(member)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, fortran, _ = read(member)
+                shape, fortran, _ = read_npy_header(member)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         # evaluating the case will say what is wrong with it
         return 0

@@ -11,12 +11,12 @@ import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.read_ahead import read_ahead
 from nnunet_nacl.evaluation.zip_member import PREDICT_AGAIN, Member, MemberStream, find_member
 
@@ -162,17 +162,26 @@ class _Header:
     size: int
 
 
+def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, Fortran order and dtype from the start of an npy file, and leave the file after its header.
+
+    Raises:
+        ValueError: it is none, or holds objects; numpy also hands on whatever Python's parser raises.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
+
+
 def _read_header(member: Member) -> _Header:
     start = bytearray(min(_HEADER_BYTES, member.size))
     with MemberStream(member) as stream:
         stream.readinto(memoryview(start))
     content = io.BytesIO(start)
     try:
-        version = np.lib.format.read_magic(content)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(content)
+        shape, fortran, dtype = read_npy_header(content)
     except Exception as error:  # numpy hands on whatever Python's parser raises
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise InputError(f"{member.path}: `{KEY}` is no plain array ({reason}). {PREDICT_AGAIN}") from error
     return _Header(shape, fortran, dtype, content.tell())
 

@@ -19,7 +19,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
 from nnunet_nacl.calibration.checks import SUM_TOLERANCE
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.cases import HOW_TO_SAVE
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.evaluation.output import prepare_folder, replacing
@@ -214,9 +214,8 @@ def _read_segmentation(job: Job, reader: Any) -> tuple[NDArray[Any], dict[str, A
     try:
         given, properties = reader.read_seg(str(job.segmentation))
     except Exception as error:  # the reader's libraries each have exceptions of their own
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{job.segmentation}: {job.dataset.reader} cannot read this segmentation ({first_line})."
+            f"{job.segmentation}: {job.dataset.reader} cannot read this segmentation ({first_line(error)})."
         ) from error
     return given[0], properties
 

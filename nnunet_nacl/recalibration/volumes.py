@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.calibration.arrays import FloatArray
 from nnunet_nacl.evaluation import probabilities
-from nnunet_nacl.evaluation.probabilities import KEY
+from nnunet_nacl.evaluation.probabilities import KEY, read_npy_header
 
 BLOCK_VALUES = 2**20
 """Values of a block: 8 MB for each float64 array of its size, of which the arithmetic needs about five."""
@@ -59,9 +59,7 @@ def channel_blocks(values: FloatArray) -> Iterator[tuple[int, int, FloatArray]]:
 def stored_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return shape and dtype of the array in a file that the evaluator accepts; in 2D it may lack the axis of slices."""
     with zipfile.ZipFile(path) as archive, archive.open(f"{KEY}.npy") as member:
-        version = np.lib.format.read_magic(member)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(member)
+        shape, _, dtype = read_npy_header(member)
         return shape, dtype
 
 
