@@ -10,6 +10,7 @@ The functions on bins take any leading axes, with the bins last.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,7 +136,7 @@ def bins_of_equal_mass(grid: Bins, n_bins: int) -> Bins:
     A cell goes to the bin that the middle of its voxels falls into when all are sorted by confidence. Voxels of one
     confidence are thus never told apart, and statistics of parts still add up to those of the whole.
     """
-    count = grid[0].reshape(-1, grid[0].shape[-1])
+    count = grid[0].reshape(math.prod(grid[0].shape[:-1]), grid[0].shape[-1])  # there may be no cell: no -1
     middle = np.cumsum(count, -1) - count / 2
     of_cell = np.minimum((middle * n_bins / np.maximum(count.sum(-1, keepdims=True), 1)).astype(np.int64), n_bins - 1)
     rows = len(count)

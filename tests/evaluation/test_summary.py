@@ -153,3 +153,16 @@ def test_regions_are_binary_problems(tmp_path, dataset_files, ignore):
         assert case["voxel_sets"]["all"]["n_certain"] == 2 * (label_map[-1] != 3).sum()
         assert case["n_ignored"] == (label_map == 3).sum()
     assert summary["foreground_mean"]["n_defined"] == 2
+
+
+def test_a_network_that_predicts_only_background_has_an_empty_set(tmp_path, dataset_files):
+    """No voxel is in the set, so no cell of the confidence grid is filled: no score and no interval, but a result."""
+    labels = np.zeros((5, 6, 7), int)
+    labels[2, 2:4, 2:5] = 1
+    for name in ("a", "b"):
+        write_case(tmp_path, name, labels, np.stack([np.full(labels.shape, 0.9), np.full(labels.shape, 0.1)]))
+    write_dataset(tmp_path, dataset_files, {"background": 0, "one": 1})
+    summary = evaluate(tmp_path, dataset_files)
+    pooled = summary["pooled"]["predicted"]
+    assert pooled["n_voxels"] == 0 and pooled["ECE"] is None and pooled["equal_mass_ECE"] is None
+    assert summary["pooled"]["all"]["equal_mass_ECE"] == pytest.approx(abs(0.9 - 204 / 210), abs=1e-6)
