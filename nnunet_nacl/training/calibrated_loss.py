@@ -11,6 +11,7 @@ from torch import nn
 from nnunet_nacl.training.calibration_evaluation import CalibrationEvaluationMixin
 from nnunet_nacl.training.calibration_logging import CalibrationLoggingMixin
 from nnunet_nacl.training.dice import LossPlusDice
+from nnunet_nacl.training.warm_up import WarmUp
 
 
 class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
@@ -32,9 +33,13 @@ class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
 
     Class attributes:
         with_dice: add nnU-Net's soft Dice loss (weight 1) to the calibrated loss.
+        warm_up_epochs: number of epochs at the start that train with the base trainer's own loss, Dice and cross-entropy.
+            Without Dice a short training can sit through all of its epochs before two similar structures are told
+            apart (docs/training.md).
     """
 
     with_dice: bool = False
+    warm_up_epochs: int = 0
 
     @classmethod
     def make_loss(cls, spacing: Sequence[float], ignore_label: int | None, regions: bool) -> nn.Module:
@@ -55,8 +60,16 @@ class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
         """Initialize as nnU-Net does, then write the loss and its hyper-parameters into the log and the logger."""
         super().initialize()
         description = repr(self._calibrated_loss) + (" + soft Dice" if self.with_dice else "")
+        if self.warm_up_epochs:
+            description += f", after {self.warm_up_epochs} epochs of the base trainer's loss"
         self.print_to_log_file(f"Training with {description}")
         self.logger.update_config({"calibrated_loss": description})
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch, with the loss that it is trained with."""
+        super().on_train_epoch_start()
+        if self._warm_up is not None:
+            self._warm_up.is_over = self.current_epoch >= self.warm_up_epochs
 
     def _build_loss(self) -> nn.Module:
         stock = super()._build_loss()
@@ -70,6 +83,8 @@ class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
         # a 2d configuration has a spacing of two axes or three, depending on where it was planned
         spacing = self.configuration_manager.spacing[-len(self.configuration_manager.patch_size) :]
         loss = self._build_single_loss(spacing, compound.dc)
+        self._warm_up = WarmUp(compound, loss) if self.warm_up_epochs else None
+        loss = self._warm_up or loss
         if not deep:
             return loss
         stock.loss = loss

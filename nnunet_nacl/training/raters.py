@@ -157,6 +157,8 @@ class RaterMixin(CalibratedLossMixin):
             return super()._build_single_loss(spacing, dice)
         if self.label_manager.has_regions:
             raise InputError(f"{type(self).__name__} learns from labels, but this data set has regions.")
+        if self.warm_up_epochs:
+            raise InputError(f"{type(self).__name__}: a warm-up is not possible, the stock loss knows one label map.")
         if self.is_cascaded:
             raise InputError(f"{type(self).__name__} cannot train the second stage of a cascade.")
         index = RaterIndex.read(preprocessed_raters(Path(self.preprocessed_dataset_folder)))

@@ -80,6 +80,10 @@ SETTINGS = (
         ),
     ),
     *_settings(
+        CalibratedLossMixin,
+        (r"warmup([1-9]\d*)", "warmup4", "epochs of Dice + CE before the trainer's own loss", "warm_up_epochs", int),
+    ),
+    *_settings(
         NACLMixin,
         (rf"weight({_NUMBER})", "weight0p2", "weight of the penalty", "nacl_weight", _number),
         (r"kernel(\d+)", "kernel5", "side of the neighbourhood in voxels", "nacl_kernel_size", int),

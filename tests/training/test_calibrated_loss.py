@@ -21,6 +21,7 @@ from torch._dynamo import OptimizedModule
 from nnunet_nacl.losses import NACLLoss, SVLSLoss
 from nnunet_nacl.training.dice import LossPlusDice
 from nnunet_nacl.training.trainers import TRAINERS, NACLMixin, nnUNetTrainerDiceNACL, nnUNetTrainerNACL
+from nnunet_nacl.training.variants import resolve
 
 pytestmark = pytest.mark.nnunet
 
@@ -80,6 +81,21 @@ def test_regions(ignore, make):
     mask = ~target[:, 2:] if ignore else None
     dice = stock.dc(logits, target[:, :2], loss_mask=mask)
     torch.testing.assert_close(compound(logits, target), plain(logits, target) + dice)
+
+
+@pytest.mark.parametrize("dataset", [{"labels": LABELS | IGNORE}, REGIONS])
+def test_a_warm_up_trains_with_the_stock_loss_first(dataset, make):
+    trainer, stock = make(resolve("nnUNetTrainerNACL_warmup2"), dataset), make(nnUNetTrainer, dataset)
+    own = make(nnUNetTrainerNACL, dataset).loss
+    regions = trainer.label_manager.has_regions
+    shapes = [(2, 2 if regions else 3, *(side,) * 3) for side in (16, 8, 4)[: len(own.weight_factors)]]
+    logits = [torch.randn(shape) for shape in shapes]
+    target = [torch.rand(shape) < 0.5 if regions else torch.randint(0, 3, (2, 1, *shape[2:])) for shape in shapes]
+    for epoch, expected in ((0, stock.loss), (1, stock.loss), (2, own), (7, own)):
+        trainer.current_epoch = epoch  # a continued training starts in any epoch
+        trainer.on_train_epoch_start()
+        torch.testing.assert_close(trainer.loss(logits, target), expected(logits, target))
+    assert "after 2 epochs of the base trainer's loss" in Path(trainer.log_file).read_text()
 
 
 def test_two_dimensional_configuration(make):
