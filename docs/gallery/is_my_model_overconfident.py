@@ -187,7 +187,7 @@ figure.savefig(WORK / "repaired.svg")
 #   it cannot ([what is left](../results/temperature-scaling.md)).
 # - **Train for it**: NACL and SVLS learn better confidence from the start ([which trainer](../trainers.md)); a temperature afterwards
 #   helps them too.
-# - **Compare before you believe it**: [`nnunet-nacl compare`](../comparing.md), paired over the cases.
+# - **Compare before you believe it**: [compare two trainings](compare_two_trainings.md), paired over the cases.
 # - **Show it**: `nnunet-nacl report` makes [one page](../report.md) with the worst cases in pictures.
 #
 # With predictions of your own, take cases that were not trained on: a model is never so sure as about what it has seen. nnU-Net's

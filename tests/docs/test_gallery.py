@@ -6,8 +6,11 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from pages import ROOT
+
+from nnunet_nacl.cli import main
 
 GALLERY = ROOT / "docs" / "gallery"
 SCRIPTS = sorted(GALLERY.glob("*.py"))
@@ -57,6 +60,26 @@ def test_one_line_makes_it_the_readers_own(phantom_task, dataset_files, tmp_path
     assert re.search(r"^temperature \d\.\d\d$", run.stdout, re.MULTILINE)
     assert (tmp_path / "gallery_overconfident" / "where.svg").is_file()
     assert not (tmp_path / "gallery_overconfident" / "Task99_Phantom").exists()
+
+
+def test_one_line_makes_the_comparison_the_readers_own(phantom_task, dataset_files, tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder, power in ((old, 2), (new, 1)):
+        folder.mkdir()
+        for file in (phantom_task / "posteriorTr").glob("*.npz"):
+            raised = np.load(file)["probabilities"] ** power
+            np.savez_compressed(folder / file.name, probabilities=raised / raised.sum(0))
+        files = ["-djfile", str(dataset_files[0]), "-pfile", str(dataset_files[1]), "-np", "1"]
+        assert main(["evaluate", str(phantom_task / "labelsTr"), str(folder), *files]) == 0
+    text = (GALLERY / "compare_two_trainings.py").read_text(encoding="utf-8")
+    own = re.sub(r"^OWN = None.*$", f"OWN = {(str(old), str(new))}", text, flags=re.M)
+    assert own != text
+    (tmp_path / "mine.py").write_text(own)
+    run = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "new against old, 6 cases" in run.stdout
+    assert (tmp_path / "gallery_compare" / "pairs.svg").is_file()
+    assert not (tmp_path / "gallery_compare" / "Task99_Phantom").exists()
 
 
 def test_cells(renderer):
