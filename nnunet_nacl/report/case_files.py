@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.bins_file import RESULT_FOLDER
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.evaluation.probabilities import open_probabilities
 from nnunet_nacl.study.run import Run
@@ -63,13 +64,17 @@ def read_case_labels(run: Run, case: str, dataset: Dataset) -> tuple[NDArray[Any
 def read_prediction(run: Run, case: str, dataset: Dataset, shape: tuple[int, ...]) -> Prediction:
     """Return the prediction of a run for a case, from its softmax file.
 
-    The file is looked for where calibration.json says, then in the run's folder, which may have moved.
+    The file is looked for where calibration.json says, then, since folders move, in the run's folder, and beside it where it is the
+    folder ``calibration`` that ``evaluate`` makes among the softmax files.
 
     Raises:
         InputError: the file is gone or cannot be used.
     """
     written = Path(case_entry(run, case)["prediction_file"])
-    path = next((path for path in (written, run.folder / written.name) if path.is_file()), None)
+    places = [written, run.folder / written.name]
+    if run.folder.name == RESULT_FOLDER:
+        places.append(run.folder.parent / written.name)
+    path = next((path for path in places if path.is_file()), None)
     if path is None:
         raise InputError(f"{written}: the softmax file is not there any more.")
     classes = np.zeros(shape, np.int16)

@@ -117,6 +117,17 @@ def test_files_that_are_gone_are_named(evaluated, tmp_path):
     assert page.count('class="slice"') == 4
 
 
+def test_a_prediction_folder_may_move(evaluated, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(evaluated.softmax, moved)
+    shutil.copytree(evaluated.sharp, moved / "calibration")
+    path = moved / "calibration" / "calibration.json"
+    path.write_text(path.read_text().replace(str(evaluated.softmax), "where/it/was"))
+    page = report(tmp_path, moved, "--worst", 1)
+    assert "is not there any more" not in page
+    assert page.count('class="slice"') == 4
+
+
 def test_the_same_each_time(evaluated, tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     first = report(tmp_path, evaluated.sharp, evaluated.truth, "--images", evaluated.images)

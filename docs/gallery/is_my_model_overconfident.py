@@ -1,0 +1,194 @@
+# %% [markdown]
+# # Is my model overconfident?
+#
+# Ten minutes with a folder of saved probabilities, without training anything. It runs as it is, on a phantom whose true
+# probabilities are known: once as an honest network would say them, once sharpened, as an overconfident one would. Then set
+# `OWN` to a folder of yours and run it again.
+#
+# All that it writes goes into `gallery_overconfident` in the folder that it is started in.
+
+# %%
+import json
+from itertools import chain
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from nnunet_nacl.benchmark.phantom import write_task
+from nnunet_nacl.calibration import VOXEL_SETS
+from nnunet_nacl.calibration.statistics import total
+from nnunet_nacl.evaluation.dataset import load_dataset
+from nnunet_nacl.evaluation.folder import evaluate_folder
+from nnunet_nacl.recalibration.fit import Options, fit_folders
+from nnunet_nacl.report.case_maps import find_description
+from nnunet_nacl.report.maps import Reference, prepare_class_maps
+from nnunet_nacl.report.prepare_reliability import prepare_reliability
+from nnunet_nacl.report.reliability import plot_reliability
+
+OWN = None  # yours: ("path/to/labels", "path/to/predictions made with --save_probabilities")
+WORK = Path("gallery_overconfident")
+WORK.mkdir(exist_ok=True)
+
+# %% [markdown]
+# ## The folders
+#
+# The phantom's probabilities are files like those of `--save_probabilities`, and its labels were drawn with them: no network can
+# know more. Squaring them leaves each segmentation as it is and makes each voxel surer than it should be.
+#
+# `dataset.json` and `plans.json` lie beside predictions of nnU-Net. The phantom was not predicted, so the few entries that are
+# needed are written here.
+
+
+# %%
+def phantom():
+    """Return the label folder and the prediction folders of the phantom."""
+    task = WORK / "Task99_Phantom"
+    if not task.exists():
+        write_task(task)
+    honest, sharpened = task / "posteriorTr", task / "sharpened"
+    sharpened.mkdir(exist_ok=True)
+    for file in honest.glob("*.npz"):
+        squared = np.load(file)["probabilities"] ** 2
+        np.savez_compressed(sharpened / file.name, probabilities=squared / squared.sum(0))
+    labels = {"background": 0, "body": 1, "cap": 2}
+    dataset = {"labels": labels, "channel_names": {"0": "phantom"}, "file_ending": ".nii.gz", "numTraining": 20}
+    plans = {"dataset_name": "Dataset099_Phantom", "plans_name": "nnUNetPlans", "image_reader_writer": "SimpleITKIO"}
+    for folder in (honest, sharpened):
+        (folder / "dataset.json").write_text(json.dumps(dataset))
+        (folder / "plans.json").write_text(json.dumps({**plans, "label_manager": "LabelManager", "configurations": {}}))
+    return task / "labelsTr", {"honest": honest, "sharpened": sharpened}
+
+
+labels, models = phantom() if OWN is None else (Path(OWN[0]), {"mine": Path(OWN[1])})
+files = [find_description(next(iter(models.values())), name) for name in ("dataset.json", "plans.json")]
+
+# %% [markdown]
+# ## Evaluate
+#
+# `nnunet-nacl evaluate` does the same from the command line, and writes all scores with their intervals to files.
+
+# %%
+results = {name: evaluate_folder(labels, folder, *files) for name, folder in models.items()}
+for name, result in results.items():
+    print(f"{name}: {len(result.cases)} cases")
+
+# %% [markdown]
+# ## Look
+#
+# Each bar holds the voxels of about the same confidence; its height is the share of them that are right. Bars that end at the
+# dashed line are honest. Orange is what is missing: confidence that is not earned. The grey bars tell how many voxels there are.
+#
+# These are the voxels in `predicted`, where the model claims a structure.
+
+# %%
+size = (3.4 * len(models) + 0.4, 4)
+figure, axes = plt.subplots(
+    2, len(models), figsize=size, sharex=True, squeeze=False, layout="constrained", height_ratios=(4, 1)
+)
+for (name, result), (diagram, share) in zip(results.items(), axes.T, strict=True):
+    plot_reliability(prepare_reliability(result.pooled, "predicted"), diagram, share, name)
+figure.savefig(WORK / "reliability.svg")
+
+# %% [markdown]
+# ## Read the numbers
+#
+# `gap` is confidence minus accuracy: above 0 is overconfident, below 0 is underconfident. `ECE` is how far the two lie apart, bin by
+# bin, whatever the sign. All voxels of all cases together:
+
+# %%
+for name, result in results.items():
+    print(f"{name:12} confidence accuracy     gap    ECE")
+    for voxel_set in VOXEL_SETS:
+        scores = result.pooled.scores(voxel_set)
+        print(f"  {voxel_set:12}{scores.confidence:8.3f} {scores.accuracy:8.3f} {scores.gap:+7.3f} {scores.ece:6.3f}")
+
+# %% [markdown]
+# **Start with `predicted`, then `all`.** In these two the honest model has a gap of 0, since they are chosen without looking at the
+# label: there a confidence can be taken at its word. `all` is mostly background that nobody doubts, so its numbers are small.
+#
+# **`foreground` misleads.** The honest model seems overconfident there, and more so in `union`. Both sets are chosen by the label, that
+# is by how it came out: they keep each voxel of the structure that was missed, and leave out the background voxels at the same border
+# that were rightly called background. It is like judging a weather forecast on rainy days only. Papers report `foreground`, so
+# compare with papers there, and models with one another, but do not ask it whether a model is honest.
+#
+# A gap above 0 in `predicted`, and orange over most bars: the model is overconfident. How sure that is with so many cases, the intervals
+# of `nnunet-nacl evaluate` say.
+
+# %%
+result = results[list(models)[-1]]
+gap = result.pooled.scores("predicted").gap
+print(f"{list(models)[-1]}: {'over' if gap > 0 else 'under'}confident by {abs(gap):.3f} where it claims a structure")
+
+# %% [markdown]
+# ## Look where
+#
+# One number hides where the error lies. Take the case with the largest ECE and, of its slices, the one with the largest error.
+# The local gap is confidence minus accuracy around each voxel, averaged over some 3 mm: orange is overconfident, violet is
+# underconfident. `nnunet-nacl map` writes such maps as NIfTI for ITK-SNAP and 3D Slicer.
+
+# %%
+dataset = load_dataset(*files)
+if dataset.regions is None:
+    worst = max(result.cases, key=lambda case: np.nan_to_num(total(case.problems).scores("predicted").ece))
+    label, spacing = dataset.read_labels(worst.case.labels)
+    probabilities = np.load(worst.case.probabilities)["probabilities"].reshape(-1, *label.shape)
+    maps = prepare_class_maps(probabilities, len(probabilities), Reference(label, spacing, dataset.ignore_label))
+    z = int(np.abs(maps.gap).sum((1, 2)).argmax())
+    last = len(probabilities) - 1
+    panels = [
+        ("label", label[z], "viridis", 0, last),
+        ("prediction", probabilities[:, z].argmax(0), "viridis", 0, last),
+        ("confidence", maps.confidence[z], "gray", 1 / len(probabilities), 1),
+        ("local gap", maps.gap[z], "PuOr_r", -0.2, 0.2),
+    ]
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 2.2), layout="constrained")
+    for panel, (title, image, colors, low, high) in zip(axes, panels, strict=True):
+        shown = panel.imshow(image, colors, vmin=low, vmax=high, aspect=spacing[1] / spacing[2])
+        panel.set(title=title, xticks=[], yticks=[])
+        if colors != "viridis":
+            figure.colorbar(shown, ax=panel)
+    figure.savefig(WORK / "where.svg")
+    print(f"{worst.case.name}, slice {z}")
+
+# %% [markdown]
+# The error sits at the borders, as it mostly does. Inside a structure and far from it, sure and right go together.
+#
+# ## Repair
+#
+# Temperature scaling makes all voxels less sure by one factor, and leaves each segmentation as it is. A temperature above 1 says that
+# the model was overconfident. It must not be judged on the cases that it was fitted on, so five parts of the cases take turns: each
+# is scored with the temperature of the other four.
+
+# %%
+fitted = fit_folders([result.cases[0].case.probabilities.parent], labels, *files, Options(cross_fit=True), WORK)
+before, after = (total(chain.from_iterable(cases)) for cases in (fitted.before, fitted.after))
+print(f"temperature {1 / fitted.factors.values[0]:.2f}")
+for title, statistics in (("before", before), ("after", after)):
+    scores = statistics.scores("predicted")
+    print(f"{title:8} gap {scores.gap:+.3f}  ECE {scores.ece:.3f}  NLL {scores.nll:.3f}")
+
+# %% [markdown]
+# The posterior was squared, so the right temperature is 2.
+#
+# ## Look again
+
+# %%
+figure, axes = plt.subplots(2, 2, figsize=(7.2, 4), sharex=True, layout="constrained", height_ratios=(4, 1))
+for (title, statistics), (diagram, share) in zip({"before": before, "after": after}.items(), axes.T, strict=True):
+    plot_reliability(prepare_reliability(statistics, "predicted"), diagram, share, title)
+figure.savefig(WORK / "repaired.svg")
+
+# %% [markdown]
+# ## What next
+#
+# - **Use the repair**: `nnunet-nacl recalibrate fit` on validation cases, `nnunet-nacl recalibrate apply` on new predictions
+#   ([how](../recalibrating.md)). The phantom was spoilt in the one way that a temperature undoes; a real network keeps an error that
+#   it cannot ([what is left](../results/temperature-scaling.md)).
+# - **Train for it**: NACL and SVLS learn better confidence from the start ([which trainer](../trainers.md)); a temperature afterwards
+#   helps them too.
+# - **Compare before you believe it**: [compare two trainings](compare_two_trainings.md), paired over the cases.
+# - **Show it**: `nnunet-nacl report` makes [one page](../report.md) with the worst cases in pictures.
+#
+# With predictions of your own, take cases that were not trained on: a model is never so sure as about what it has seen. nnU-Net's
+# `fold_0/validation` of a training with `--npz` will do, with `gt_segmentations` of the preprocessed data set as labels.
