@@ -122,7 +122,21 @@ def test_sbatch_lines_carry_the_dependencies(tmp_path, capsys):
         after = re.search(r"--dependency=afterok:([\d:]+)", note)
         assert (after[1].split(":") if after else []) == [number[name] for name in job.needs]
         assert ("--gres=gpu:2" in note) == (job.rule == "train")
+        assert ("--kill-on-invalid-dep=yes" in note) == bool(job.needs)
+        assert ("--cpus-per-task=12 --mem=48000M --time=4320" in note) == (job.rule == "train")
         assert note.endswith(f"--wrap={' '.join(job.command)}")
+
+
+def test_a_refused_job_ends_the_script(tmp_path, capsys):
+    """Those after it would be submitted with a dependency on nothing."""
+    study = write_study(tmp_path / "study")
+    fake = tmp_path / "sbatch"
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/notes\ncase "$*" in *job-name=plan*) exit 1;; esac\necho 1\n')
+    fake.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    printed = script(study.folder, capsys, "sbatch")
+    assert subprocess.run(["bash"], input=printed, text=True, env=environment).returncode == 1
+    assert len((tmp_path / "notes").read_text().splitlines()) == 3, "phantom, import, and plan, which was refused"
 
 
 def test_bsub_lines_carry_the_dependencies(tmp_path, capsys):
@@ -133,6 +147,8 @@ def test_bsub_lines_carry_the_dependencies(tmp_path, capsys):
         assert f"-J small.{job.name} " in note
         assert re.findall(r'done\("small\.([^"]+)"\)', note) == list(job.needs)
         assert ("-gpu num=1" in note) == (job.rule == "train")
+        assert (" -ti " in note) == bool(job.needs)
+        assert ("-n 12 -R span[hosts=1] -W 4320" in note) == (job.rule == "train")
 
 
 def test_estimate(tmp_path):

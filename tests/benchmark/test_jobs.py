@@ -1,5 +1,6 @@
 """The jobs of a study: what waits for what, and that Snakemake plans the same ones under every profile."""
 
+import subprocess
 from collections import Counter
 
 import pytest
@@ -7,7 +8,7 @@ from studies import write_study
 
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.jobs import all_jobs, find_job
-from nnunet_nacl.benchmark.launch import planned_jobs
+from nnunet_nacl.benchmark.launch import planned_jobs, snakemake_command
 from nnunet_nacl.benchmark.places import Places, environment
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.training.trainer_path import trainer_path
@@ -87,6 +88,31 @@ def test_snakemake_plans_every_job(profile, tmp_path, unset):
     assert planned(study) == expected
     assert expected["train"] == 4
     assert not (tmp_path / "markers").exists(), "a dry run makes nothing"
+
+
+@pytest.mark.parametrize(
+    "changes, threads, resources",
+    [
+        ({"scale": "cpu"}, 8, ()),
+        ({"scale": "cpu", "execution": {"profile": "slurm", "cores": 2}}, 2, ()),
+        ({"scale": "paper", "num_gpus": 2}, 12, ("gpu=2",)),
+        ({"scale": "paper", "num_gpus": 2, "execution": {"profile": "slurm", "cores": 6}}, 6, ("gpu=2",)),
+        ({"scale": "paper", "num_gpus": 2, "execution": {"profile": "lsf"}}, 12, ("gpu=2", "lsf_extra=-gpu num=2")),
+    ],
+)
+def test_what_a_training_asks_a_cluster_for(changes, threads, resources, tmp_path, unset):
+    """Also one on a CPU, for which Snakemake wanted --cores, which a cluster's profile does not have."""
+    study = write_study(tmp_path, **{"execution": {"profile": "slurm"}, **changes})
+    pytest.importorskip(f"snakemake_executor_plugin_{study.profile}")
+    command = snakemake_command(study, ["--dry-run"])
+    variables = environment(Places(study), trainer_path())
+    printed = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
+    trainings = [part for part in printed.split("\n\n") if "nnUNetv2_train" in part]
+    assert len(trainings) == 4
+    for training in trainings:
+        assert f"threads: {threads}\n" in training + "\n"
+        assert all(resource in training for resource in resources)
+        assert ("lsf_extra" in training) == (study.profile == "lsf")
 
 
 def test_done_jobs_are_not_planned_again(tmp_path, unset):
