@@ -1,14 +1,14 @@
 """The jobs of a study: what waits for what, and that Snakemake plans the same ones under every profile."""
 
-import subprocess
 from collections import Counter
 
 import pytest
 from studies import write_study
 
+from nnunet_nacl.benchmark import requests
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.jobs import all_jobs, find_job
-from nnunet_nacl.benchmark.launch import planned_jobs, snakemake_command
+from nnunet_nacl.benchmark.launch import planned_jobs
 from nnunet_nacl.benchmark.places import Places, environment
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.training.trainer_path import trainer_path
@@ -77,12 +77,11 @@ def planned(study: Study):
     return planned_jobs(study, environment(Places(study), trainer_path()))
 
 
-@pytest.mark.parametrize("profile", ["local", "slurm", "lsf"])
-def test_snakemake_plans_every_job(profile, tmp_path, unset):
+@pytest.mark.parametrize("profile, scale", [("local", "cpu"), ("slurm", "paper"), ("slurm", "cpu"), ("lsf", "paper")])
+def test_snakemake_plans_every_job(profile, scale, tmp_path, unset):
     pytest.importorskip("snakemake", reason="needs the extra `benchmark`")
     if profile != "local":
         pytest.importorskip(f"snakemake_executor_plugin_{profile}")
-    scale = "cpu" if profile == "local" else "paper"
     study = write_study(tmp_path, scale=scale, execution={"profile": profile})
     expected = Counter({"import": "import_task"}.get(job.rule, job.rule) for job in all_jobs(study).values())
     assert planned(study) == expected
@@ -90,29 +89,19 @@ def test_snakemake_plans_every_job(profile, tmp_path, unset):
     assert not (tmp_path / "markers").exists(), "a dry run makes nothing"
 
 
-@pytest.mark.parametrize(
-    "changes, threads, resources",
-    [
-        ({"scale": "cpu"}, 8, ()),
-        ({"scale": "cpu", "execution": {"profile": "slurm", "cores": 2}}, 2, ()),
-        ({"scale": "paper", "num_gpus": 2}, 12, ("gpu=2",)),
-        ({"scale": "paper", "num_gpus": 2, "execution": {"profile": "slurm", "cores": 6}}, 6, ("gpu=2",)),
-        ({"scale": "paper", "num_gpus": 2, "execution": {"profile": "lsf"}}, 12, ("gpu=2", "lsf_extra=-gpu num=2")),
-    ],
-)
-def test_what_a_training_asks_a_cluster_for(changes, threads, resources, tmp_path, unset):
-    """Also one on a CPU, for which Snakemake wanted --cores, which a cluster's profile does not have."""
-    study = write_study(tmp_path, **{"execution": {"profile": "slurm"}, **changes})
-    pytest.importorskip(f"snakemake_executor_plugin_{study.profile}")
-    command = snakemake_command(study, ["--dry-run"])
-    variables = environment(Places(study), trainer_path())
-    printed = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
-    trainings = [part for part in printed.split("\n\n") if "nnUNetv2_train" in part]
-    assert len(trainings) == 4
-    for training in trainings:
-        assert f"threads: {threads}\n" in training + "\n"
-        assert all(resource in training for resource in resources)
-        assert ("lsf_extra" in training) == (study.profile == "lsf")
+def test_what_steps_ask_for(tmp_path):
+    cpu = write_study(tmp_path, execution={"profile": "slurm"})
+    assert [requests.cpus(cpu, rule) for rule in ("train", "plan", "evaluate", "merge")] == [8, 8, 4, 1]
+    assert requests.gpu_resources(cpu, "train") == {}
+    capped = write_study(tmp_path, scale="paper", num_gpus=2, execution={"profile": "slurm", "cores": 6})
+    assert [requests.cpus(capped, rule) for rule in ("train", "plan", "evaluate", "merge")] == [6, 6, 4, 1]
+    assert requests.gpu_resources(capped, "train") == {"gpu": 2}
+    assert requests.gpu_resources(capped, "evaluate") == {}
+    lsf = write_study(tmp_path, scale="paper", num_gpus=2, execution={"profile": "lsf"})
+    assert requests.gpu_resources(lsf, "train") == {"gpu": 2, "lsf_extra": "-gpu num=2"}
+    local = write_study(tmp_path, execution={"cores": 3})
+    assert requests.cpus(local, "train") == 3, "nnU-Net takes every core that it sees, so nothing runs beside it"
+    assert requests.cpus(local, "plan") == 8, "Snakemake keeps to --cores"
 
 
 def test_done_jobs_are_not_planned_again(tmp_path, unset):

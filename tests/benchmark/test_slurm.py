@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from studies import write_study
 
+from nnunet_nacl.benchmark.jobs import all_jobs
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.benchmark.slurm import status_options
 
@@ -18,6 +19,7 @@ FAKES = {
     "sbatch": """
 exec 9> "$FAKE/lock"; flock 9
 echo "$@" >> "$FAKE/submitted"
+[ -z "$REFUSE" ] || { echo "Requested node configuration is not available" >&2; exit 1; }
 for argument in "$@"; do case "$argument" in --wrap=*) command="${argument#--wrap=}";; esac; done
 number=$(wc -l < "$FAKE/submitted")
 exec 9>&-
@@ -53,8 +55,10 @@ def slurm(tmp_path):
         path = programs / name
         path.write_text(f"#!/bin/bash\n{text}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet_")} | {"NO_ACCOUNTING": ""}
-    return inherited | {"PATH": f"{programs}:{os.environ['PATH']}", "FAKE": str(jobs)}, jobs
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet_")} | {
+        "NO_ACCOUNTING": ""
+    }
+    return inherited | {"REFUSE": "", "PATH": f"{programs}:{os.environ['PATH']}", "FAKE": str(jobs)}, jobs
 
 
 @pytest.mark.parametrize("accounting", [True, False])
@@ -86,6 +90,32 @@ def test_jobs_go_through_sbatch(accounting, slurm, tmp_path):
     assert all("-p cpu" in line and "--mem 4000" in line and "-t 60" in line for line in submitted)
     assert (jobs / "asked").exists() == accounting
     assert not (study.folder / "tasks" / ".snakemake").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"scale": "cpu"}, ["--cpus-per-task=8", "--mem 8000", "-t 4320", "--ntasks=1"]),
+        ({"scale": "paper", "num_gpus": 2}, ["--cpus-per-task=12", "--mem 48000", "-t 4320", "--gpus=2"]),
+    ],
+)
+def test_what_a_training_is_submitted_with(changes, expected, slurm, tmp_path):
+    """A training without a GPU as well; and where the scheduler refuses it, the run ends and says why."""
+    environment, jobs = slurm
+    study = write_study(tmp_path / "study", execution={"profile": "slurm"}, **changes)
+    training = next(job for job in all_jobs(study).values() if job.rule == "train")
+    for needed in training.needs:
+        path = Places(study).marker(needed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    finished = subprocess.run(
+        [sys.executable, "-m", "nnunet_nacl.cli", "benchmark", "run", study.folder, "--", f"markers/{training.name}.json"],
+        env=environment | {"REFUSE": "1"}, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    assert finished.returncode == 1
+    assert "Requested node configuration is not available" in finished.stderr
+    (submitted,) = (jobs / "submitted").read_text().splitlines()
+    assert [option for option in expected if option not in submitted] == []
 
 
 def test_the_users_choice_of_a_status_command_stays(slurm, tmp_path, monkeypatch):
