@@ -55,7 +55,6 @@ CLUSTER_PROFILES = {
     "#     runtime: 2880\n"
     "#   plan:\n"
     "#     mem_mb: 16000\n"
-    "# slurm-no-account: true              # ask for no account at all\n"
     "# slurm-status-command: squeue        # default: sacct, or squeue where sacct has no accounting database\n",
     "lsf": "# Yours, before the values of nnunet-nacl's profile. Options of snakemake-executor-plugin-lsf; docs/cluster.md.\n"
     "default-resources:\n"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from studies import write_study
 
 from nnunet_nacl.benchmark.config import load_study
@@ -31,7 +32,10 @@ def test_init_writes_what_can_be_read(scale, tasks, profile, tmp_path, capsys):
     assert main(command) == 0
     study = load_study(folder)
     assert (study.scale, study.profile, study.name, study.shortened) == (scale, profile, "my-study", scale == "cpu")
-    assert (folder / "profile" / "config.yaml").is_file() == (profile != "local")
+    own = folder / "profile" / "config.yaml"
+    assert own.is_file() == (profile != "local")
+    if profile != "local":  # as it is written it works, without partition, queue, account or project
+        assert yaml.safe_load(own.read_text()) == {"default-resources": {"mem_mb": 4000, "runtime": 60}}
     assert main(command) == 1
     assert "is there already" in capsys.readouterr().err
 

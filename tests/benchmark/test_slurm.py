@@ -79,7 +79,7 @@ def test_jobs_go_through_sbatch(accounting, slurm, tmp_path):
     finished = subprocess.run(
         [sys.executable, "-m", "nnunet_nacl.cli", "benchmark", "run", study.folder, "--", *markers,
          "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"],
-        env=environment, capture_output=True, text=True, timeout=400,
+        env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     logs = "".join(path.read_text()[-2000:] for path in sorted(jobs.glob("log*")))
     assert finished.returncode == 1, finished.stderr + logs
@@ -110,7 +110,7 @@ def test_what_a_training_is_submitted_with(changes, expected, slurm, tmp_path):
         path.write_text("{}")
     finished = subprocess.run(
         [sys.executable, "-m", "nnunet_nacl.cli", "benchmark", "run", study.folder, "--", f"markers/{training.name}.json"],
-        env=environment | {"REFUSE": "1"}, capture_output=True, text=True, timeout=400,
+        env=environment | {"REFUSE": "1"}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert finished.returncode == 1
     assert "Requested node configuration is not available" in finished.stderr
