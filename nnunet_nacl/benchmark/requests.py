@@ -32,11 +32,16 @@ def gpus(study: Study, rule: str) -> int:
 
 
 def gpu_resources(study: Study, rule: str) -> dict[str, int | str]:
-    """Return Snakemake's resources for the GPUs: its plugin for SLURM reads ``gpu``, that for LSF only options of bsub."""
+    """Return Snakemake's resources for the GPUs of a step.
+
+    Its plugin for SLURM makes ``--gpus`` of ``gpu``, which counts over all nodes: nnU-Net's processes need one node. That for LSF
+    knows no GPUs, only further options of bsub, and always asks for one host.
+    """
     count = gpus(study, rule)
     if not count:
         return {}
-    return {"gpu": count, "lsf_extra": f"-gpu num={count}"} if study.profile == "lsf" else {"gpu": count}
+    by_profile: dict[str, dict[str, int | str]] = {"slurm": {"nodes": 1}, "lsf": {"lsf_extra": f"-gpu num={count}"}}
+    return {"gpu": count, **by_profile.get(study.profile, {})}
 
 
 def memory_mb(study: Study, rule: str) -> int:

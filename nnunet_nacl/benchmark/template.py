@@ -44,7 +44,7 @@ CLUSTER_PROFILES = {
     "slurm": "# Yours, before the values of nnunet-nacl's profile. Options of snakemake-executor-plugin-slurm; docs/cluster.md.\n"
     "default-resources:\n"
     "  # slurm_partition: PARTITION        # sinfo lists them; default: the cluster's\n"
-    "  # slurm_account: ACCOUNT            # default: the one of your last job, if there are accounts\n"
+    "  # slurm_account: ACCOUNT            # default: SLURM's own for you, if there are accounts\n"
     "  mem_mb: 4000\n"
     "  runtime: 60                         # minutes\n"
     "# what single steps ask for instead; all values are in nnunet_nacl/benchmark/requests.py\n"

@@ -95,7 +95,7 @@ def test_what_steps_ask_for(tmp_path):
     assert requests.gpu_resources(cpu, "train") == {}
     capped = write_study(tmp_path, scale="paper", num_gpus=2, execution={"profile": "slurm", "cores": 6})
     assert [requests.cpus(capped, rule) for rule in ("train", "plan", "evaluate", "merge")] == [6, 6, 4, 1]
-    assert requests.gpu_resources(capped, "train") == {"gpu": 2}
+    assert requests.gpu_resources(capped, "train") == {"gpu": 2, "nodes": 1}
     assert requests.gpu_resources(capped, "evaluate") == {}
     lsf = write_study(tmp_path, scale="paper", num_gpus=2, execution={"profile": "lsf"})
     assert requests.gpu_resources(lsf, "train") == {"gpu": 2, "lsf_extra": "-gpu num=2"}

@@ -96,7 +96,7 @@ def test_jobs_go_through_sbatch(accounting, slurm, tmp_path):
     "changes, expected",
     [
         ({"scale": "cpu"}, ["--cpus-per-task=8", "--mem 8000", "-t 4320", "--ntasks=1"]),
-        ({"scale": "paper", "num_gpus": 2}, ["--cpus-per-task=12", "--mem 48000", "-t 4320", "--gpus=2"]),
+        ({"scale": "paper", "num_gpus": 2}, ["--cpus-per-task=12", "--mem 48000", "-t 4320", "--gpus=2", "--nodes=1"]),
     ],
 )
 def test_what_a_training_is_submitted_with(changes, expected, slurm, tmp_path):
