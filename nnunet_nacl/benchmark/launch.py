@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from nnunet_nacl.benchmark import locks
+from nnunet_nacl.benchmark import locks, slurm
 from nnunet_nacl.benchmark.config import CONFIG_FILE, Study
 from nnunet_nacl.errors import InputError
 
@@ -65,7 +65,8 @@ def run_workflow(study: Study, variables: Mapping[str, str], extra: Sequence[str
     if lock is None:
         raise InputError(f"{study.folder}: `benchmark run` works on this study already.")
     with lock:
-        return subprocess.run(snakemake_command(study, extra), env=dict(variables), check=False).returncode
+        command = snakemake_command(study, [*slurm.status_options(study, extra), *extra])
+        return subprocess.run(command, env=dict(variables), check=False).returncode
 
 
 def planned_jobs(study: Study, variables: Mapping[str, str]) -> dict[str, int]:

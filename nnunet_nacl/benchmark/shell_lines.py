@@ -9,6 +9,7 @@ from typing import Literal
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.jobs import Job
 from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.benchmark.requests import cpus, gpus, memory_mb, minutes
 
 Form = Literal["shell", "sbatch", "bsub"]
 FORMS: tuple[Form, ...] = ("shell", "sbatch", "bsub")
@@ -25,8 +26,8 @@ def lines(study: Study, jobs: Iterable[Job], variables: dict[str, str], form: Fo
         form: ``shell`` runs one after another; ``sbatch`` and ``bsub`` hand them to the scheduler with their dependencies.
     """
     yield "#!/usr/bin/env bash"
-    if form == "shell":
-        yield "set -e"
+    # of a scheduler's form too: a job whose forerunner was refused would have nothing to wait for
+    yield "set -e"
     if study.shortened:
         yield f"# shortened: scale {study.scale}, {', '.join(study.trainers)}"
     names = [*VARIABLES, *sorted(name for name in variables if name.startswith("nnUNet_") and name not in VARIABLES)]
@@ -42,23 +43,26 @@ def _line(study: Study, job: Job, numbered: dict[str, int], form: Form) -> str:
     command = shlex.join(job.command)
     if form == "shell":
         return command
-    gpus = study.num_gpus if job.rule == "train" and study.device == "cuda" else 0
+    gpu_count = gpus(study, job.rule)
     log = Places(study).study.folder / "logs" / f"{job.name.replace('/', '-')}.log"
     number = numbered[job.name]
     if form == "sbatch":
         after = ":".join(f"$job{numbered[name]}" for name in job.needs)
         options = [
             "--parsable", f"--job-name={job.name}", f"--output={shlex.quote(str(log))}",
-            *([f"--gres=gpu:{gpus}"] if gpus else []),
-            *([f"--dependency=afterok:{after}"] if after else []),
+            f"--cpus-per-task={cpus(study, job.rule)}", f"--mem={memory_mb(study, job.rule)}M", f"--time={minutes(job.rule)}",
+            *([f"--gres=gpu:{gpu_count}"] if gpu_count else []),
+            # what waits for a job that failed is taken out of the queue instead of waiting for ever
+            *([f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"] if after else []),
         ]  # fmt: skip
         return f"job{number}=$(sbatch {' '.join(options)} --wrap={shlex.quote(command)})"
-    # LSF knows jobs by name; the study's makes it the user's own
+    # LSF knows jobs by name; the study's makes it the user's own. The unit of memory is the cluster's, so there is none here
     name = f"{study.name}.{job.name}"
     after = " && ".join(f'done("{study.name}.{needed}")' for needed in job.needs)
     options = [
         f"-J {name}", f"-o {shlex.quote(str(log))}",
-        *([f"-gpu num={gpus}"] if gpus else []),
-        *([f"-w {shlex.quote(after)}"] if after else []),
+        f"-n {cpus(study, job.rule)}", "-R 'span[hosts=1]'", f"-W {minutes(job.rule)}",
+        *([f"-gpu num={gpu_count}"] if gpu_count else []),
+        *([f"-w {shlex.quote(after)} -ti"] if after else []),
     ]  # fmt: skip
     return f"bsub {' '.join(options)} {shlex.quote(command)}"

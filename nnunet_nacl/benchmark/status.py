@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from nnunet_nacl.benchmark import locks
+from nnunet_nacl.benchmark import locks, slurm
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.jobs import Job, all_jobs
 from nnunet_nacl.benchmark.places import Places
@@ -29,7 +31,8 @@ class JobStatus:
 def job_states(study: Study) -> list[JobStatus]:
     """Return the status of each job of a study."""
     places = Places(study)
-    return [JobStatus(job, _state(places, job.name), places.log(job.name)) for job in all_jobs(study).values()]
+    queued = cache(slurm.queued_jobs)  # asked once, and only if a job seems to run on another node
+    return [JobStatus(job, _state(places, job.name, queued), places.log(job.name)) for job in all_jobs(study).values()]
 
 
 def tail(log: Path, lines: int) -> str:
@@ -41,17 +44,23 @@ def tail(log: Path, lines: int) -> str:
     return "\n".join(text.rstrip().splitlines()[-lines:])
 
 
-def _state(places: Places, name: str) -> State:
+def _state(places: Places, name: str, queued: Callable[[], set[str] | None]) -> State:
     if places.marker(name).is_file():
         return "done"
     last = _read(places.state(name))
     if last is None:
         return "waiting"
     if last.get("state") == "running":
-        # locks are seen on the machine that holds them
-        elsewhere = last.get("host") != socket.gethostname()
-        return "running" if elsewhere or locks.is_locked(places.state(name).with_suffix(".lock")) else "interrupted"
+        return "running" if _runs(last, places.state(name).with_suffix(".lock"), queued) else "interrupted"
     return "failed" if last.get("state") == "failed" else "waiting"
+
+
+def _runs(last: dict[str, Any], lock: Path, queued: Callable[[], set[str] | None]) -> bool:
+    """Return whether a job that was last heard of as running still does; of another machine's, only SLURM can tell."""
+    if last.get("host") == socket.gethostname():
+        return locks.is_locked(lock)
+    numbers = queued() if "slurm_job" in last else None
+    return numbers is None or last["slurm_job"] in numbers
 
 
 def _read(path: Path) -> dict[str, Any] | None:

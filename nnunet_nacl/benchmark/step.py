@@ -185,7 +185,10 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _here() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid()}
+    here: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid()}
+    if "SLURM_JOB_ID" in os.environ:
+        here["slurm_job"] = os.environ["SLURM_JOB_ID"]
+    return here
 
 
 def _now() -> str:

@@ -37,29 +37,39 @@ plans: nnUNetPlans
 seeds: {{phantom: 0, bootstrap: 0}}
 execution:
   profile: {profile}                    # local, slurm or lsf
-  # cores: 8                          # local: default all
+  # cores: 8                          # local: default all; on a cluster the most that one job asks for
   # gpus: [0, 1]                      # local: default all; each training locks its own
 """
 CLUSTER_PROFILES = {
-    "slurm": "# Yours, before the values of nnunet-nacl's profile. Options of snakemake-executor-plugin-slurm.\n"
+    "slurm": "# Yours, before the values of nnunet-nacl's profile. Options of snakemake-executor-plugin-slurm; docs/cluster.md.\n"
     "default-resources:\n"
-    "  slurm_partition: PARTITION          # sinfo lists them\n"
-    "  # slurm_account: ACCOUNT\n"
+    "  # slurm_partition: PARTITION        # sinfo lists them; default: the cluster's\n"
+    "  # slurm_account: ACCOUNT            # default: SLURM's own for you, if there are accounts\n"
     "  mem_mb: 4000\n"
     "  runtime: 60                         # minutes\n"
+    "# what single steps ask for instead; all values are in nnunet_nacl/benchmark/requests.py\n"
     "# set-resources:\n"
     "#   train:\n"
-    "#     slurm_partition: GPU_PARTITION\n",
-    "lsf": "# Yours, before the values of nnunet-nacl's profile. Options of snakemake-executor-plugin-lsf.\n"
+    "#     slurm_partition: GPU_PARTITION\n"
+    "#     gpu_model: a100\n"
+    "#     runtime: 2880\n"
+    "#   plan:\n"
+    "#     mem_mb: 16000\n"
+    "# slurm-status-command: squeue        # default: sacct, or squeue where sacct has no accounting database\n",
+    "lsf": "# Yours, before the values of nnunet-nacl's profile. Options of snakemake-executor-plugin-lsf; docs/cluster.md.\n"
     "default-resources:\n"
-    "  lsf_queue: QUEUE                    # bqueues lists them\n"
-    "  # lsf_project: PROJECT\n"
+    "  # lsf_queue: QUEUE                  # bqueues lists them; default: the cluster's\n"
+    "  # lsf_project: PROJECT              # default: the one of most of your jobs\n"
     "  mem_mb: 4000\n"
     "  runtime: 60                         # minutes\n"
+    "# what single steps ask for instead; all values are in nnunet_nacl/benchmark/requests.py\n"
     "# set-resources:\n"
     "#   train:\n"
     "#     lsf_queue: GPU_QUEUE\n"
-    "#     lsf_extra: '-gpu num=1'\n",
+    "#     lsf_extra: '-gpu num=1:gmodel=NVIDIAA100'      # default: -gpu num=N\n"
+    "#     runtime: 2880\n"
+    "#   plan:\n"
+    "#     mem_mb: 16000\n",
 }
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from studies import write_study
 
 from nnunet_nacl.benchmark.config import load_study
@@ -31,7 +32,10 @@ def test_init_writes_what_can_be_read(scale, tasks, profile, tmp_path, capsys):
     assert main(command) == 0
     study = load_study(folder)
     assert (study.scale, study.profile, study.name, study.shortened) == (scale, profile, "my-study", scale == "cpu")
-    assert (folder / "profile" / "config.yaml").is_file() == (profile != "local")
+    own = folder / "profile" / "config.yaml"
+    assert own.is_file() == (profile != "local")
+    if profile != "local":  # as it is written it works, without partition, queue, account or project
+        assert yaml.safe_load(own.read_text()) == {"default-resources": {"mem_mb": 4000, "runtime": 60}}
     assert main(command) == 1
     assert "is there already" in capsys.readouterr().err
 
@@ -122,7 +126,21 @@ def test_sbatch_lines_carry_the_dependencies(tmp_path, capsys):
         after = re.search(r"--dependency=afterok:([\d:]+)", note)
         assert (after[1].split(":") if after else []) == [number[name] for name in job.needs]
         assert ("--gres=gpu:2" in note) == (job.rule == "train")
+        assert ("--kill-on-invalid-dep=yes" in note) == bool(job.needs)
+        assert ("--cpus-per-task=12 --mem=48000M --time=4320" in note) == (job.rule == "train")
         assert note.endswith(f"--wrap={' '.join(job.command)}")
+
+
+def test_a_refused_job_ends_the_script(tmp_path, capsys):
+    """Those after it would be submitted with a dependency on nothing."""
+    study = write_study(tmp_path / "study")
+    fake = tmp_path / "sbatch"
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/notes\ncase "$*" in *job-name=plan*) exit 1;; esac\necho 1\n')
+    fake.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    printed = script(study.folder, capsys, "sbatch")
+    assert subprocess.run(["bash"], input=printed, text=True, env=environment).returncode == 1
+    assert len((tmp_path / "notes").read_text().splitlines()) == 3, "phantom, import, and plan, which was refused"
 
 
 def test_bsub_lines_carry_the_dependencies(tmp_path, capsys):
@@ -133,6 +151,8 @@ def test_bsub_lines_carry_the_dependencies(tmp_path, capsys):
         assert f"-J small.{job.name} " in note
         assert re.findall(r'done\("small\.([^"]+)"\)', note) == list(job.needs)
         assert ("-gpu num=1" in note) == (job.rule == "train")
+        assert (" -ti " in note) == bool(job.needs)
+        assert ("-n 12 -R span[hosts=1] -W 4320" in note) == (job.rule == "train")
 
 
 def test_estimate(tmp_path):

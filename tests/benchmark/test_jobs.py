@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from studies import write_study
 
+from nnunet_nacl.benchmark import requests
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.jobs import all_jobs, find_job
 from nnunet_nacl.benchmark.launch import planned_jobs
@@ -76,17 +77,31 @@ def planned(study: Study):
     return planned_jobs(study, environment(Places(study), trainer_path()))
 
 
-@pytest.mark.parametrize("profile", ["local", "slurm", "lsf"])
-def test_snakemake_plans_every_job(profile, tmp_path, unset):
+@pytest.mark.parametrize("profile, scale", [("local", "cpu"), ("slurm", "paper"), ("slurm", "cpu"), ("lsf", "paper")])
+def test_snakemake_plans_every_job(profile, scale, tmp_path, unset):
     pytest.importorskip("snakemake", reason="needs the extra `benchmark`")
     if profile != "local":
         pytest.importorskip(f"snakemake_executor_plugin_{profile}")
-    scale = "cpu" if profile == "local" else "paper"
     study = write_study(tmp_path, scale=scale, execution={"profile": profile})
     expected = Counter({"import": "import_task"}.get(job.rule, job.rule) for job in all_jobs(study).values())
     assert planned(study) == expected
     assert expected["train"] == 4
     assert not (tmp_path / "markers").exists(), "a dry run makes nothing"
+
+
+def test_what_steps_ask_for(tmp_path):
+    cpu = write_study(tmp_path, execution={"profile": "slurm"})
+    assert [requests.cpus(cpu, rule) for rule in ("train", "plan", "evaluate", "merge")] == [8, 8, 4, 1]
+    assert requests.gpu_resources(cpu, "train") == {}
+    capped = write_study(tmp_path, scale="paper", num_gpus=2, execution={"profile": "slurm", "cores": 6})
+    assert [requests.cpus(capped, rule) for rule in ("train", "plan", "evaluate", "merge")] == [6, 6, 4, 1]
+    assert requests.gpu_resources(capped, "train") == {"gpu": 2, "nodes": 1}
+    assert requests.gpu_resources(capped, "evaluate") == {}
+    lsf = write_study(tmp_path, scale="paper", num_gpus=2, execution={"profile": "lsf"})
+    assert requests.gpu_resources(lsf, "train") == {"gpu": 2, "lsf_extra": "-gpu num=2"}
+    local = write_study(tmp_path, execution={"cores": 3})
+    assert requests.cpus(local, "train") == 3, "nnU-Net takes every core that it sees, so nothing runs beside it"
+    assert requests.cpus(local, "plan") == 8, "Snakemake keeps to --cores"
 
 
 def test_done_jobs_are_not_planned_again(tmp_path, unset):

@@ -4,11 +4,14 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from studies import write_study
 
+from nnunet_nacl.benchmark.jobs import all_jobs
 from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.benchmark.slurm import status_options
 
 pytest.importorskip("snakemake_executor_plugin_slurm", reason="the profile's plugin is not installed")
 
@@ -16,6 +19,7 @@ FAKES = {
     "sbatch": """
 exec 9> "$FAKE/lock"; flock 9
 echo "$@" >> "$FAKE/submitted"
+[ -z "$REFUSE" ] || { echo "Requested node configuration is not available" >&2; exit 1; }
 for argument in "$@"; do case "$argument" in --wrap=*) command="${argument#--wrap=}";; esac; done
 number=$(wc -l < "$FAKE/submitted")
 exec 9>&-
@@ -27,7 +31,11 @@ echo $number
 """,
     # jobs as "number|state"; without --name or --format it is asked for an account, of which there is none
     "squeue": 'cd "$FAKE"; for job in job*; do echo "${job#job}|$(cat $job)"; done',
-    "sacct": 'case "$*" in *--name*) exec squeue;; esac',
+    # notes that it was asked about jobs; in a cluster without a database it has no answer
+    "sacct": """
+[ -z "$NO_ACCOUNTING" ] || { echo "Slurm accounting storage is disabled" >&2; exit 1; }
+case "$*" in *--name*) echo "$@" >> "$FAKE/asked"; exec squeue;; esac
+""",
     "sinfo": 'echo "PARTITION"; echo "cpu*"',
     "srun": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
     "scontrol": 'echo "MinJobAge = 300 sec"',
@@ -47,13 +55,21 @@ def slurm(tmp_path):
         path = programs / name
         path.write_text(f"#!/bin/bash\n{text}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet_")}
-    return inherited | {"PATH": f"{programs}:{os.environ['PATH']}", "FAKE": str(jobs)}, jobs
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet_")} | {
+        "NO_ACCOUNTING": ""
+    }
+    return inherited | {"REFUSE": "", "PATH": f"{programs}:{os.environ['PATH']}", "FAKE": str(jobs)}, jobs
 
 
-def test_jobs_go_through_sbatch(slurm, tmp_path):
-    """One of two jobs fails: the other is done, the run says so, and each was submitted with its resources."""
+@pytest.mark.parametrize("accounting", [True, False])
+def test_jobs_go_through_sbatch(accounting, slurm, tmp_path):
+    """One of two jobs fails: the other is done, the run says so, and each was submitted with its resources.
+
+    Without an accounting database, sacct is installed but knows nothing: squeue is asked, as it would otherwise go on for ever.
+    """
     environment, jobs = slurm
+    if not accounting:
+        environment = environment | {"NO_ACCOUNTING": "1"}
     tasks = [{"name": f"Task{name}", "phantom": {"cases": 5, "size": 16}} for name in ("98_Blocked", "99_Phantom")]
     study = write_study(tmp_path / "study", tasks=tasks, scale="paper", execution={"profile": "slurm"})
     blocked = study.folder / "tasks" / "Task98_Blocked"
@@ -63,7 +79,7 @@ def test_jobs_go_through_sbatch(slurm, tmp_path):
     finished = subprocess.run(
         [sys.executable, "-m", "nnunet_nacl.cli", "benchmark", "run", study.folder, "--", *markers,
          "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"],
-        env=environment, capture_output=True, text=True, timeout=400,
+        env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     logs = "".join(path.read_text()[-2000:] for path in sorted(jobs.glob("log*")))
     assert finished.returncode == 1, finished.stderr + logs
@@ -72,4 +88,49 @@ def test_jobs_go_through_sbatch(slurm, tmp_path):
     submitted = (jobs / "submitted").read_text().splitlines()
     assert len(submitted) == 2
     assert all("-p cpu" in line and "--mem 4000" in line and "-t 60" in line for line in submitted)
+    assert (jobs / "asked").exists() == accounting
     assert not (study.folder / "tasks" / ".snakemake").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"scale": "cpu"}, ["--cpus-per-task=8", "--mem 8000", "-t 4320", "--ntasks=1"]),
+        ({"scale": "paper", "num_gpus": 2}, ["--cpus-per-task=12", "--mem 48000", "-t 4320", "--gpus=2", "--nodes=1"]),
+    ],
+)
+def test_what_a_training_is_submitted_with(changes, expected, slurm, tmp_path):
+    """A training without a GPU as well; and where the scheduler refuses it, the run ends and says why."""
+    environment, jobs = slurm
+    study = write_study(tmp_path / "study", execution={"profile": "slurm"}, **changes)
+    training = next(job for job in all_jobs(study).values() if job.rule == "train")
+    for needed in training.needs:
+        path = Places(study).marker(needed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    finished = subprocess.run(
+        [sys.executable, "-m", "nnunet_nacl.cli", "benchmark", "run", study.folder, "--", f"markers/{training.name}.json"],
+        env=environment | {"REFUSE": "1"}, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert finished.returncode == 1
+    assert "Requested node configuration is not available" in finished.stderr
+    (submitted,) = (jobs / "submitted").read_text().splitlines()
+    assert [option for option in expected if option not in submitted] == []
+
+
+def test_the_users_choice_of_a_status_command_stays(slurm, tmp_path, monkeypatch):
+    """On the command line or in the profile; and nobody asks sacct for another profile than slurm."""
+    environment, _ = slurm
+    monkeypatch.setenv("PATH", environment["PATH"])
+    monkeypatch.setenv("NO_ACCOUNTING", "1")
+    study = write_study(tmp_path / "study", execution={"profile": "slurm"})
+    assert status_options(study, []) == ["--slurm-status-command", "squeue"]
+    assert status_options(study, ["--slurm-status-command=sacct"]) == []
+    assert status_options(study, ["--slurm-status-command", "sacct"]) == []
+    assert status_options(replace(study, profile="local"), []) == []
+    profile = study.folder / "profile" / "config.yaml"
+    profile.parent.mkdir()
+    profile.write_text("jobs: 3\n")
+    assert status_options(study, []) == ["--slurm-status-command", "squeue"]
+    profile.write_text("slurm-status-command: sacct\n")
+    assert status_options(study, []) == []

@@ -119,6 +119,37 @@ def test_the_command_ends_with_the_step(number, study, tmp_path):
     assert run_step(study, job_of(study, "pass"), os.environ) == 0
 
 
+def test_a_job_of_another_node(study, tmp_path, monkeypatch):
+    """Its lock is not seen here: SLURM is asked by the job's number, and where it does not answer the last word counts."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    squeue = programs / "squeue"
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+
+    def queue(text):
+        squeue.write_text(f"#!/bin/sh\n{text}\n")
+        squeue.chmod(0o755)
+
+    state = Places(study).state(NAME)
+    state.parent.mkdir(parents=True)
+    last = {"state": "running", "host": "another-node", "pid": 1}
+    state.write_text(json.dumps(last))
+    queue("echo 11")
+    assert state_of(study) == "running", "not a job of SLURM"
+    state.write_text(json.dumps(last | {"slurm_job": "12"}))
+    assert state_of(study) == "interrupted"
+    queue("echo 11; echo 12")
+    assert state_of(study) == "running"
+    queue("exit 1")
+    assert state_of(study) == "running", "no answer"
+
+
+def test_the_job_number_is_kept(study, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    assert run_step(study, job_of(study, "pass"), os.environ) == 0
+    assert json.loads(Places(study).marker(NAME).read_text())["slurm_job"] == "4711"
+
+
 def test_one_process_works_on_a_job(study, tmp_path):
     """The second waits for the first, and says so."""
     times, go = tmp_path / "times", tmp_path / "go"
