@@ -79,7 +79,7 @@ def _tests(tests: list[dict[str, Any]]) -> str:
         "difference",
         "95 % interval",
         "p (Holm)",
-        *(f"fold {fold}" for fold in folds),
+        *(f"fold {text(fold)}" for fold in folds),
         "verdict",
     ]
     rows = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 
 from nnunet_nacl.benchmark.status import job_states
@@ -38,7 +38,7 @@ def header_section(results: TaskResults, today: date) -> Iterator[str]:
     yield item(f"**Trainers**: {', '.join(map(code, study.trainers))}; baseline {code(study.baseline)}")
     yield item(f"**Length**: {_length(records)}")
     yield item(f"**Scale**: {code(study.scale)}, plans {code(study.plans)}, configuration {code(study.configuration)}{_shortened(results)}")  # fmt: skip
-    yield item(f"**Trained on**: {_several(record.device for record in records)}; this page was written on {text(processor())}")  # fmt: skip
+    yield item(f"**Trained on**: {_devices(records)}; this page was written on {text(processor())}")  # fmt: skip
     yield item(f"**Trained with**: {_training_versions(records)}")
     yield item(f"**Evaluated with**: {_versions(versions_of_evaluation(results))}{_dates(results)}")
     written = {name: [version] for name, version in provenance({})["versions"].items()}
@@ -70,7 +70,7 @@ def caveats_section(results: TaskResults) -> Iterator[str]:
         "One run per trainer and fold, not seeded (nnU-Net does not seed trainings): the folds are the replicates."
     )
     yield from map(item, results.remarks)
-    yield from map(item, _trainings(results, records))
+    yield from map(item, _failed(results))
 
 
 def _folds(results: TaskResults) -> str:
@@ -94,6 +94,11 @@ def _shortened(results: TaskResults) -> str:
     return f"; **{SMALL_SCALE}** (shortened)" if results.study.shortened else ""
 
 
+def _devices(records: list[TrainingRecord]) -> str:
+    devices = {record.device for record in records if record.device}
+    return _several(devices) + (" (nnU-Net does not record of which kind)" if "cpu" in devices else "")
+
+
 def _training_versions(records: list[TrainingRecord]) -> str:
     found = {"torch": sorted({record.torch for record in records if record.torch})}
     for package in ("nnunetv2", "nnunet-nacl", "numpy", "python"):
@@ -107,9 +112,8 @@ def _versions(found: dict[str, list[str]]) -> str:
     return ", ".join(f"{text(name)} {_several(versions)}" for name, versions in found.items() if versions) or UNKNOWN
 
 
-def _several(values: object) -> str:
-    distinct = sorted({value for value in values if value})  # type: ignore[attr-defined]
-    return " and ".join(map(text, distinct)) or UNKNOWN
+def _several(values: Iterable[str]) -> str:
+    return " and ".join(map(text, sorted(values))) or UNKNOWN
 
 
 def _dates(results: TaskResults) -> str:
@@ -119,7 +123,7 @@ def _dates(results: TaskResults) -> str:
     return f", on {text(dates[0])}" if dates[0] == dates[1] else f", from {text(dates[0])} to {text(dates[1])}"
 
 
-def _trainings(results: TaskResults, records: list[TrainingRecord]) -> Iterator[str]:
+def _failed(results: TaskResults) -> Iterator[str]:
     failed = [
         one.job.name
         for one in job_states(results.study)

@@ -42,6 +42,7 @@ def page(results: TaskResults, configuration: str, figures: Figures, output: Pat
         f"# {code(results.task.name)}: results{f' of a {SMALL_SCALE}' if results.study.shortened else ''}",
         "\n".join(header_section(results, today)),
         "## Before you read the tables",
+        "The protocol is `docs/protocol.md` of nnunet-nacl.",
         "\n".join(caveats_section(results)),
         "## 1. Scores",
         *score_section(results, marks),
@@ -101,7 +102,10 @@ def _again(results: TaskResults, configuration: str, output: Path) -> Iterator[s
         f"nnunet-nacl benchmark run {folder}\nnnunet-nacl benchmark results {folder} -o {shlex.quote(output.name)}",
         "bash",
     )
-    yield wrapped("nnU-Net does not seed its trainings: new ones give other numbers, within what the folds differ by.")
+    yield wrapped(
+        "nnU-Net does not seed its trainings: new ones give other numbers. The intervals over cases do not contain that; how much the "
+        "folds differ gives an idea of it."
+    )
 
 
 def _sources(results: TaskResults) -> Iterator[str]:

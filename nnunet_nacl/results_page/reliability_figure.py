@@ -80,6 +80,7 @@ def _draw_panel(trainer: str, stages: dict[str, ReliabilityDiagram], axes: Axes,
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     axes.set_title(trainer.replace("$", r"\$"), fontsize=7)
     share_axes.set(ylim=(0, 1), yticks=(0, 1), xlabel="confidence")
+    share_axes.tick_params(labelbottom=True)  # also where another panel comes below
 
 
 def _draw_stage(diagram: ReliabilityDiagram, stage: str, axes: Axes, share_axes: Axes) -> None:
