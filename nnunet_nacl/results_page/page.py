@@ -12,7 +12,7 @@ from pathlib import Path
 from nnunet_nacl.results_page.comparison_tables import comparison_section
 from nnunet_nacl.results_page.convergence import convergence_table
 from nnunet_nacl.results_page.header import SMALL_SCALE, caveats_section, header_section
-from nnunet_nacl.results_page.markdown import block, code, wrapped
+from nnunet_nacl.results_page.markdown import block, code, text, wrapped
 from nnunet_nacl.results_page.marks import Marks
 from nnunet_nacl.results_page.scaling_tables import scaling_section
 from nnunet_nacl.results_page.score_tables import score_section
@@ -69,6 +69,11 @@ def _differences(results: TaskResults, marks: Marks) -> Iterator[str]:
         yield wrapped("There is no comparison with the baseline yet.")
     else:
         yield from comparison_section(results.comparison, marks, "###")
+    for name, content in results.further.items():
+        parts = content.get("parts")
+        where = f" (cases of {text(', '.join(map(str, parts)))})" if isinstance(parts, list) else ""
+        yield f"### Further comparison {code(name)}{where}"
+        yield from comparison_section(content, marks, "####")
 
 
 def _reliability(results: TaskResults, figures: Figures) -> Iterator[str]:

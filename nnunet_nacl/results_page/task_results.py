@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import SUMMARY_FILE
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
+from nnunet_nacl.results_page.consistency import is_outdated
 from nnunet_nacl.results_page.markdown import code, text
 from nnunet_nacl.study.comparison_files import JSON_FILE
 from nnunet_nacl.study.run import Run, check_same_protocol, load_run
@@ -19,6 +21,7 @@ from nnunet_nacl.study.run import Run, check_same_protocol, load_run
 MERGED, TEMPERED = "merged", "tempered"
 TEMPERATURE_FILE = "temperature.json"
 CURVES = "learning_curves"
+COMPARISON, COMPARISON_TEMPERED = "comparison", "comparison_tempered"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class TaskResults:
         study, task: whose.
         trainers: those whose folds are all evaluated, the baseline first.
         comparison, comparison_tempered: content of comparison.json, or None.
+        further: content of comparison.json of other folders ``comparison_...``, made by hand, by the folder's name.
         curves: content of learning_curves.json, or None.
         curves_figure: learning_curves.svg, or None.
         remarks: in Markdown, what is missing or does not fit.
@@ -59,6 +63,7 @@ class TaskResults:
     trainers: tuple[TrainerResults, ...]
     comparison: dict[str, Any] | None
     comparison_tempered: dict[str, Any] | None
+    further: dict[str, dict[str, Any]]
     curves: Any
     curves_figure: Path | None
     remarks: tuple[str, ...]
@@ -84,12 +89,16 @@ def read_task(study: Study, task: TaskEntry) -> TaskResults | None:
     for run in [run for each in trainers for run in (each.merged, each.tempered) if run is not None][1:]:
         check_same_protocol(trainers[0].merged, run)
     figure = reader.folder / f"{CURVES}.svg"
+    comparisons = {folder.name: reader.comparison(folder.name) for folder in sorted(reader.folder.glob("comparison*"))}
+    found = {name: content for name, content in comparisons.items() if content is not None}
+    reader.check_comparisons(found, trainers)
     return TaskResults(
         study=study,
         task=task,
         trainers=trainers,
-        comparison=reader.comparison("comparison"),
-        comparison_tempered=reader.comparison("comparison_tempered"),
+        comparison=found.pop(COMPARISON, None),
+        comparison_tempered=found.pop(COMPARISON_TEMPERED, None),
+        further=found,
         curves=reader.json(reader.folder / f"{CURVES}.json"),
         curves_figure=figure if figure.is_file() else None,
         remarks=tuple(reader.remarks),
@@ -127,6 +136,16 @@ class _Reader:
     def comparison(self, name: str) -> dict[str, Any] | None:
         content = self.json(self.folder / name / JSON_FILE)
         return content if isinstance(content, dict) and isinstance(content.get("tests"), list) else None
+
+    def check_comparisons(self, comparisons: dict[str, dict[str, Any]], trainers: Sequence[TrainerResults]) -> None:
+        """Say which comparisons were made from other results than those that are there now."""
+        runs = {run.folder: run for each in trainers for run in (each.merged, each.tempered) if run is not None}
+        for name, content in comparisons.items():
+            if is_outdated(content, runs):
+                self.remarks.append(
+                    f"{code(name)} was made from other results than those in the tables of scores; remove its marker and run the "
+                    "study again."
+                )
 
     def json(self, path: Path) -> Any:
         """Return the content of a file, None where there is none."""
@@ -170,5 +189,5 @@ class _Reader:
             )
 
     def _say_unreadable(self, path: Path, error: object) -> None:
-        shown = path.relative_to(self.study.folder)
-        self.remarks.append(f"{code(shown)} cannot be used ({text(error).replace(str(self.study.folder), '')}).")
+        shown, why = path.relative_to(self.study.folder), str(error).replace(f"{self.study.folder}/", "")
+        self.remarks.append(f"{code(shown)} cannot be used ({text(why)}).")

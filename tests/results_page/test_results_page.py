@@ -295,10 +295,36 @@ def test_folds_that_were_evaluated_again(copied, tmp_path):
     )
 
 
-def test_nothing_evaluated_and_damage_are_one_line(copied, tmp_path, capsys):
-    edit(run_folder(copied, NACL) / "merged" / "calibration.json", lambda held: held.pop("per_case"))
+def test_comparison_of_other_results(copied, finished, page, tmp_path):
+    assert "was made from other results" not in page
+
+    def change(held):
+        held["metric_per_case"][0]["voxel_sets"]["predicted"]["ECE"] += 1e-6
+
+    edit(run_folder(copied, NACL) / "tempered" / "calibration.json", change)
+    flat = " ".join(write_page(copied, tmp_path / "out").split())
+    assert "`comparison_tempered` was made from other results" in flat
+    assert "`comparison` was made from other results" not in flat
+
+
+def test_further_comparison(copied, tmp_path):
+    shutil.copytree(results(copied) / "comparison", results(copied) / "comparison_unseen")
+    edit(results(copied) / "comparison_unseen" / "comparison.json", lambda held: held.update(parts=["fold_1"]))
+    page = write_page(copied, tmp_path / "out")
+    assert "### Further comparison `comparison_unseen` (cases of fold_1)" in page
+    assert page.count(f"`{NACL}`\n\n| score") == 2
+
+
+@pytest.mark.parametrize("part, key", [("merged", "per_case"), ("fold_0", "metric_per_case"), ("tempered", "per_case")])
+def test_damage_is_one_line(part, key, copied, tmp_path, capsys):
+    edit(run_folder(copied, NACL) / part / "calibration.json", lambda held: held.pop(key))
     assert main(["benchmark", "results", str(copied), "-o", str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "are not as nnunet-nacl writes them" in error
+
+
+def test_nothing_evaluated_is_one_line(copied, capsys):
     shutil.rmtree(copied / "results")
     assert main(["benchmark", "results", str(copied)]) == 1
     error = capsys.readouterr().err
