@@ -12,7 +12,7 @@ from typing import Any
 
 from nnunet_nacl.report.comparison_table import format_p
 from nnunet_nacl.report.names import score_name
-from nnunet_nacl.results_page.markdown import NOTHING, code, item, signed, table, text, wrapped
+from nnunet_nacl.results_page.markdown import NOTHING, code, item, sentence, signed, table, text, wrapped
 from nnunet_nacl.results_page.marks import Marks
 from nnunet_nacl.results_page.task_results import TEMPERED
 from nnunet_nacl.study.direction import chosen_by_label
@@ -41,7 +41,7 @@ def comparison_section(content: dict[str, Any], marks: Marks, level: str) -> Ite
     cautions = content.get("cautions") or []
     if cautions:
         yield "What `nnunet-nacl compare` warns of:"
-        yield "\n".join(item(text(caution)) for caution in cautions)
+        yield "\n".join(item(sentence(caution)) for caution in cautions)
 
 
 def _runs(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -140,8 +140,10 @@ def _verdict(content: dict[str, Any], run: str) -> Iterator[str]:
     """Yield the protocol's verdict on a run with its reasons; nothing where none was made."""
     held = next((entry for entry in content.get("verdicts") or [] if entry.get("run") == run), None)
     if held is not None:
-        yield wrapped(f"**Verdict by the protocol: {text(held['in_words'])}.**")
-        yield "\n".join(item(text(reason)) for reason in held.get("reasons") or [])
+        yield wrapped(f"**Verdict by the protocol: {sentence(held['in_words'])}.**")
+        reasons = held.get("reasons") or []
+        if reasons:
+            yield "\n".join(item(sentence(reason)) for reason in reasons)
 
 
 def _left_out(content: dict[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnunet_nacl.benchmark.places import Places
-from nnunet_nacl.results_page.markdown import NOTHING, code, item, table, text, wrapped
+from nnunet_nacl.results_page.markdown import NOTHING, code, item, sentence, table, wrapped
 from nnunet_nacl.results_page.task_results import TaskResults
 
 
@@ -28,7 +28,7 @@ def convergence_table(results: TaskResults) -> list[str]:
         return [wrapped("Nothing is on record of whether the trainings are converged.")]
     rows = [[code(trainer), *map(_word, held)] for trainer, held in known.items()]
     reasons = [
-        item(f"{code(trainer)}, fold {fold}: {text('; '.join(map(str, entry['why_not'])))}")
+        item(f"{code(trainer)}, fold {fold}: {sentence('; '.join(map(str, entry['why_not'])))}")
         for trainer, held in known.items()
         for fold, entry in zip(folds, held, strict=True)
         if isinstance(entry.get("why_not"), list) and entry["why_not"]

@@ -23,14 +23,31 @@ _BLOCK_START = re.compile(r"([-+*=#>|:]|\d+[.)])")
 
 def text(value: object) -> str:
     """Return any text as one line without markup."""
-    line = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", str(value)).split())
-    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", line)
+    return _MARKUP.sub(_reference, _one_line(str(value)).strip())
+
+
+def _one_line(value: str) -> str:
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", value)
+
+
+def _reference(found: re.Match[str]) -> str:
+    return f"&#{ord(found[0])};"
 
 
 def code(name: object) -> str:
     """Return a name in code letters; as text where it holds a character that could end them or a table's cell."""
     shown = str(name)
     return f"`{shown}`" if _CODE.fullmatch(shown) else text(shown)
+
+
+def sentence(value: object) -> str:
+    """Return a text in which names stand between backticks, as in our messages, as one line with these in code letters."""
+    parts = str(value).split("`")
+    if len(parts) % 2 == 0 or not all(map(_CODE.fullmatch, parts[1::2])):
+        return text(value)
+    # cut at the backticks, each piece would lose the space at its ends
+    shown = [code(part) if place % 2 else _MARKUP.sub(_reference, _one_line(part)) for place, part in enumerate(parts)]
+    return "".join(shown).strip()
 
 
 def number(value: Any, digits: int = 4) -> str:

@@ -94,7 +94,7 @@ def _curves(results: TaskResults, figures: Figures) -> Iterator[str]:
     if results.curves is not None:
         yield from convergence_table(results)
         yield wrapped(
-            "Converged by the protocol: the mean pseudo Dice over the last tenth of the epochs is at most 0.01 above the mean over the "
+            "Converged by the protocol: at least 3000 iterations, and the mean pseudo Dice over the last tenth of the epochs is at most 0.01 above the mean over the "
             "tenth that starts at three quarters."
         )
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from nnunet_nacl.results_page.markdown import WIDTH, block, code, item, number, signed, table, text, wrapped
+from nnunet_nacl.results_page.markdown import WIDTH, block, code, item, number, sentence, signed, table, text, wrapped
 
 PARSER = MarkdownIt("commonmark").enable("table")
 WORDS = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -42,6 +42,19 @@ def test_code_is_code_or_text(value):
     inner = shown.removeprefix("<p>x").removesuffix("</p>\n").replace("<code>", "").replace("</code>", "")
     assert "<" not in inner
     assert html.unescape(inner).strip() == plain(value)
+
+
+@given(st.text("ab`|_ *\\<&", max_size=16))
+def test_sentence_is_code_and_text(value):
+    inner = PARSER.render(f"x {sentence(value)}").removeprefix("<p>x").removesuffix("</p>\n")
+    names = "".join(inner.replace("<code>", "`").replace("</code>", "`").split())
+    assert "<" not in names
+    assert html.unescape(names) == "".join(value.split())
+
+
+def test_names_in_a_sentence_are_code():
+    assert sentence("run `nnunet-nacl merge` a|b") == "run `nnunet-nacl merge` a&#124;b"
+    assert "&#96;" in sentence("run `a|b`") and "&#96;" in sentence("one ` only")
 
 
 @given(st.lists(st.sampled_from(["word", "-", "1.", "#", "+", "longerword" * 3, "="]), max_size=80))
