@@ -90,15 +90,15 @@ def read_task(study: Study, task: TaskEntry) -> TaskResults | None:
         check_same_protocol(trainers[0].merged, run)
     figure = reader.folder / f"{CURVES}.svg"
     comparisons = {folder.name: reader.comparison(folder.name) for folder in sorted(reader.folder.glob("comparison*"))}
-    found = {name: content for name, content in comparisons.items() if content is not None}
-    reader.check_comparisons(found, trainers)
+    held = {name: content for name, content in comparisons.items() if content is not None}
+    reader.check_comparisons(held, trainers)
     return TaskResults(
         study=study,
         task=task,
         trainers=trainers,
-        comparison=found.pop(COMPARISON, None),
-        comparison_tempered=found.pop(COMPARISON_TEMPERED, None),
-        further=found,
+        comparison=held.pop(COMPARISON, None),
+        comparison_tempered=held.pop(COMPARISON_TEMPERED, None),
+        further=held,
         curves=reader.json(reader.folder / f"{CURVES}.json"),
         curves_figure=figure if figure.is_file() else None,
         remarks=tuple(reader.remarks),
