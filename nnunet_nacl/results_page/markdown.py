@@ -16,7 +16,7 @@ NOTHING = "-"
 """In place of a number that is not there."""
 
 _CODE = re.compile(r"[\w.,+:;/()=~@-]([\w .,+:;/()=~@-]*[\w.,+:;/()=~@-])?")
-_MARKUP = re.compile(r"[\\`*<>&|\[\]{}#~$^]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=\bwww)\.")
+_MARKUP = re.compile(r"[\\`*<>&|\[\]{}#~$^]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=\bwww)\.")
 _BLOCK_START = re.compile(r"([-+*=#>|:]|\d+[.)])")
 """What would begin a list, a heading or a quotation at the start of a line."""
 

@@ -3,7 +3,7 @@
 import html
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -23,8 +23,15 @@ def is_control(letter):
 
 
 @given(WORDS)
+@example("__0__")
+@example("*_a_*")
 def test_text_gives_itself_back(value):
     # behind a word, as all text in a page is
+    assert html.unescape(PARSER.render(f"x {text(value)}")) == f"<p>{f'x {plain(value)}'.strip()}</p>\n"
+
+
+@given(st.text("ab_*~:/w.<&! ", max_size=14))
+def test_text_of_what_marks_up_gives_itself_back(value):
     assert html.unescape(PARSER.render(f"x {text(value)}")) == f"<p>{f'x {plain(value)}'.strip()}</p>\n"
 
 
@@ -41,7 +48,7 @@ def test_code_is_code_or_text(value):
     shown = PARSER.render(f"x {code(value)}")
     inner = shown.removeprefix("<p>x").removesuffix("</p>\n").replace("<code>", "").replace("</code>", "")
     assert "<" not in inner
-    assert html.unescape(inner).strip() == plain(value)
+    assert plain(html.unescape(inner)) == plain(value)
 
 
 @given(st.text("ab`|_ *\\<&", max_size=16))
