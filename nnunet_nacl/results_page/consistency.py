@@ -1,0 +1,48 @@
+"""Whether a comparison was made from the results that are there now: its means have to be theirs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nnunet_nacl.study.run import Run
+
+CHECKED = ("ECE", "predicted")
+TOLERANCE = 1e-9
+
+
+def is_outdated(comparison: dict[str, Any], runs: Mapping[Path, Run]) -> bool:
+    """Return whether a mean in comparison.json is not that of the run's present cases.
+
+    Args:
+        comparison: content of comparison.json.
+        runs: by their folders; a run that is not among them is not looked at.
+    """
+    files = (comparison.get("provenance") or {}).get("files") or {}
+    # the study may have been moved since: the last two parts tell its runs apart
+    by_end = {folder.parts[-2:]: run for folder, run in runs.items()}
+    held = {name: by_end.get(Path(str(folder)).parts[-2:]) for name, folder in files.items()}
+    for test in comparison["tests"]:
+        if (test.get("score"), test.get("voxel_set")) != CHECKED or test.get("class") is not None:
+            continue
+        # both means are over the cases in which both have a score
+        pair = [held.get(name) for name in (comparison.get("base"), test.get("run"))]
+        values = [None if run is None else _values(run, comparison.get("cases") or []) for run in pair]
+        if values[0] is None or values[1] is None:
+            continue
+        both = [(base, run) for base, run in zip(*values, strict=True) if not (math.isnan(base) or math.isnan(run))]
+        said = (test.get("base_mean"), test.get("run_mean"))
+        for number, mean in enumerate(said):
+            now = math.fsum(pair[number] for pair in both) / len(both) if both else None
+            if (now is None) != (mean is None) or (now is not None and abs(now - mean) > TOLERANCE):
+                return True
+    return False
+
+
+def _values(run: Run, cases: list[str]) -> list[float]:
+    """Return the score that is checked of each case, NaN where it is not defined or the case is gone."""
+    score, voxel_set = CHECKED
+    held = {case["case"]: case["voxel_sets"][voxel_set][score] for case in run.summary["metric_per_case"]}
+    return [math.nan if held.get(case) is None else held[case] for case in cases]

@@ -1,0 +1,53 @@
+"""The numbers of the score tables, from calibration.json."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nnunet_nacl.calibration.bootstrap import mean_interval
+from nnunet_nacl.report.prepare_scores import Value, foreground
+from nnunet_nacl.results_page.task_results import TaskResults
+from nnunet_nacl.study.direction import CHOSEN_WITHOUT_LABEL
+from nnunet_nacl.study.run import Run
+
+GREY_BELOW = 0.10
+"""A trainer whose mean Dice is further below the baseline's has its calibration greyed out (docs/protocol.md)."""
+PRIMARY_SETS = tuple(reversed(CHOSEN_WITHOUT_LABEL))
+"""`predicted`, then `all`: those that decide."""
+
+
+def over_classes(run: Run, score: str) -> Value:
+    """Return the mean over cases of a score of classes (Dice, HD95), each case's mean over its foreground classes.
+
+    The interval is that of calibration.json: 95 % bootstrap over cases, seed 0.
+    """
+    values = list(of_cases(run.summary, foreground(run), score).values())
+    defined = [value for value in values if not math.isnan(value)]
+    if not defined:
+        return Value(None)
+    low, high = (float(end) for end in mean_interval(np.array(values)))
+    return Value(math.fsum(defined) / len(defined), None if math.isnan(low) else (low, high))
+
+
+def of_cases(summary: dict[str, Any], labels: list[str], score: str) -> dict[str, float]:
+    """Return a score of classes by case, mean over the given classes of those that have it; NaN where none has."""
+    means = {}
+    for case in summary["metric_per_case"]:
+        held = [case["metrics"][label][score] for label in labels]
+        defined = [value for value in held if value is not None]
+        means[case["case"]] = math.fsum(defined) / len(defined) if defined else math.nan
+    return means
+
+
+def greyed_out(results: TaskResults) -> frozenset[str]:
+    """Return the trainers whose mean Dice is more than :data:`GREY_BELOW` below the baseline's."""
+    if results.baseline is None:
+        return frozenset()
+    base = over_classes(results.baseline.merged, "Dice").value
+    dice = {each.trainer: over_classes(each.merged, "Dice").value for each in results.trainers}
+    return frozenset(
+        name for name, value in dice.items() if base is not None and value is not None and base - value > GREY_BELOW
+    )

@@ -1,0 +1,376 @@
+"""`nnunet-nacl benchmark results`: numbers as in the files, marks, what is missing in words, names that cannot do harm."""
+
+import json
+import re
+import shutil
+import statistics
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from finished_study import BASE, CE, DATASET, NACL, content, edit, results, run_folder, summary
+from markdown_it import MarkdownIt
+
+from nnunet_nacl.benchmark.config import load_study
+from nnunet_nacl.calibration import VOXEL_SETS
+from nnunet_nacl.cli import main
+from nnunet_nacl.results_page.header import caveats_section, header_section
+from nnunet_nacl.results_page.scores import greyed_out
+from nnunet_nacl.results_page.task_results import read_task
+
+PRIMARY = ("predicted", "all")
+HOSTILE = "<script>|a`b` [x](javascript:1) \\| **c**\n# d"
+
+
+def write_page(study, output):
+    assert main(["benchmark", "results", str(study), "-o", str(output)]) == 0
+    return (output / f"{DATASET}.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(finished, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+            patch.delenv(name, raising=False)
+        return write_page(finished, tmp_path_factory.mktemp("pages") / "new")
+
+
+def rendered(page):
+    return MarkdownIt("commonmark", {"html": True}).enable("table").render(page)
+
+
+def section(page, heading):
+    """Return what stands below a heading, up to the next one of any level."""
+    lines = page.split("\n")
+    start = next(number for number, line in enumerate(lines) if line.startswith("#") and heading in line)
+    stop = next((n for n in range(start + 1, len(lines)) if re.match(r"#{1,4} ", lines[n])), len(lines))
+    return "\n".join(lines[start + 1 : stop])
+
+
+def tables(text):
+    """Return each table as a list of rows of cells, the header first."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE):
+        rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in block.strip().split("\n")]
+        found.append([[cell.strip("` †‡") for cell in row] for row in (rows[0], *rows[2:])])
+    return found
+
+
+def by_name(table):
+    return {row[0]: row[1:] for row in table[1:]}
+
+
+def cell(entry, score, digits=4):
+    value, ends = entry[score], entry[f"{score}_interval"]
+    return f"{value:.{digits}f} ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})"
+
+
+def per_case_means(held, score):
+    """Return a score of each case, mean over the foreground classes."""
+    entries = [[case["metrics"][label][score] for label in "12"] for case in held["metric_per_case"]]
+    return [statistics.fmean(value for value in entry if value is not None) for entry in entries]
+
+
+@pytest.mark.parametrize("voxel_set", VOXEL_SETS)
+def test_calibration_is_that_of_the_merged_result(voxel_set, finished, page):
+    found = tables(section(page, f"voxel set `{voxel_set}`"))
+    for trainer in (BASE, NACL, CE):
+        held = summary(finished, trainer)
+        of_set = held["per_case"][voxel_set]
+        ece = [cell(of_set, "ECE"), cell(of_set, "class_wise_ECE"), f"{held['pooled'][voxel_set]['ECE']:.4f}"]
+        assert by_name(found[0])[trainer] == ece
+        if voxel_set in PRIMARY:
+            assert by_name(found[1])[trainer] == [cell(of_set, "NLL"), cell(of_set, "Brier")]
+            others = [of_set[name] for name in ("gap", "equal_mass_ECE", "ACE", "MCE")]
+            assert by_name(found[2])[trainer] == [f"{others[0]:+.4f}", *(f"{value:.4f}" for value in others[1:])]
+    assert list(by_name(found[0])) == [BASE, NACL, CE], "the baseline first"
+    assert len(found) == (3 if voxel_set in PRIMARY else 1)
+
+
+def test_segmentation_and_folds(finished, page):
+    (found,) = tables(section(page, "1a."))
+    assert found[0] == ["trainer", "cases", "Dice", "HD95 (mm)"]
+    dice_table, ece_table = tables(section(page, "Each fold by itself"))
+    for trainer in (BASE, NACL, CE):
+        held = summary(finished, trainer)
+        row = by_name(found)[trainer]
+        assert row[0] == "6"
+        # every case of the phantom has both classes, so that the order of the means does not matter
+        assert float(row[1].split(" ")[0]) == pytest.approx(held["foreground_mean"]["Dice"], abs=6e-5)
+        dice, hd95 = (per_case_means(held, score) for score in ("Dice", "HD95"))
+        assert row[1].startswith(f"{statistics.fmean(dice):.4f} (")
+        assert row[2].startswith(f"{statistics.fmean(hd95):.2f} (")
+        low, high = map(float, re.findall(r"[\d.]+", row[1])[1:])
+        assert min(dice) - 1e-4 <= low <= statistics.fmean(dice) <= high <= max(dice) + 1e-4
+        folds = [summary(finished, trainer, f"fold_{fold}") for fold in (0, 1)]
+        assert by_name(dice_table)[trainer] == [
+            f"{statistics.fmean(per_case_means(fold, 'Dice')):.4f}" for fold in folds
+        ]
+        assert by_name(ece_table)[trainer] == [f"{fold['per_case']['predicted']['ECE']:.4f}" for fold in folds]
+
+
+def expected_rows(tests, run):
+    rows = []
+    for test in tests:
+        if test["run"] == run:
+            star = "*" if test["voxel_set"] not in (None, *PRIMARY) else ""
+            ends = f"{test['low']:+.4f} to {test['high']:+.4f}"
+            p = "-" if test["p_holm"] is None else f"{test['p_holm']:.3f}"
+            rows.append([test["score"], f"{test['voxel_set'] or '-'}{star}", f"{test['difference']:+.4f}", ends, p])
+    return rows
+
+
+def test_differences_are_those_of_the_comparisons(finished, page):
+    for folder, marked in (("comparison", "### `{}`"), ("comparison_tempered", "#### `{}`")):
+        held = content(results(finished) / folder / "comparison.json")
+        for run in held["runs"]:
+            trainer, _, stage = run.partition(" (")
+            words = {"merged)": " as trained", "tempered)": " after temperature scaling", "": ""}[stage]
+            heading = marked.format(trainer) + words
+            (found,) = tables(section(page, f"\n{heading}".strip()))
+            assert [row[:5] for row in found[1:]] == expected_rows(held["tests"], run), heading
+            assert [row[-1] for row in found[1:]] == [test["verdict"] for test in held["tests"] if test["run"] == run]
+
+
+def test_folds_and_verdict_of_a_comparison(copied, tmp_path):
+    def add(held):
+        for test in held["tests"]:
+            test["parts"] = {
+                "fold_0": {"n_pairs": 3, "difference": -0.01234},
+                "fold_1": {"n_pairs": 0, "difference": None},
+            }
+        held["verdicts"] = [{"run": NACL, "in_words": "win: better calibrated in all", "reasons": ["Dice kept"]}]
+
+    edit(results(copied) / "comparison" / "comparison.json", add)
+    text = section(write_page(copied, tmp_path / "out"), f"### `{NACL}`")
+    assert "**Verdict by the protocol: win: better calibrated in all.**" in text
+    assert "- Dice kept" in text
+    (found,) = tables(text)
+    assert found[0][5:] == ["fold 0", "fold 1", "verdict"]
+    assert {tuple(row[5:7]) for row in found[1:]} == {("-0.0123", "-")}
+
+
+def test_before_and_after_scaling(finished, page):
+    (temperatures,) = tables(section(page, "3a. Temperature"))
+    for trainer in (BASE, NACL, CE):
+        parts = content(run_folder(finished, trainer) / "temperature.json")["cross_fit"]["parts"]
+        # a part is named after the folder whose cases are held out
+        held_out = {fold: part for fold in (0, 1) for part in parts if f"fold_{fold}" in part["name"]}
+        assert by_name(temperatures)[trainer] == [f"{held_out[fold]['temperatures'][0]:.3f}" for fold in (0, 1)]
+    assert float(by_name(temperatures)[BASE][0]) == pytest.approx(2, rel=0.15), "the baseline is the truth squared"
+    for voxel_set in PRIMARY:
+        (found,) = tables(section(page, f"Before → after, mean of cases, voxel set `{voxel_set}`"))
+        for trainer in (BASE, NACL, CE):
+            before, after = (summary(finished, trainer, part)["per_case"][voxel_set] for part in ("merged", "tempered"))
+            assert by_name(found)[trainer] == [f"{before[s]:.4f} → {after[s]:.4f}" for s in ("ECE", "NLL", "Brier")]
+
+
+def test_only_what_does_not_segment_is_greyed_out(finished, copied, page):
+    assert f"`{CE}` †" in page
+    assert f"`{NACL}` †" not in page
+    assert f"`{BASE}` †" not in page
+    assert page.count("† mean Dice more than 0.10 below") >= 5
+
+    def marked_at(lower):
+        """Give each case of NACL the baseline's Dice, lowered."""
+        base = summary(finished, BASE)
+
+        def change(held):
+            for case, of_base in zip(held["metric_per_case"], base["metric_per_case"], strict=True):
+                for label in "12":
+                    case["metrics"][label]["Dice"] = of_base["metrics"][label]["Dice"] - lower
+
+        edit(run_folder(copied, NACL) / "merged" / "calibration.json", change)
+        study = load_study(copied)
+        return NACL in greyed_out(read_task(study, study.tasks[0]))
+
+    assert not marked_at(0.0999)
+    assert marked_at(0.1001)
+
+
+def test_head_and_caveats(finished, page):
+    assert page.startswith("# `Task99_Phantom`: results of a small-scale study\n")
+    head = page[: page.index("## 1.")]
+    flat = " ".join(head.split())
+    for expected in (
+        "6 validation cases in 2 folds: 0 (3), 1 (3)",
+        "background, body, cap",
+        "3 epochs of 30 iterations, 90 in all",
+        "**Trained on**: cpu",
+        "torch 2.0.0+test (6 of 6 trainings were there before the study",
+        "Fewer than 3 folds (2)",
+        "Fewer than 3000 iterations (90)",
+    ):
+        assert expected in flat
+    for package, version in summary(finished, BASE)["provenance"]["versions"].items():
+        assert f"{package} {version}" in flat
+    study = load_study(finished)
+    held = read_task(study, study.tasks[0])
+    full = replace(held, study=replace(study, scale="paper", length=None, base_trainers=("nnUNetTrainer",)))
+    said = "\n".join([*header_section(full, date(2026, 1, 2)), *caveats_section(full)])
+    assert "small-scale" not in said
+    assert "2026-01-02" in said
+    assert "`nnUNetTrainerCELoss` is not in the study" in said
+
+
+def test_how_to_make_it_again(finished, page):
+    configuration = (finished / "benchmark.yaml").read_text()
+    assert f"```yaml\n{configuration.rstrip()}\n```" in page
+    assert "nnunet-nacl benchmark run 'my study'\nnnunet-nacl benchmark results 'my study' -o new" in page
+    assert re.search(rf"^[0-9a-f]{{16}}  results/{DATASET}/comparison/comparison.json$", page, re.MULTILINE)
+    assert str(finished) not in page, "no path of this machine"
+
+
+def test_figure_is_small_and_the_same_each_time(finished, page, tmp_path):
+    write_page(finished, tmp_path / "first")
+    write_page(finished, tmp_path / "second")
+    figures = [(tmp_path / name / f"{DATASET}_reliability.svg").read_text() for name in ("first", "second")]
+    assert figures[0] == figures[1]
+    assert len(figures[0].encode()) < 150_000
+    assert "<image" not in figures[0]
+    for trainer in (BASE, NACL, CE):
+        assert f">{trainer}<" in figures[0]
+        eces = [summary(finished, trainer, part)["pooled"]["predicted"]["ECE"] for part in ("merged", "tempered")]
+        assert f">ECE {eces[0]:.4f} → {eces[1]:.4f}<" in figures[0]
+    assert f"![Reliability diagrams]({DATASET}_reliability.svg)" in page
+
+
+def test_lines_and_tables_are_not_wide(page):
+    head, _, _ = page.partition("## 6.")
+    lines = head.split("\n")
+    assert max(len(line) for line in lines if line.startswith("|")) <= 130
+    assert max(len(line) for line in lines if not line.startswith("|")) <= 125
+
+
+def test_learning_curves(copied, tmp_path):
+    runs = {run_folder(copied, trainer).name: {"0": {"converged": True, "why_not": []}} for trainer in (BASE, NACL)}
+    runs[run_folder(copied, NACL).name]["1"] = {"converged": False, "why_not": ["90 of at least 3000 iterations"]}
+    (results(copied) / "learning_curves.json").write_text(json.dumps({"runs": runs}))
+    (results(copied) / "learning_curves.svg").write_text("<svg/>")
+    page = write_page(copied, tmp_path / "out")
+    text = section(page, "Learning curves")
+    assert f"![Learning curves]({DATASET}_learning_curves.svg)" in text
+    assert (tmp_path / "out" / f"{DATASET}_learning_curves.svg").read_text() == "<svg/>"
+    assert by_name(tables(text)[0]) == {BASE: ["yes", "-"], NACL: ["yes", "no"]}
+    assert f"`{NACL}`, fold 1: 90 of at least 3000 iterations" in text
+    assert f"`{NACL}` ‡" in section(page, "1a.")
+    assert f"`{BASE}` ‡" not in page
+    assert "‡ not converged in every fold" in page
+
+
+def test_what_is_missing_is_said(copied, tmp_path):
+    for trainer in (BASE, NACL, CE):
+        shutil.rmtree(run_folder(copied, trainer) / "tempered")
+        (run_folder(copied, trainer) / "temperature.json").unlink()
+    shutil.rmtree(run_folder(copied, CE) / "merged")
+    shutil.rmtree(run_folder(copied, CE) / "fold_1")
+    (results(copied) / "comparison" / "comparison.json").write_text("{")
+    shutil.rmtree(copied / "nnUNet_results")
+    page = write_page(copied, tmp_path / "out")
+    flat = " ".join(page.split())
+    for expected in (
+        "No trainer has results after temperature scaling.",
+        f"`{CE}` is in no table: 1 of its 2 folds are evaluated",
+        f"`results/{DATASET}/comparison/comparison.json` cannot be used",
+        "There is no comparison with the baseline yet.",
+        "There are no learning curves.",
+        "not on record (nnU-Net's debug.json is not there)",
+    ):
+        assert expected in flat
+    assert [row[0] for row in tables(section(page, "1a."))[0][1:]] == [BASE, NACL]
+
+
+def test_without_the_baseline(copied, tmp_path):
+    shutil.rmtree(run_folder(copied, BASE))
+    page = write_page(copied, tmp_path / "out")
+    assert "The baseline `" in page
+    assert "there is nothing to compare with" in " ".join(page.split())
+    assert "†" not in page
+
+
+def test_folds_that_were_evaluated_again(copied, tmp_path):
+    edit(run_folder(copied, NACL) / "fold_0" / "calibration.json", lambda held: held["metric_per_case"].pop())
+    assert f"`{NACL}`: its joined result has other cases than its folds" in " ".join(
+        write_page(copied, tmp_path).split()
+    )
+
+
+def test_comparison_of_other_results(copied, finished, page, tmp_path):
+    assert "was made from other results" not in page
+
+    def change(held):
+        held["metric_per_case"][0]["voxel_sets"]["predicted"]["ECE"] += 1e-6
+
+    edit(run_folder(copied, NACL) / "tempered" / "calibration.json", change)
+    flat = " ".join(write_page(copied, tmp_path / "out").split())
+    assert "`comparison_tempered` was made from other results" in flat
+    assert "`comparison` was made from other results" not in flat
+
+
+def test_further_comparison(copied, tmp_path):
+    shutil.copytree(results(copied) / "comparison", results(copied) / "comparison_unseen")
+    edit(results(copied) / "comparison_unseen" / "comparison.json", lambda held: held.update(parts=["fold_1"]))
+    page = write_page(copied, tmp_path / "out")
+    assert "### Further comparison `comparison_unseen` (cases of fold_1)" in page
+    assert page.count(f"`{NACL}`\n\n| score") == 2
+
+
+@pytest.mark.parametrize("part, key", [("merged", "per_case"), ("fold_0", "metric_per_case"), ("tempered", "per_case")])
+def test_damage_is_one_line(part, key, copied, tmp_path, capsys):
+    edit(run_folder(copied, NACL) / part / "calibration.json", lambda held: held.pop(key))
+    assert main(["benchmark", "results", str(copied), "-o", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "are not as nnunet-nacl writes them" in error
+
+
+def test_nothing_evaluated_is_one_line(copied, capsys):
+    shutil.rmtree(copied / "results")
+    assert main(["benchmark", "results", str(copied)]) == 1
+    error = capsys.readouterr().err
+    assert "no task has a trainer with all folds evaluated" in error
+    assert error.count("\n") == 1
+
+
+def test_names_are_no_markup(copied, tmp_path):
+    def rename(held):
+        held["protocol"]["labels"]["1"] = HOSTILE
+        held["protocol"]["voxel_sets"]["all"] = HOSTILE
+        held["provenance"]["versions"]["torch"] = HOSTILE
+
+    def spoil(held):
+        held["cautions"] = [HOSTILE]
+        held["verdicts"] = [{"run": NACL, "in_words": HOSTILE, "reasons": [HOSTILE]}]
+        held["left_out"] = {HOSTILE: [HOSTILE]}
+        for test in held["tests"]:
+            test["verdict"], test["class_name"], test["parts"] = HOSTILE, HOSTILE, {HOSTILE: {"difference": 1.0}}
+
+    for path in results(copied).rglob("calibration.json"):
+        edit(path, rename)
+    for path in results(copied).rglob("comparison.json"):
+        edit(path, spoil)
+    runs = {run_folder(copied, NACL).name: {"1": {"converged": False, "why_not": [HOSTILE]}}}
+    (results(copied) / "learning_curves.json").write_text(json.dumps({"runs": runs}))
+    page = write_page(copied, tmp_path / "out")
+    html = rendered(page)
+    shown = HOSTILE.replace("\n", " ").replace("<", "&lt;").replace(">", "&gt;")
+    assert html.count(shown) > 10, "shown as it is"
+    assert "<script" not in html
+    assert "href" not in html
+    assert html.count("<h1>") == 1
+    for table in re.findall(r"<table>.*?</table>", html, re.DOTALL):
+        widths = {row.count("<td") + row.count("<th") for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL)}
+        assert len(widths) == 1
+
+
+def test_one_fold_is_not_scaled(copied, tmp_path):
+    path = copied / "benchmark.yaml"
+    path.write_text(re.sub(r"folds:\n- 0\n- 1\n", "folds:\n- 0\n", path.read_text()))
+    for trainer in (BASE, NACL, CE):
+        folder = run_folder(copied, trainer)
+        shutil.rmtree(folder / "tempered")
+        shutil.rmtree(folder / "merged")
+        shutil.copytree(folder / "fold_0", folder / "merged")
+    page = write_page(copied, tmp_path / "out")
+    assert "it needs two folds, one to fit on and one to score" in " ".join(page.split())
+    assert "3 validation cases in 1 fold: 0 (3)" in page
