@@ -36,7 +36,7 @@ class NACLLoss(nn.Module):
         weight: :math:`\lambda`, not negative.
         kernel_size: odd side of the neighbourhood in voxels, one for all axes or one per axis.
         kernel: ``"mean"``, ``"gaussian"`` or ``"svls"``.
-        sigma: of the Gaussian, in voxels, one for all axes or one per axis; unused by ``"mean"``.
+        sigma: of the Gaussian, in voxels, one for all axes or one per axis; unused by ``"mean"``, at least 0.26 for ``"svls"``.
         norm: ``"l1"`` for the absolute difference, ``"l2"`` for its square.
         class_reduction: ``"mean"`` or ``"sum"`` over the classes.
         ignore_label: label of voxels that neither count as neighbours nor enter the loss; unused with regions.

@@ -29,7 +29,7 @@ class SVLSLoss(nn.Module):
 
     Args:
         kernel_size: odd side of the neighbourhood in voxels, at least 3, one for all axes or one per axis.
-        sigma: standard deviation of the Gaussian in voxels, one for all axes or one per axis.
+        sigma: standard deviation of the Gaussian in voxels, at least 0.26, one for all axes or one per axis.
         ignore_label: label of voxels that neither count as neighbours nor enter the loss; unused with regions.
         regions: one sigmoid per region instead of a softmax over classes: binary cross-entropy (mean over regions) against
             each region's filtered mask. Not with several raters.
