@@ -7,11 +7,9 @@ just has no file there. The result lies beside nnU-Net's own preprocessed data, 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.nnunet_folders import dataset_folders
+from nnunet_nacl.processes import results_of
 from nnunet_nacl.training.raters import RaterIndex, open_maps, preprocessed_raters
 
 RAW_FOLDER = "ratersTr"
@@ -85,7 +84,7 @@ def preprocess_raters(
         unfinished = Path(tempfile.mkdtemp(prefix=f".{preprocessed.name}.", dir=folder))
         try:
             jobs = _jobs(raw, raters, plans, configuration, dataset_json, preprocessed, unfinished)
-            _run(jobs, min(num_processes, len(jobs)))
+            list(results_of(_write_maps, jobs, min(num_processes, len(jobs))))
             _index(jobs, raters).write(unfinished)
             unfinished.chmod(0o755)
             shutil.rmtree(output, ignore_errors=True)
@@ -142,30 +141,11 @@ def _jobs(
             )
         )
     known = {job.case for job in jobs}
-    unknown = sorted(
-        path.name
-        for rater in raters
-        for path in rater.glob(f"*{ending}")
-        if path.name.removesuffix(ending) not in known
-    )
+    visible = [path.name for rater in raters for path in rater.glob(f"*{ending}") if not path.name.startswith(".")]
+    unknown = sorted(name for name in visible if name.removesuffix(ending) not in known)
     if unknown:
         raise InputError(f"{raw / RAW_FOLDER}: no training case belongs to {', '.join(unknown[:5])}.")
     return jobs
-
-
-def _run(jobs: Sequence[_Job], num_processes: int) -> None:
-    if num_processes == 1:
-        for job in jobs:
-            _write_maps(job)
-        return
-    # spawn, as nnU-Net does: forking a process that has used torch or OpenMP threads can hang
-    with ProcessPoolExecutor(num_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_write_maps, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _write_maps(job: _Job) -> None:
