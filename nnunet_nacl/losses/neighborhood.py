@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from nnunet_nacl.losses.base import check_one_of
 from nnunet_nacl.losses.targets import class_map, valid_mask
 
 Kernel = Literal["mean", "gaussian", "svls"]
@@ -83,8 +84,7 @@ class Window:
     """
 
     def __init__(self, kernel_size: int | Sequence[int], kernel: Kernel, sigma: float | Sequence[float]) -> None:
-        if kernel not in get_args(Kernel):
-            raise ValueError(f"Expected argument `kernel` to be one of {get_args(Kernel)}, but got {kernel!r}.")
+        check_one_of(Kernel, kernel=kernel)
         sides = (kernel_size,) if isinstance(kernel_size, int) else tuple(kernel_size)
         if not sides or any(not isinstance(side, int) or side < 1 or side % 2 == 0 for side in sides):
             raise ValueError(
