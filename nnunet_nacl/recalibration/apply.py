@@ -90,8 +90,6 @@ def apply_to_folder(
         InputError: anything that cannot be used; the cases finished until then stay.
     """
     fitted = load(temperature)
-    if output.resolve() == predictions.resolve():
-        raise InputError(f"{output}: is the folder of the predictions, which are never overwritten. Choose another -o.")
     dataset_json = _beside(predictions, "dataset.json", dataset_json, "-djfile")
     plans_json = _beside(predictions, "plans.json", plans_json, "-pfile")
     dataset = load_dataset(dataset_json, plans_json)
@@ -103,9 +101,7 @@ def apply_to_folder(
             _factors_of(name, fitted, held_out, temperature), output, dataset, heads, dataset_json, plans_json, memory)
         for name in found
     ]  # fmt: skip
-    prepare_folder(output)
-    if any(output.iterdir()):
-        raise InputError(f"{output}: is not empty; what lies there could be mixed up. Remove it or choose another -o.")
+    _prepare(output, predictions)
     applied = []
     for done, result in enumerate(results_of(apply_to_case, jobs, min(num_processes, len(jobs))), start=1):
         applied.append(result)
@@ -151,6 +147,14 @@ def apply_to_case(job: Job) -> Applied:
         for name in (job.segmentation.name, job.probabilities.name):
             (folder / name).replace(job.output / name)
     return Applied(job.case, n_changed, n_edited)
+
+
+def _prepare(output: Path, predictions: Path) -> None:
+    if output.resolve() == predictions.resolve():
+        raise InputError(f"{output}: is the folder of the predictions, which are never overwritten. Choose another -o.")
+    prepare_folder(output)
+    if any(output.iterdir()):
+        raise InputError(f"{output}: is not empty; what lies there could be mixed up. Remove it or choose another -o.")
 
 
 def _beside(predictions: Path, name: str, given: Path | None, option: str) -> Path:
