@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from nnunet_nacl.errors import InputError
 from nnunet_nacl.nnunet_folders import dataset_folders
 from nnunet_nacl.processes import results_of
 from nnunet_nacl.training.raters import RaterIndex, open_maps, preprocessed_raters
+from nnunet_nacl.whole_folder import whole_folder
 
 RAW_FOLDER = "ratersTr"
 
@@ -63,34 +63,22 @@ def preprocess_raters(
             preprocessing did not yield the reference that is now made from the same files. No folder is left half done.
     """
     raw, folder = dataset_folders(dataset, "nnUNet_raw", "nnUNet_preprocessed")
-    name = folder.name
-    plans, dataset_json = (_read_json(folder / file, name) for file in (f"{plans_name}.json", "dataset.json"))
+    plans, dataset_json = (_read_json(folder / file, folder.name) for file in (f"{plans_name}.json", "dataset.json"))
     raters = sorted(path for path in (raw / RAW_FOLDER).glob("*") if path.is_dir() and not path.name.startswith("."))
     if not raters:
         raise InputError(f"{raw / RAW_FOLDER}: expected one folder of label maps per rater, found none.")
     manager = PlansManager(plans)
     written = []
     for configuration in configurations or _preprocessed_configurations(manager, folder):
-        if configuration not in plans["configurations"]:
-            raise InputError(
-                f"{plans_name} has no configuration {configuration}, only {', '.join(plans['configurations'])}."
-            )
-        preprocessed = folder / manager.get_configuration(configuration).data_identifier
-        if not preprocessed.is_dir():
-            raise InputError(f"{preprocessed}: no such folder. Run `nnUNetv2_preprocess -d {name} -c {configuration}`.")
+        preprocessed = _preprocessed_images(manager, configuration, folder)
         output = preprocessed_raters(preprocessed)
         if output in written:  # cascade and full resolution share their images
             continue
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{preprocessed.name}.", dir=folder))
-        try:
+        with whole_folder(output) as unfinished:
             jobs = _jobs(raw, raters, plans, configuration, dataset_json, preprocessed, unfinished)
             list(results_of(_write_maps, jobs, min(num_processes, len(jobs))))
             _index(jobs, raters).write(unfinished)
-            unfinished.chmod(0o755)
             shutil.rmtree(output, ignore_errors=True)
-            unfinished.rename(output)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
         written.append(output)
     return written
 
@@ -110,6 +98,16 @@ def _preprocessed_configurations(manager: PlansManager, folder: Path) -> list[st
             f"{folder}: expected the images of one of {', '.join(names)}, found none. Preprocess them first."
         )
     return found
+
+
+def _preprocessed_images(manager: PlansManager, configuration: str, folder: Path) -> Path:
+    known = manager.plans["configurations"]
+    if configuration not in known:
+        raise InputError(f"{manager.plans_name} has no configuration {configuration}, only {', '.join(known)}.")
+    images: Path = folder / manager.get_configuration(configuration).data_identifier
+    if not images.is_dir():
+        raise InputError(f"{images}: no such folder. Run `nnUNetv2_preprocess -d {folder.name} -c {configuration}`.")
+    return images
 
 
 def _jobs(
