@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import kernels
 from nnunet_nacl.calibration.checks import SUM_TOLERANCE, describe_sums, describe_values
-from nnunet_nacl.calibration.kernels import SLAB, Sums, Voxels
+from nnunet_nacl.calibration.kernels import SLAB, Voxels
+from nnunet_nacl.calibration.sums import Sums, add_into, no_sums
 from nnunet_nacl.calibration.voxel_sets import LEFT_OUT, PREDICTED_FOREGROUND
 
 Block = tuple[int, int, NDArray[np.floating[Any]]]
@@ -50,7 +51,7 @@ def sums_of_channels(
     """
     if not label.size:
         return [], np.zeros(0, np.int16)
-    sums = kernels.no_sums(num_classes, n_bins)
+    sums = no_sums(num_classes, n_bins)
     open_voxels = _OpenVoxels(group, num_classes)
     voxels: Voxels | None = None
     for channel, start, values in first_pass:
@@ -68,7 +69,7 @@ def sums_of_channels(
     else:
         open_voxels.give_back()
         kernels.mark_predicted(voxels)
-        sums = kernels.no_sums(num_classes, n_bins)
+        sums = no_sums(num_classes, n_bins)
         for channel, start, values in second_pass():
             kernels.bin_channel(values, channel, group[start : start + values.size], n_bins, sums)
         parts = [sums]
@@ -79,14 +80,14 @@ def _binned(voxels: Voxels, num_classes: int, n_bins: int) -> Sums:
     """Return the sums that need all channels of a voxel, in two threads: no file is being read any more."""
 
     def slab(begin: int) -> tuple[Sums, int]:
-        sums = kernels.no_sums(num_classes, n_bins)
+        sums = no_sums(num_classes, n_bins)
         part = Voxels._make(array[begin : begin + SLAB] for array in voxels)
         return sums, kernels.bin_voxels(part, n_bins, sums, SUM_TOLERANCE)
 
-    total, astray = kernels.no_sums(num_classes, n_bins), 0
+    total, astray = no_sums(num_classes, n_bins), 0
     with ThreadPoolExecutor(2) as pool:
         for sums, count in pool.map(slab, range(0, voxels.label.size, SLAB)):
-            kernels.add_into(total, sums)
+            add_into(total, sums)
             astray += count
     if astray:
         raise ValueError(describe_sums(voxels.total))
@@ -116,7 +117,7 @@ class _OpenVoxels:
 
     def sums(self, label: NDArray[np.int16], n_bins: int) -> Sums:
         """Return the sums over these voxels."""
-        sums = kernels.no_sums(self._num_classes, n_bins)
+        sums = no_sums(self._num_classes, n_bins)
         # their values have been checked with all others
         kernels.add_array(self._probabilities, label[self.indices], self._groups, n_bins, sums, SUM_TOLERANCE)
         return sums

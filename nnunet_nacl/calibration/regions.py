@@ -15,7 +15,7 @@ from nnunet_nacl.calibration.statistics import CalibrationStatistics
 from nnunet_nacl.calibration.voxel_sets import groups_of_labels
 from nnunet_nacl.calibration.whole_array import sums_of_array
 
-OUTSIDE, INSIDE, NO_LABEL = 0, 1, 2
+NO_LABEL = 2  # beside outside, 0, and inside, 1
 
 
 def statistics_of_regions(

@@ -19,9 +19,9 @@ from nnunet_nacl.calibration.arrays import Float64Array, Int64Array
 from nnunet_nacl.calibration.boundary import DEFAULT_BOUNDARY_MM
 from nnunet_nacl.calibration.channel_stream import Block, sums_of_channels
 from nnunet_nacl.calibration.checks import as_labels, as_probabilities, check_size
-from nnunet_nacl.calibration.kernels import GRID_CELLS, Sums, joined
 from nnunet_nacl.calibration.scores import Bins, join_first_two
-from nnunet_nacl.calibration.voxel_sets import N_STRATA, VOXEL_SETS, groups_of_labels
+from nnunet_nacl.calibration.sums import Sums, joined
+from nnunet_nacl.calibration.voxel_sets import VOXEL_SETS, groups_of_labels
 from nnunet_nacl.calibration.whole_array import sums_of_array
 
 
@@ -65,24 +65,7 @@ class CalibrationStatistics:
     def empty(cls, num_classes: int, n_bins: int = 15) -> CalibrationStatistics:
         """Return the statistics of no voxel, for ``num_classes`` classes and equal-width bins."""
         check_size(num_classes, n_bins)
-        top, grid, classes = (N_STRATA, n_bins), (N_STRATA, GRID_CELLS), (N_STRATA, num_classes, n_bins + 1)
-        return cls(
-            top_count=np.zeros(top, np.int64),
-            top_confidence=np.zeros(top),
-            top_correct=np.zeros(top, np.int64),
-            grid_count=np.zeros(grid, np.int64),
-            grid_confidence=np.zeros(grid),
-            grid_correct=np.zeros(grid, np.int64),
-            class_count=np.zeros(classes, np.int64),
-            class_probability=np.zeros(classes),
-            class_positive=np.zeros(classes, np.int64),
-            nll=np.zeros(N_STRATA),
-            brier=np.zeros(N_STRATA),
-            floored=np.zeros(N_STRATA, np.int64),
-            certain=np.zeros(N_STRATA, np.int64),
-            confusion=np.zeros((num_classes, num_classes), np.int64),
-            ignored=np.zeros((), np.int64),
-        )
+        return cls(**joined([], num_classes, n_bins), ignored=np.zeros((), np.int64))
 
     @property
     def num_classes(self) -> int:
@@ -148,9 +131,8 @@ class CalibrationStatistics:
             ValueError: as in :meth:`update`.
         """
         stream = iter(blocks())
-        first = list(
-            islice(stream, 1)
-        )  # a reader that reads ahead does so from here on, while the labels are looked at
+        # a reader that reads ahead does so from here on, while the labels are looked at
+        first = list(islice(stream, 1))
         label = as_labels(labels, np.shape(labels), self.num_classes, ignore_label)
         group = groups_of_labels(label, self.num_classes, spacing, boundary_mm)
         ignored = np.count_nonzero(label == self.num_classes)

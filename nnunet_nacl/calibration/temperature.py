@@ -68,9 +68,10 @@ def is_exact(probabilities: FloatArray) -> NDArray[np.bool_]:
 
 
 def two_classes(region: FloatArray) -> Float64Array:
-    """Return ``1 - p`` and ``p`` of a region's channel, ``(2, *spatial)``; a ``p`` of 1 leaves ``1 - p`` its smallest value.
+    """Return ``1 - p`` and ``p`` of a region's channel, ``(2, *spatial)``, to take logarithms of.
 
-    A ``p`` of 0 stays exact: nnU-Net writes it outside of its crop.
+    So a ``p`` of 1 leaves ``1 - p`` its smallest value (scores take it as it is, see :mod:`nnunet_nacl.calibration.regions`). A ``p``
+    of 0 stays exact: nnU-Net writes it outside of its crop.
     """
     inside = region.astype(np.float64)
     outside = np.where(region == 1, ceiling_gap_of(region.dtype), 1 - inside)

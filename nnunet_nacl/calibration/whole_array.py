@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import kernels
 from nnunet_nacl.calibration.checks import SUM_TOLERANCE, describe_sums, describe_values
-from nnunet_nacl.calibration.kernels import SLAB, Sums
+from nnunet_nacl.calibration.kernels import SLAB
+from nnunet_nacl.calibration.sums import Sums, no_sums
 
 
 def sums_of_array(
@@ -36,13 +37,17 @@ def sums_of_array(
     num_classes, size = probabilities.shape
 
     def slab(begin: int) -> tuple[Sums, int]:
-        sums = kernels.no_sums(num_classes, n_bins)
+        sums = no_sums(num_classes, n_bins)
         part = slice(begin, begin + SLAB)
         return sums, kernels.add_array(probabilities[:, part], label[part], group[part], n_bins, sums, SUM_TOLERANCE)
 
     starts = range(0, size, SLAB)
-    with ThreadPoolExecutor(max(1, min(threads or os.cpu_count() or 1, len(starts)))) as pool:
-        parts = list(pool.map(slab, starts))
+    n_threads = min(threads or os.cpu_count() or 1, len(starts))
+    if n_threads > 1:
+        with ThreadPoolExecutor(n_threads) as pool:
+            parts = list(pool.map(slab, starts))
+    else:
+        parts = [slab(begin) for begin in starts]
     if any(faults for _, faults in parts):
         total = probabilities.sum(0, dtype=np.float64)
         raise ValueError(describe_values(probabilities) or describe_sums(total))

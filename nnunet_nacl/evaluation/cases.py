@@ -39,9 +39,9 @@ def find_cases(gt_folder: Path, pred_folder: Path, file_ending: str) -> list[Cas
         InputError: a folder is missing or has no softmax file, a segmentation has no softmax file, a softmax file has
             no label file, or the names of two cases differ in upper and lower case only.
     """
-    labelled = _names(gt_folder, file_ending)
-    names = sorted(_names(pred_folder, ".npz"))
-    without_npz = sorted(_names(pred_folder, file_ending) - set(names))
+    labelled = case_names(gt_folder, file_ending)
+    names = sorted(case_names(pred_folder, ".npz"))
+    without_npz = sorted(case_names(pred_folder, file_ending) - set(names))
     if without_npz:
         raise InputError(f"{pred_folder}: no softmax file (.npz) for {_listed(without_npz)}. {HOW_TO_SAVE}")
     if not names:
@@ -76,7 +76,12 @@ def select_part(cases: Sequence[Case], num_parts: int, part_id: int) -> list[Cas
     return list(cases[part_id::num_parts])
 
 
-def _names(folder: Path, ending: str) -> set[str]:
+def case_names(folder: Path, ending: str) -> set[str]:
+    """Return the names of the cases that have a file with this ending in a folder.
+
+    Raises:
+        InputError: the folder is missing or cannot be listed.
+    """
     try:
         listed = [path.name for path in folder.iterdir()]
     except OSError as error:

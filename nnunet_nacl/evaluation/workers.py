@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait as wait_for
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.memory import PROCESS_BYTES, next_to_start
+from nnunet_nacl.processes import process_pool
 
 Evaluate = Callable[[Case], CaseResult]
 
@@ -57,9 +53,7 @@ def evaluate_in_processes(
     room = budget - num_processes * PROCESS_BYTES
     running: dict[Future[CaseResult], int] = {}
     failure: InputError | None = None
-    # spawn, as nnU-Net does: forking a process that has used torch or OpenMP threads can hang
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_prepare_worker) as pool:
+    with process_pool(num_processes) as pool:
         while order or running:
             while len(running) < num_processes:
                 position = next_to_start([needs[n] for n in order], [needs[n] for n in running.values()], room)
@@ -87,17 +81,3 @@ def _explained(error: InputError | MemoryError, case: Case) -> InputError:
     if isinstance(error, InputError):
         return error
     return InputError(OUT_OF_MEMORY.format(what=f"{case.probabilities}: cannot be evaluated"))
-
-
-def _prepare_worker() -> None:
-    """Let a worker end with its parent, however that ends: it would wait for work for ever if the parent is killed."""
-    # a traceback of each worker helps nobody who pressed Ctrl-C
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    wait_for([sentinel])
-    os._exit(1)

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from nnunet_nacl.losses.base import Loss, check_not_negative
 from nnunet_nacl.losses.crac_multipliers import LARGEST_RHO, SMALLEST_MULTIPLIER, ConstraintSums, Multipliers
 from nnunet_nacl.losses.cross_entropy import hard_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import precise_sum, with_gradient
 from nnunet_nacl.losses.neighborhood import Window, chunks
 from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid
-from nnunet_nacl.losses.voxel_loss import check_not_negative
 
 
-class CRaCLoss(nn.Module):
+class CRaCLoss(Loss):
     r"""Cross-entropy plus NACL's constraint as an augmented Lagrangian, weighted by class and by region of the image.
 
     .. math::
@@ -83,7 +83,7 @@ class CRaCLoss(nn.Module):
         ignore_label: int | None = None,
         regions: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(ignore_label, regions)
         check_not_negative(margin=margin)
         if not 0 < rho <= LARGEST_RHO:
             raise ValueError(f"Expected argument `rho` to be above 0 and at most {LARGEST_RHO}, but got {rho!r}.")
@@ -96,8 +96,6 @@ class CRaCLoss(nn.Module):
         self.rho = rho
         self.kernel_size = kernel_size
         self.max_lambda = max_lambda
-        self.ignore_label = ignore_label
-        self.regions = regions
         self.multipliers: Multipliers | None = None
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -157,13 +155,6 @@ class CRaCLoss(nn.Module):
         if held != channels:
             raise ValueError(f"Expected {held} channels, as in the first batch, but got {channels}.")
         return self.multipliers
-
-    def extra_repr(self) -> str:
-        """Return the hyper-parameters as the constructor takes them."""
-        return (
-            f"margin={self.margin}, rho={self.rho}, kernel_size={self.kernel_size}, max_lambda={self.max_lambda}, "
-            f"ignore_label={self.ignore_label}, regions={self.regions}"
-        )
 
 
 class _Constraints:

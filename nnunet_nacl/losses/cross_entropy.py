@@ -23,21 +23,10 @@ def hard_cross_entropy(logits: Tensor, members: Tensor, valid: Tensor | None, re
         valid: ``(B, 1, *spatial)`` boolean or None.
         regions: one sigmoid per channel instead of a softmax over them.
     """
-    if not regions:
-        return softmax_cross_entropy(logits, members, valid)
-    total, gradient = sigmoid_cross_entropy(logits, members, valid)
-    channels = logits.shape[1]
-    return total / channels, gradient.mul_(1 / channels)
+    return (_sigmoid_cross_entropy if regions else _softmax_cross_entropy)(logits, members, valid)
 
 
-def softmax_cross_entropy(logits: Tensor, classes: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the summed cross-entropy and its gradient (not yet masked at ignored voxels).
-
-    Args:
-        logits: ``(B, K, *spatial)``.
-        classes: class map ``(B, 1, *spatial)``; whatever it holds at ignored voxels is not used.
-        valid: ``(B, 1, *spatial)`` boolean or None.
-    """
+def _softmax_cross_entropy(logits: Tensor, classes: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     index = classes.long()
     if valid is not None:
         index.masked_fill_(~valid, 0)
@@ -50,23 +39,17 @@ def softmax_cross_entropy(logits: Tensor, classes: Tensor, valid: Tensor | None)
     return total, gradient
 
 
-def sigmoid_cross_entropy(logits: Tensor, masks: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the summed binary cross-entropy and its gradient (not yet masked at ignored voxels).
-
-    Args:
-        logits: ``(B, R, *spatial)``.
-        masks: ``(B, R, *spatial)`` boolean, False at ignored voxels.
-        valid: ``(B, 1, *spatial)`` boolean or None.
-    """
+def _sigmoid_cross_entropy(logits: Tensor, masks: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     inside = masks.to(logits.dtype)
     per_voxel = F.binary_cross_entropy_with_logits(logits, inside, reduction="none")
     if valid is not None:
         per_voxel.mul_(valid)
-    return precise_sum(per_voxel), torch.sigmoid(logits).sub_(inside)
+    share = 1 / logits.shape[1]
+    return precise_sum(per_voxel) * share, torch.sigmoid(logits).sub_(inside).mul_(share)
 
 
 def soft_cross_entropy(
-    logits: Tensor, targets: Neighborhood, valid: Tensor | None, sigmoid: bool
+    logits: Tensor, targets: Neighborhood, valid: Tensor | None, regions: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the summed cross-entropy against soft targets and its gradient (not yet masked at ignored voxels).
 
@@ -74,13 +57,13 @@ def soft_cross_entropy(
         logits: ``(B, K, *spatial)``.
         targets: gives the soft targets of a few channels at a time.
         valid: ``(B, 1, *spatial)`` boolean or None.
-        sigmoid: one sigmoid per channel instead of a softmax over them.
+        regions: one sigmoid per channel instead of a softmax over them.
     """
-    gradient = torch.sigmoid(logits) if sigmoid else F.log_softmax(logits, 1)
+    gradient = torch.sigmoid(logits) if regions else F.log_softmax(logits, 1)
     total = logits.new_zeros((), dtype=torch.float64)
     for first, last in chunks(logits.shape[1], logits.device):
         target, part = targets.proportions(first, last), gradient[:, first:last]
-        if sigmoid:
+        if regions:
             losses = F.binary_cross_entropy_with_logits(logits[:, first:last], target, reduction="none")
         else:
             losses = part * target

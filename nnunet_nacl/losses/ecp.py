@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nnunet_nacl.losses.voxel_loss import VoxelLoss, check_not_negative, voxel_cross_entropy
+from nnunet_nacl.losses.base import check_not_negative
+from nnunet_nacl.losses.voxel_loss import VoxelLoss, voxel_cross_entropy
 
 
 class ECPLoss(VoxelLoss):
@@ -28,7 +29,3 @@ class ECPLoss(VoxelLoss):
         log_probability = logits.log_softmax(1)
         entropy = -(log_probability.exp() * log_probability).sum(1)
         return voxel_cross_entropy(logits, index) - self.weight * entropy
-
-    def extra_repr(self) -> str:
-        """Return the hyper-parameters as the constructor takes them."""
-        return f"weight={self.weight}, ignore_label={self.ignore_label}, regions={self.regions}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nnunet_nacl.losses.voxel_loss import VoxelLoss, check_not_negative, voxel_cross_entropy
+from nnunet_nacl.losses.base import check_not_negative
+from nnunet_nacl.losses.voxel_loss import VoxelLoss, voxel_cross_entropy
 
 
 class FocalLoss(VoxelLoss):
@@ -29,7 +30,3 @@ class FocalLoss(VoxelLoss):
         # -expm1(-ce) is 1 - p without the rounding; the clamp keeps the gradient of 0 ** gamma finite below gamma 1
         wrong = -cross_entropy.neg().expm1()
         return wrong.clamp(min=1e-12) ** self.gamma * cross_entropy
-
-    def extra_repr(self) -> str:
-        """Return the hyper-parameters as the constructor takes them."""
-        return f"gamma={self.gamma}, ignore_label={self.ignore_label}, regions={self.regions}"

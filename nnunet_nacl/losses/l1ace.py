@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from nnunet_nacl.losses.base import Loss, check_not_negative, check_one_of, check_whole
 from nnunet_nacl.losses.cross_entropy import hard_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import with_gradient
 from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid
-from nnunet_nacl.losses.voxel_loss import check_not_negative
 
 Binning = Literal["hard", "soft"]
 
@@ -19,7 +19,7 @@ Binning = Literal["hard", "soft"]
 _EMPTY = 0.01
 
 
-class L1ACELoss(nn.Module):
+class L1ACELoss(Loss):
     r"""Cross-entropy plus the weighted average calibration error of each class's probability in each image.
 
     .. math::
@@ -75,17 +75,13 @@ class L1ACELoss(nn.Module):
         ignore_label: int | None = None,
         regions: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(ignore_label, regions)
         check_not_negative(weight=weight)
-        if not (isinstance(bins, int) and bins >= 1):
-            raise ValueError(f"Expected argument `bins` to be a whole number >= 1, but got {bins!r}.")
-        if binning not in get_args(Binning):
-            raise ValueError(f"Expected argument `binning` to be one of {get_args(Binning)}, but got {binning!r}.")
+        check_whole(bins=bins)
+        check_one_of(Binning, binning=binning)
         self.weight = weight
         self.bins = bins
         self.binning: Binning = binning
-        self.ignore_label = ignore_label
-        self.regions = regions
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss; see the class for shapes."""
@@ -129,13 +125,6 @@ class L1ACELoss(nn.Module):
                 slopes.sub_(mean_slope.unsqueeze(1))
             gradient.addcmul_(probabilities, slopes, value=self.weight / (batch * channels))
         return total
-
-    def extra_repr(self) -> str:
-        """Return the hyper-parameters as the constructor takes them."""
-        return (
-            f"weight={self.weight}, bins={self.bins}, binning={self.binning!r}, ignore_label={self.ignore_label}, "
-            f"regions={self.regions}"
-        )
 
 
 @dataclass

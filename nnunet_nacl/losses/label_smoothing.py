@@ -27,7 +27,3 @@ class LabelSmoothingLoss(VoxelLoss):
     def per_voxel(self, logits: Tensor, index: Tensor) -> Tensor:
         """Return the loss of each voxel."""
         return F.cross_entropy(logits, index, reduction="none", label_smoothing=self.smoothing)
-
-    def extra_repr(self) -> str:
-        """Return the hyper-parameters as the constructor takes them."""
-        return f"smoothing={self.smoothing}, ignore_label={self.ignore_label}, regions={self.regions}"

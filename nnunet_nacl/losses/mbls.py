@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nnunet_nacl.losses.voxel_loss import VoxelLoss, check_not_negative, voxel_cross_entropy
+from nnunet_nacl.losses.base import check_not_negative
+from nnunet_nacl.losses.voxel_loss import VoxelLoss, voxel_cross_entropy
 
 
 class MbLSLoss(VoxelLoss):
@@ -34,7 +35,3 @@ class MbLSLoss(VoxelLoss):
         """Return the loss of each voxel."""
         distance = logits.amax(1, keepdim=True) - logits
         return voxel_cross_entropy(logits, index) + self.weight * (distance - self.margin).relu().mean(1)
-
-    def extra_repr(self) -> str:
-        """Return the hyper-parameters as the constructor takes them."""
-        return f"weight={self.weight}, margin={self.margin}, ignore_label={self.ignore_label}, regions={self.regions}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from nnunet_nacl.losses.base import Loss, check_not_negative, check_one_of
 from nnunet_nacl.losses.cross_entropy import hard_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import with_gradient
 from nnunet_nacl.losses.neighborhood import Kernel, Neighborhood, Window, chunks
@@ -17,7 +18,7 @@ Norm = Literal["l1", "l2"]
 ClassReduction = Literal["mean", "sum"]
 
 
-class NACLLoss(nn.Module):
+class NACLLoss(Loss):
     r"""Cross-entropy plus a penalty that ties the logits to the soft class proportions of the neighbourhood.
 
     .. math::
@@ -36,7 +37,7 @@ class NACLLoss(nn.Module):
         weight: :math:`\lambda`, not negative.
         kernel_size: odd side of the neighbourhood in voxels, one for all axes or one per axis.
         kernel: ``"mean"``, ``"gaussian"`` or ``"svls"``.
-        sigma: of the Gaussian, in voxels, one for all axes or one per axis; unused by ``"mean"``.
+        sigma: of the Gaussian, in voxels, one for all axes or one per axis; unused by ``"mean"``, at least 0.26 for ``"svls"``.
         norm: ``"l1"`` for the absolute difference, ``"l2"`` for its square.
         class_reduction: ``"mean"`` or ``"sum"`` over the classes.
         ignore_label: label of voxels that neither count as neighbours nor enter the loss; unused with regions.
@@ -69,15 +70,10 @@ class NACLLoss(nn.Module):
         ignore_label: int | None = None,
         regions: bool = False,
     ) -> None:
-        super().__init__()
-        if not weight >= 0:
-            raise ValueError(f"Expected argument `weight` to be a number >= 0, but got {weight!r}.")
-        if norm not in get_args(Norm):
-            raise ValueError(f"Expected argument `norm` to be one of {get_args(Norm)}, but got {norm!r}.")
-        if class_reduction not in get_args(ClassReduction):
-            raise ValueError(
-                f"Expected argument `class_reduction` to be one of {get_args(ClassReduction)}, but got {class_reduction!r}."
-            )
+        super().__init__(ignore_label, regions)
+        check_not_negative(weight=weight)
+        check_one_of(Norm, norm=norm)
+        check_one_of(ClassReduction, class_reduction=class_reduction)
         self._window = Window(kernel_size, kernel, sigma)
         self.weight = weight
         self.kernel_size = kernel_size
@@ -85,8 +81,6 @@ class NACLLoss(nn.Module):
         self.sigma = sigma
         self.norm: Norm = norm
         self.class_reduction: ClassReduction = class_reduction
-        self.ignore_label = ignore_label
-        self.regions = regions
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss; see the class for shapes."""
@@ -121,11 +115,3 @@ class NACLLoss(nn.Module):
                 total += torch.linalg.vector_norm(difference, 2, dim=-1).square().sum(dtype=torch.float64)
                 gradient[:, first:last].sub_(difference, alpha=2 * factor)
         return factor * total
-
-    def extra_repr(self) -> str:
-        """Return the hyper-parameters as the constructor takes them."""
-        return (
-            f"weight={self.weight}, kernel_size={self.kernel_size}, kernel={self.kernel!r}, sigma={self.sigma}, "
-            f"norm={self.norm!r}, class_reduction={self.class_reduction!r}, ignore_label={self.ignore_label}, "
-            f"regions={self.regions}"
-        )

@@ -13,15 +13,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from nnunet_nacl.losses.base import check_one_of
 from nnunet_nacl.losses.targets import class_map, valid_mask
 
 Kernel = Literal["mean", "gaussian", "svls"]
 Number = TypeVar("Number", int, float)
+
+# The svls kernel divides by the weight of the neighbours, which float32 knows to 1e-7 of the centre's.
+_FEWEST_NEIGHBOURS = 1e-3
 
 
 def soft_class_proportions(
@@ -42,7 +46,8 @@ def soft_class_proportions(
         kernel: ``"mean"``, a box with equal weights including the centre (the default of NACL, arXiv 2401.14487);
             ``"gaussian"``, weights :math:`\exp(-d^2 / 2 \sigma^2)`; or ``"svls"``, a Gaussian whose centre weight is
             replaced by the sum of the others (arXiv 2104.05788), so that half of the result is the one-hot label.
-        sigma: standard deviation of the Gaussian in voxels, one for all axes or one per axis; unused by ``"mean"``.
+        sigma: standard deviation of the Gaussian in voxels, one for all axes or one per axis; unused by ``"mean"``. For
+            ``"svls"`` at least 0.26: the neighbours' share of the Gaussian must not be lost to rounding.
         ignore_label: label of voxels without annotation; they have no weight in any window.
         dtype: floating dtype of the result.
 
@@ -79,8 +84,7 @@ class Window:
     """
 
     def __init__(self, kernel_size: int | Sequence[int], kernel: Kernel, sigma: float | Sequence[float]) -> None:
-        if kernel not in get_args(Kernel):
-            raise ValueError(f"Expected argument `kernel` to be one of {get_args(Kernel)}, but got {kernel!r}.")
+        check_one_of(Kernel, kernel=kernel)
         sides = (kernel_size,) if isinstance(kernel_size, int) else tuple(kernel_size)
         if not sides or any(not isinstance(side, int) or side < 1 or side % 2 == 0 for side in sides):
             raise ValueError(
@@ -97,6 +101,11 @@ class Window:
         self.kernel: Kernel = kernel
         self._sides = sides
         self._sigmas = sigmas
+        if kernel == "svls" and 1 - self.centre(max(len(sides), len(sigmas))) < _FEWEST_NEIGHBOURS:
+            raise ValueError(
+                f"Expected argument `sigma` to be at least 0.26 voxels for the svls kernel, but got {sigma!r}: the weights "
+                "of the neighbours, next to nothing, would be lost to rounding."
+            )
 
     def sides(self, spatial_axes: int) -> tuple[int, ...]:
         """Return the side of the window for each spatial axis."""
@@ -108,6 +117,10 @@ class Window:
         if self.kernel == "mean":
             return [[1 / side] * side for side in sides]
         return [_gaussian(side, sigma) for side, sigma in zip(sides, sigmas, strict=True)]
+
+    def centre(self, spatial_axes: int) -> float:
+        """Return the weight of the centre in the separable part of the window."""
+        return math.prod(profile[len(profile) // 2] for profile in self.profiles(spatial_axes))
 
     def over(self, members: Tensor, valid: Tensor | None, dtype: torch.dtype) -> Neighborhood:
         """Return the neighbourhoods of a batch.
@@ -191,7 +204,7 @@ class Neighborhood:
         if self._window.kernel != "svls":
             return filtered
         # svls: the centre g becomes the sum of the others, 1 - g, and all is divided by the new sum, 2 (1 - g).
-        centre = math.prod(profile[len(profile) // 2] for profile in self._profiles)
+        centre = self._window.centre(len(self._sides))
         inner = padded
         for axis, side in enumerate(self._sides, start=2):
             inner = inner.narrow(axis, side // 2, inner.shape[axis] - side + 1)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from nnunet_nacl.losses.base import Loss, check_whole
 from nnunet_nacl.losses.cross_entropy import soft_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import with_gradient
 from nnunet_nacl.losses.neighborhood import Window
 from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid
 
 
-class SVLSLoss(nn.Module):
+class SVLSLoss(Loss):
     r"""Cross-entropy against one-hot labels that are smoothed where classes meet and left alone in the interior.
 
     .. math::
@@ -29,7 +30,7 @@ class SVLSLoss(nn.Module):
 
     Args:
         kernel_size: odd side of the neighbourhood in voxels, at least 3, one for all axes or one per axis.
-        sigma: standard deviation of the Gaussian in voxels, one for all axes or one per axis.
+        sigma: standard deviation of the Gaussian in voxels, at least 0.26, one for all axes or one per axis.
         ignore_label: label of voxels that neither count as neighbours nor enter the loss; unused with regions.
         regions: one sigmoid per region instead of a softmax over classes: binary cross-entropy (mean over regions) against
             each region's filtered mask. Not with several raters.
@@ -59,16 +60,13 @@ class SVLSLoss(nn.Module):
         regions: bool = False,
         raters: int = 1,
     ) -> None:
-        super().__init__()
-        if not isinstance(raters, int) or raters < 1:
-            raise ValueError(f"Expected argument `raters` to be a whole number >= 1, but got {raters!r}.")
+        super().__init__(ignore_label, regions)
+        check_whole(raters=raters)
         if regions and raters > 1:
             raise ValueError(f"Expected argument `raters` to be 1 with regions, but got {raters}.")
         self._window = Window(kernel_size, "svls", sigma)
         self.kernel_size = kernel_size
         self.sigma = sigma
-        self.ignore_label = ignore_label
-        self.regions = regions
         self.raters = raters
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -86,10 +84,3 @@ class SVLSLoss(nn.Module):
             return total / n_terms, gradient if wanted else None
 
         return with_gradient(logits.to(dtype), value_and_gradient)
-
-    def extra_repr(self) -> str:
-        """Return the hyper-parameters as the constructor takes them."""
-        return (
-            f"kernel_size={self.kernel_size}, sigma={self.sigma}, ignore_label={self.ignore_label}, "
-            f"regions={self.regions}, raters={self.raters}"
-        )

@@ -30,18 +30,13 @@ def label_map(logits: Tensor, target: Tensor, raters: int = 1) -> Tensor:
     """
     _check_logits(logits)
     batch, spatial = logits.shape[0], tuple(logits.shape[2:])
-    if raters > 1:
-        if tuple(target.shape) != (batch, raters, *spatial):
-            raise ValueError(
-                f"Expected argument `target` to have shape {(batch, raters, *spatial)} for {raters} raters and logits of "
-                f"shape {tuple(logits.shape)}, but got {tuple(target.shape)}."
-            )
-    elif tuple(target.shape) == (batch, *spatial):
+    if raters == 1 and tuple(target.shape) == (batch, *spatial):
         target = target.unsqueeze(1)
-    elif tuple(target.shape) != (batch, 1, *spatial):
+    if tuple(target.shape) != (batch, raters, *spatial):
+        allowed = f"{(batch, raters, *spatial)}" + (f" or {(batch, *spatial)}" if raters == 1 else "")
         raise ValueError(
-            f"Expected argument `target` to have shape {(batch, 1, *spatial)} or {(batch, *spatial)} for logits of "
-            f"shape {tuple(logits.shape)}, but got {tuple(target.shape)}."
+            f"Expected argument `target` to have shape {allowed} for {raters} label map(s) and logits of shape "
+            f"{tuple(logits.shape)}, but got {tuple(target.shape)}."
         )
     return target.long()
 
@@ -72,7 +67,7 @@ def region_masks(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]
     masks = target[:, :regions] > 0.5
     if target.shape[1] == regions:
         return masks, None
-    valid = target[:, regions:] < 0.5 if target.dtype != torch.bool else ~target[:, regions:]
+    valid = target[:, regions:] < 0.5
     return masks & valid, valid
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from nnunet_nacl.losses.base import Loss
 from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid
 
 
-class VoxelLoss(nn.Module):
+class VoxelLoss(Loss):
     """Mean over the voxels that count of a loss that is computed from a voxel's own logits and class.
 
     With regions, each region is a softmax over the two logits (0, l), whose second probability is sigmoid(l), and the mean is
@@ -27,9 +28,7 @@ class VoxelLoss(nn.Module):
     """
 
     def __init__(self, ignore_label: int | None = None, regions: bool = False) -> None:
-        super().__init__()
-        self.ignore_label = ignore_label
-        self.regions = regions
+        super().__init__(ignore_label, regions)
 
     def per_voxel(self, logits: Tensor, index: Tensor) -> Tensor:
         """Return the loss of each voxel.
@@ -60,13 +59,6 @@ class VoxelLoss(nn.Module):
         flat = logits.flatten(0, 1)
         losses = self.per_voxel(torch.stack([torch.zeros_like(flat), flat], dim=1), masks.flatten(0, 1).long())
         return losses.reshape(*logits.shape).mean(1)
-
-
-def check_not_negative(**arguments: float) -> None:
-    """Raise ValueError where an argument is not a number >= 0."""
-    for name, value in arguments.items():
-        if not value >= 0:
-            raise ValueError(f"Expected argument `{name}` to be a number >= 0, but got {value!r}.")
 
 
 def voxel_cross_entropy(logits: Tensor, index: Tensor) -> Tensor:

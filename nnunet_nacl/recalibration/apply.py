@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,12 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.calibration.checks import SUM_TOLERANCE
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.evaluation.cases import HOW_TO_SAVE
+from nnunet_nacl.evaluation.cases import HOW_TO_SAVE, case_names
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.evaluation.output import prepare_folder, replacing
 from nnunet_nacl.evaluation.probabilities import KEY
 from nnunet_nacl.evaluation.provenance import provenance
+from nnunet_nacl.processes import results_of
 from nnunet_nacl.recalibration.heads import Heads, heads_of
 from nnunet_nacl.recalibration.temperature_file import TemperatureFile, load
 from nnunet_nacl.recalibration.volumes import blocks, empty_like, open_probabilities, stored_header
@@ -91,8 +90,6 @@ def apply_to_folder(
         InputError: anything that cannot be used; the cases finished until then stay.
     """
     fitted = load(temperature)
-    if output.resolve() == predictions.resolve():
-        raise InputError(f"{output}: is the folder of the predictions, which are never overwritten. Choose another -o.")
     dataset_json = _beside(predictions, "dataset.json", dataset_json, "-djfile")
     plans_json = _beside(predictions, "plans.json", plans_json, "-pfile")
     dataset = load_dataset(dataset_json, plans_json)
@@ -104,11 +101,9 @@ def apply_to_folder(
             _factors_of(name, fitted, held_out, temperature), output, dataset, heads, dataset_json, plans_json, memory)
         for name in found
     ]  # fmt: skip
-    prepare_folder(output)
-    if any(output.iterdir()):
-        raise InputError(f"{output}: is not empty; what lies there could be mixed up. Remove it or choose another -o.")
+    _prepare(output, predictions)
     applied = []
-    for done, result in enumerate(_done(jobs, min(num_processes, len(jobs))), start=1):
+    for done, result in enumerate(results_of(apply_to_case, jobs, min(num_processes, len(jobs))), start=1):
         applied.append(result)
         progress(done, len(jobs))
     applied.sort(key=lambda result: result.case)
@@ -154,6 +149,14 @@ def apply_to_case(job: Job) -> Applied:
     return Applied(job.case, n_changed, n_edited)
 
 
+def _prepare(output: Path, predictions: Path) -> None:
+    if output.resolve() == predictions.resolve():
+        raise InputError(f"{output}: is the folder of the predictions, which are never overwritten. Choose another -o.")
+    prepare_folder(output)
+    if any(output.iterdir()):
+        raise InputError(f"{output}: is not empty; what lies there could be mixed up. Remove it or choose another -o.")
+
+
 def _beside(predictions: Path, name: str, given: Path | None, option: str) -> Path:
     if given is not None:
         return given
@@ -163,20 +166,14 @@ def _beside(predictions: Path, name: str, given: Path | None, option: str) -> Pa
 
 
 def _find(predictions: Path, file_ending: str) -> list[str]:
-    if not predictions.is_dir():
-        raise InputError(f"{predictions}: no such folder.")
-    hidden = (".", "calibration_")
-    names = sorted(
-        path.name.removesuffix(".npz") for path in predictions.glob("*.npz") if not path.name.startswith(hidden)
-    )
-    segmentations = {path.name.removesuffix(file_ending) for path in predictions.glob(f"*{file_ending}")}
+    names, segmentations = case_names(predictions, ".npz"), case_names(predictions, file_ending)
     if not names:
         raise InputError(f"{predictions}: no softmax file (.npz). {HOW_TO_SAVE}")
-    for alone, what in ((set(names) - segmentations, f"segmentation ({file_ending}), which gives the geometry,"),
-                        (segmentations - set(names), "softmax file (.npz)")):  # fmt: skip
+    for alone, what in ((names - segmentations, f"segmentation ({file_ending}), which gives the geometry,"),
+                        (segmentations - names, "softmax file (.npz)")):  # fmt: skip
         if alone:
             raise InputError(f"{predictions}: no {what} for {', '.join(sorted(alone)[:5])}. Predict again.")
-    return names
+    return sorted(names)
 
 
 def _factors_of(name: str, fitted: TemperatureFile, held_out: bool, path: Path) -> NDArray[np.float64]:
@@ -189,20 +186,6 @@ def _factors_of(name: str, fitted: TemperatureFile, held_out: bool, path: Path) 
             f"{path}: has no held-out temperature for {name}; --held-out is for the cases it was fitted on."
         )
     return fitted.held_out[name]
-
-
-def _done(jobs: list[Job], num_processes: int) -> Iterator[Applied]:
-    if num_processes == 1:
-        yield from map(apply_to_case, jobs)
-        return
-    # spawn, as nnU-Net does: forking a process that has used torch or OpenMP threads can hang
-    with ProcessPoolExecutor(num_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(apply_to_case, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _label_manager(job: Job) -> LabelManager:

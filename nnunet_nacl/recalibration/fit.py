@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from nnunet_nacl.recalibration.heads import Heads, heads_of
 from nnunet_nacl.recalibration.selection import DEFAULT_SET
 from nnunet_nacl.recalibration.splits import Part, at_random, by_folder
 from nnunet_nacl.recalibration.voxels import Counts, Reader, Voxels
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 GIBIBYTE = 2**30
 DEFAULT_PARTS = 5
@@ -140,26 +144,21 @@ def fit_cases(
     parts = _parts(folders, options)
     reader = Reader(dataset, heads, options.n_bins, options.memory, scratch)
     voxels = Voxels(reader, cases, options.voxel_set, options.memory)
-    before, counts = [], []
-    for number in range(len(cases)):
-        counted, statistics = voxels.scan(number)
-        counts.append(counted)
-        before.append(statistics)
-        progress("reading", number + 1, len(cases))
-    selected = np.stack([counted.selected for counted in counts])
-    if options.max_voxels is not None and options.max_voxels < selected.sum():
-        voxels.draw(selected, options.max_voxels, options.seed)
-    factors = _fit(voxels, range(len(cases)), options)
-    held_out = []
-    for done, part in enumerate(parts, start=1):
-        others = [number for number in range(len(cases)) if number not in part.members]
-        held_out.append(HeldOut(part, _fit(voxels, others, options, start=factors)))
-        progress("fitting", done, len(parts))
+    numbers = range(len(cases))
+    counts, before = _scan(voxels, options, progress)
+    factors = _fit(voxels, numbers, options)
+
+    def fit_without(part: Part) -> HeldOut:
+        others = [number for number in numbers if number not in part.members]
+        return HeldOut(part, _fit(voxels, others, options, start=factors))
+
+    held_out = _each("fitting", fit_without, parts, progress)
     own = {number: held.factors for held in held_out for number in held.part.members}
-    after = []
-    for number, case in enumerate(cases):
-        after.append(reader.score_tempered(case, own.get(number, factors).values))
-        progress("scoring", number + 1, len(cases))
+
+    def score(number: int) -> list[CalibrationStatistics]:
+        return reader.score_tempered(cases[number], own.get(number, factors).values)
+
+    after = _each("scoring", score, numbers, progress)
     return FitResult(
         heads=heads,
         ignore_label=dataset.ignore_label,
@@ -168,12 +167,32 @@ def fit_cases(
         folders=tuple(folders),
         factors=factors,
         held_out=tuple(held_out),
-        counts=sum(counts[1:], counts[0]),
+        counts=counts,
         n_kept_in_memory=sum(kept is not None for kept in voxels.kept),
-        before=tuple(before),
+        before=before,
         after=tuple(after),
         files=files,
     )
+
+
+def _scan(
+    voxels: Voxels, options: Options, progress: Progress
+) -> tuple[Counts, tuple[list[CalibrationStatistics], ...]]:
+    """Read all cases for the first time, and draw some of the selected voxels where not all are wanted."""
+    numbers = range(len(voxels.cases))
+    counts, before = zip(*_each("reading", voxels.scan, numbers, progress), strict=True)
+    selected = np.stack([counted.selected for counted in counts])
+    if options.max_voxels is not None and options.max_voxels < selected.sum():
+        voxels.draw(selected, options.max_voxels, options.seed)
+    return sum(counts[1:], counts[0]), before
+
+
+def _each(what: str, work: Callable[[Item], Result], items: Sequence[Item], progress: Progress) -> list[Result]:
+    results = []
+    for done, item in enumerate(items, start=1):
+        results.append(work(item))
+        progress(what, done, len(items))
+    return results
 
 
 def _fit(voxels: Voxels, numbers: Sequence[int], options: Options, start: Factors | None = None) -> Factors:

@@ -43,10 +43,10 @@ class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
 
     @classmethod
     def make_loss(cls, spacing: Sequence[float], ignore_label: int | None, regions: bool) -> nn.Module:
-        """Return the loss for one resolution.
+        """Return the loss, which serves all resolutions of deep supervision.
 
         Args:
-            spacing: of the network's input in mm, one per axis of the patch.
+            spacing: of the network's input in mm, one per axis of the patch; coarser outputs have larger voxels.
             ignore_label: value of voxels without annotation, or None.
             regions: one sigmoid per region; the target is ``(B, R, *spatial)``, with a further last channel that is 1 at
                 ignored voxels where the data set has an ignore label.

@@ -45,7 +45,7 @@ class CalibrationEvaluationMixin(Trainer):
         command = [sys.executable, "-m", "nnunet_nacl.cli", "evaluate",
                    Path(self.preprocessed_dataset_folder_base) / "gt_segmentations", validation,
                    "-djfile", trained / "dataset.json", "-pfile", trained / "plans.json"]  # fmt: skip
-        # nothing that lies in the working directory may pass for a module
+        # nothing that lies in the working directory may pass for a module (from Python 3.11 on)
         environment = os.environ | {"PYTHONSAFEPATH": "1"}
         try:
             finished = subprocess.run(

@@ -14,7 +14,7 @@ from pathlib import Path
 import nnunet_nacl
 from nnunet_nacl.training.trainer_path import trainer_path
 
-MINIMUM_NNUNET = (2, 8)
+SUPPORTED_NNUNET = (2, 8)
 FOLDER_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
@@ -38,7 +38,7 @@ def _versions() -> Iterator[Finding]:
     yield Finding("nnunet-nacl", True, nnunet_nacl.__version__)
     yield Finding("torch", True, metadata.version("torch"))
     installed = metadata.version("nnunetv2")
-    fine = tuple(int(part) for part in installed.split(".")[:2]) == MINIMUM_NNUNET
+    fine = tuple(int(part) for part in installed.split(".")[:2]) == SUPPORTED_NNUNET
     advice = "" if fine else ": expected 2.8.x, which has nnUNet_extTrainer. Run: pip install 'nnunetv2>=2.8,<2.9'"
     yield Finding("nnunetv2", fine, installed + advice)
 

@@ -1,7 +1,8 @@
 """Calibration of the predicted class on foreground voxels, added up batch by batch in PyTorch.
 
-The same figures as :class:`nnunet_nacl.calibration.CalibrationStatistics` gives for its voxel set ``foreground``, from
-logits and targets as nnU-Net's loss sees them. They are summed where the logits are, since copying each validation
+For labels the same figures as :class:`nnunet_nacl.calibration.CalibrationStatistics` gives for its voxel set ``foreground``; for
+regions over the voxels inside any region, where the evaluator takes each region's own. Logits and targets are those that
+nnU-Net's loss sees. They are summed where the logits are, since copying each validation
 batch from a GPU to numpy would cost more than the figures may.
 """
 

@@ -7,11 +7,8 @@ just has no file there. The result lies beside nnU-Net's own preprocessed data, 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
-import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,9 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.nnunet_folders import dataset_folders
+from nnunet_nacl.processes import results_of
 from nnunet_nacl.training.raters import RaterIndex, open_maps, preprocessed_raters
+from nnunet_nacl.whole_folder import whole_folder
 
 RAW_FOLDER = "ratersTr"
 
@@ -64,34 +63,22 @@ def preprocess_raters(
             preprocessing did not yield the reference that is now made from the same files. No folder is left half done.
     """
     raw, folder = dataset_folders(dataset, "nnUNet_raw", "nnUNet_preprocessed")
-    name = folder.name
-    plans, dataset_json = (_read_json(folder / file, name) for file in (f"{plans_name}.json", "dataset.json"))
+    plans, dataset_json = (_read_json(folder / file, folder.name) for file in (f"{plans_name}.json", "dataset.json"))
     raters = sorted(path for path in (raw / RAW_FOLDER).glob("*") if path.is_dir() and not path.name.startswith("."))
     if not raters:
         raise InputError(f"{raw / RAW_FOLDER}: expected one folder of label maps per rater, found none.")
     manager = PlansManager(plans)
     written = []
     for configuration in configurations or _preprocessed_configurations(manager, folder):
-        if configuration not in plans["configurations"]:
-            raise InputError(
-                f"{plans_name} has no configuration {configuration}, only {', '.join(plans['configurations'])}."
-            )
-        preprocessed = folder / manager.get_configuration(configuration).data_identifier
-        if not preprocessed.is_dir():
-            raise InputError(f"{preprocessed}: no such folder. Run `nnUNetv2_preprocess -d {name} -c {configuration}`.")
+        preprocessed = _preprocessed_images(manager, configuration, folder)
         output = preprocessed_raters(preprocessed)
         if output in written:  # cascade and full resolution share their images
             continue
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{preprocessed.name}.", dir=folder))
-        try:
+        with whole_folder(output) as unfinished:
             jobs = _jobs(raw, raters, plans, configuration, dataset_json, preprocessed, unfinished)
-            _run(jobs, min(num_processes, len(jobs)))
+            list(results_of(_write_maps, jobs, min(num_processes, len(jobs))))
             _index(jobs, raters).write(unfinished)
-            unfinished.chmod(0o755)
             shutil.rmtree(output, ignore_errors=True)
-            unfinished.rename(output)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
         written.append(output)
     return written
 
@@ -111,6 +98,16 @@ def _preprocessed_configurations(manager: PlansManager, folder: Path) -> list[st
             f"{folder}: expected the images of one of {', '.join(names)}, found none. Preprocess them first."
         )
     return found
+
+
+def _preprocessed_images(manager: PlansManager, configuration: str, folder: Path) -> Path:
+    known = manager.plans["configurations"]
+    if configuration not in known:
+        raise InputError(f"{manager.plans_name} has no configuration {configuration}, only {', '.join(known)}.")
+    images: Path = folder / manager.get_configuration(configuration).data_identifier
+    if not images.is_dir():
+        raise InputError(f"{images}: no such folder. Run `nnUNetv2_preprocess -d {folder.name} -c {configuration}`.")
+    return images
 
 
 def _jobs(
@@ -142,30 +139,11 @@ def _jobs(
             )
         )
     known = {job.case for job in jobs}
-    unknown = sorted(
-        path.name
-        for rater in raters
-        for path in rater.glob(f"*{ending}")
-        if path.name.removesuffix(ending) not in known
-    )
+    visible = [path.name for rater in raters for path in rater.glob(f"*{ending}") if not path.name.startswith(".")]
+    unknown = sorted(name for name in visible if name.removesuffix(ending) not in known)
     if unknown:
         raise InputError(f"{raw / RAW_FOLDER}: no training case belongs to {', '.join(unknown[:5])}.")
     return jobs
-
-
-def _run(jobs: Sequence[_Job], num_processes: int) -> None:
-    if num_processes == 1:
-        for job in jobs:
-            _write_maps(job)
-        return
-    # spawn, as nnU-Net does: forking a process that has used torch or OpenMP threads can hang
-    with ProcessPoolExecutor(num_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_write_maps, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _write_maps(job: _Job) -> None:

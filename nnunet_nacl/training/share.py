@@ -30,10 +30,11 @@ import torch
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunet_nacl import __version__
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.training import predict_alone
 from nnunet_nacl.training.trainer_path import trainer_path
 from nnunet_nacl.training.variants import UnknownVariantError, resolve
+from nnunet_nacl.whole_folder import whole_folder
 
 KEPT_KEYS = ("network_weights", "init_args", "inference_allowed_mirroring_axes")
 NEEDED_FILES = ("dataset.json", "plans.json")
@@ -80,26 +81,17 @@ def share(
     target = output / f"{stock.__name__}__{plans}__{configuration}"
     if target.exists():
         raise InputError(f"{target}: exists already and is left alone. Choose another folder with -o or remove it.")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=output))
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written to ({error.strerror}).") from error
-    try:
+    with whole_folder(target) as unfinished:
         for file in (*NEEDED_FILES, *WELCOME_FILES):
-            if file in NEEDED_FILES or (model_folder / file).is_file():
+            if (model_folder / file).is_file():
                 shutil.copyfile(model_folder / file, unfinished / file)
         for fold in chosen:
-            checkpoint = read_checkpoint(model_folder / fold / checkpoint_name)
-            shared = _for_prediction(checkpoint, name, configuration, stock, model_folder / fold / checkpoint_name)
+            source = model_folder / fold / checkpoint_name
             (unfinished / fold).mkdir()
+            shared = _for_prediction(read_checkpoint(source), name, configuration, stock, source)
             torch.save(shared, unfinished / fold / checkpoint_name)
         patch_size = _compare(model_folder, unfinished, chosen, checkpoint_name, images)
         _write_note(unfinished, name, chosen, patch_size, images)
-        unfinished.chmod(0o755)
-        unfinished.rename(target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return Shared(target, name, stock.__name__, chosen, patch_size, bool(images))
 
 
@@ -148,10 +140,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if not zipfile.is_zipfile(path):
             raise InputError(f"{path}: is no checkpoint that torch can load (no zip file).") from error
         found = [name for name in torch.serialization.get_unsafe_globals_in_checkpoint(path) if "numpy" not in name]
-        held = f"it holds {', '.join(found)}" if found else str(error).splitlines()[0]
+        held = f"it holds {', '.join(found)}" if found else first_line(error)
         raise InputError(f"{path}: cannot be loaded without running code from it ({held}).") from error
     except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise InputError(f"{path}: is no checkpoint that torch can load ({str(error).splitlines()[0]}).") from error
+        raise InputError(f"{path}: is no checkpoint that torch can load ({first_line(error)}).") from error
     missing = [key for key in (*KEPT_KEYS, "trainer_name") if not isinstance(checkpoint, dict) or key not in checkpoint]
     if missing:
         raise InputError(f"{path}: is no checkpoint of nnU-Net; it lacks {', '.join(missing)}.")

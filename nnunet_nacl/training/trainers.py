@@ -27,7 +27,8 @@ from nnunet_nacl.training.window import in_plane_sides, sigma_in_voxels
 class NACLMixin(CalibratedLossMixin):
     """Train with :class:`~nnunet_nacl.losses.NACLLoss`; the class attributes are its arguments.
 
-    Where the spacing is anisotropic, the neighbourhood stays in-plane. ``nacl_sigma_mm`` gives the Gaussian's sigma in mm.
+    Where the spacing is anisotropic, the neighbourhood stays in-plane. ``nacl_sigma_mm`` gives the Gaussian's sigma in mm, at full
+    resolution: the coarser outputs of deep supervision have the same window in voxels.
     """
 
     nacl_weight: float = 0.1
@@ -56,7 +57,8 @@ class NACLMixin(CalibratedLossMixin):
 class SVLSMixin(RaterMixin):
     """Train with :class:`~nnunet_nacl.losses.SVLSLoss`; the class attributes are its arguments.
 
-    Where the spacing is anisotropic, the neighbourhood stays in-plane. ``svls_sigma_mm`` gives the Gaussian's sigma in mm.
+    Where the spacing is anisotropic, the neighbourhood stays in-plane. ``svls_sigma_mm`` gives the Gaussian's sigma in mm, at full
+    resolution: the coarser outputs of deep supervision have the same window in voxels.
     With ``raters = True`` the targets are those of several raters (:mod:`nnunet_nacl.training.raters`).
     """
 

@@ -31,7 +31,7 @@ def test_every_block_runs(capsys):
     assert namespace["logits"].grad.abs().max() > 0
     assert namespace["overconfidence_error"](namespace["statistics"]) == pytest.approx(0.18)
     assert len(namespace["of_cases"]) == 6
-    assert "LogitPenaltyLoss(weight=0.01)" in capsys.readouterr().out
+    assert "LogitPenaltyLoss(weight=0.01, " in capsys.readouterr().out
 
 
 def test_the_loss_is_what_the_page_says():

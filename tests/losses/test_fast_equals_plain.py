@@ -1,7 +1,6 @@
 """The fast forms against the plain ones, values and gradients, over random shapes, windows and ignore patterns."""
 
 import plain
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -147,15 +146,6 @@ def test_many_classes_and_large_windows():
     options = {"weight": 0.1, "norm": "l1", "class_reduction": "mean", "kernel_size": 7}
     fast = NACLLoss(**options)
     assert_same(lambda x: fast(x, labels), lambda x: plain.nacl(x, labels, **options), logits)
-
-
-@pytest.mark.parametrize("loss", [NACLLoss(), SVLSLoss(), CRaCLoss()])
-def test_no_gradient_wanted(loss):
-    logits, labels, _, _ = random_batch((4, 4), 3, 0.0, torch.float32, 0)
-    with torch.no_grad():
-        value = loss(logits, labels)
-    assert not value.requires_grad
-    torch.testing.assert_close(value, loss(logits.clone().requires_grad_(), labels).detach())
 
 
 def test_gradient_can_be_asked_for_twice():

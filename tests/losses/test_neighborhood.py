@@ -76,6 +76,14 @@ def test_svls_is_half_the_label_itself():
     assert soft_class_proportions(labels, 2, kernel="svls")[0, 1, 2, 2] == pytest.approx(0.5)
 
 
+def test_svls_is_exact_at_the_smallest_sigma_it_takes():
+    """Its neighbours hold a thousandth of the Gaussian; at a sigma of 0.15 float32 would leave an interior 0 of class 0."""
+    labels = torch.zeros(1, 1, 6)
+    labels[..., 3:] = 1
+    proportions = soft_class_proportions(labels, 2, kernel="svls", sigma=0.26)[0, 1]
+    torch.testing.assert_close(proportions, torch.tensor([0, 0, 0.25, 0.75, 1, 1]), rtol=0, atol=1e-4)
+
+
 def test_window_per_axis_stays_in_plane():
     labels = torch.zeros(1, 1, 3, 3, 3)
     labels[:, :, 1] = 1
@@ -110,6 +118,7 @@ def test_agrees_with_monai_inside_the_patch(dim):
         ({"kernel": "box"}, "one of .*'mean'.*got 'box'"),
         ({"kernel": "gaussian", "sigma": 0.0}, "positive number of voxels, but got 0.0"),
         ({"kernel": "svls", "kernel_size": 1}, "1 has no neighbours"),
+        ({"kernel": "svls", "sigma": 0.25}, "at least 0.26 voxels for the svls kernel, but got 0.25"),
     ],
 )
 def test_says_what_is_wrong(arguments, message):

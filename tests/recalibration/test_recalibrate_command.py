@@ -348,6 +348,16 @@ def test_two_processes_write_the_same(fit, apply, predictions, tmp_path):
             np.testing.assert_array_equal(one, two)
 
 
+def test_cases_are_those_of_the_evaluator(fit, apply, predictions, tmp_path):
+    """A case may be called calibration_1, and hidden files are none."""
+    fit()
+    for path in predictions.glob("phantom_000*"):
+        path.rename(path.with_name(path.name.replace("phantom_000", "calibration_1")))
+    (predictions / "._phantom_001.nii.gz").touch()
+    assert apply() == 0
+    assert (tmp_path / "out" / "calibration_1.npz").is_file()
+
+
 def test_table_and_lines(fit, capsys):
     fit("--cross-fit", "--parts", 2)
     printed = capsys.readouterr().out

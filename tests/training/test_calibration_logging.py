@@ -1,8 +1,6 @@
 """Calibration while training, on real trainers: what is logged, drawn, kept in checkpoints, and what it leaves alone."""
 
-import json
 import os
-import socket
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -16,7 +14,19 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.network_architecture.nnUNetTrainerNoDeepSupervision import (
     nnUNetTrainerNoDeepSupervision,
 )
-from torch import distributed, multiprocessing
+from real_trainers import (
+    IGNORE,
+    LABELS,
+    REGIONS,
+    as_regions,
+    build,
+    full_resolution,
+    in_two_processes,
+    make_batch,
+    train,
+    validate,
+)
+from torch import distributed
 
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.training.calibration_logging import ECE_KEY, GAP_KEY, CalibrationLoggingMixin
@@ -24,11 +34,6 @@ from nnunet_nacl.training.online_calibration import OnlineCalibration
 from nnunet_nacl.training.trainers import TRAINERS, nnUNetTrainerDiceNACL
 
 pytestmark = pytest.mark.nnunet
-
-LABELS = {"background": 0, "body": 1, "cap": 2}
-IGNORE = {"ignore": 3}
-REGIONS = {"labels": {"background": 0, "whole": [1, 2], "cap": 2}, "regions_class_order": [1, 2]}
-SIDES = (16, 8, 4)
 
 
 class nnUNetTrainerFollowed(nnUNetTrainerDiceNACL):
@@ -43,60 +48,15 @@ class nnUNetTrainerFollowedNoDeepSupervision(CalibrationLoggingMixin, nnUNetTrai
     pass
 
 
-def build(trainer, preprocessed, dataset=None):
-    plans = json.loads((preprocessed / "nnUNetPlansCPU.json").read_text())
-    content = json.loads((preprocessed / "dataset.json").read_text()) | (dataset or {})
-    built = trainer(plans | {"continue_training": False}, "3d_fullres", 0, content, torch.device("cpu"))
-    built.initialize()
-    return built
-
-
-@pytest.fixture
-def make(nnunet):
-    with mock.patch.dict(os.environ, nnunet.environment | {"nnUNet_n_proc_DA": "0"}):
-        yield lambda trainer, dataset=None: build(trainer, nnunet.preprocessed, dataset)
-
-
-def train(trainer, epochs):
-    """Train up to that many epochs through nnU-Net's own loop; returns the local logger's lists."""
-    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = epochs, 2, 2
-    trainer.run_training()
-    return trainer.logger.local_logger.my_fantastic_logging
-
-
-def make_batch(highest=2, seed=0):
-    """Images and targets as nnU-Net's loader gives them: labels at each resolution of deep supervision."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, highest + 1, (2, 1, 16, 16, 16), generator=generator).float()
-    data = torch.randn(2, 1, 16, 16, 16, generator=generator) + labels
-    return {"data": data, "target": [labels[:, :, :: 16 // s, :: 16 // s, :: 16 // s] for s in SIDES]}
-
-
-def validate(trainer, *batches):
-    """One epoch's validation as nnU-Net's loop does it; returns the last outputs."""
-    with torch.no_grad():
-        trainer.on_validation_epoch_start()
-        outputs = [trainer.validation_step(deepcopy(batch)) for batch in batches]
-        trainer.on_validation_epoch_end(outputs)
-    return outputs
-
-
 def logged(trainer):
     return [trainer.logger.get_value(key, step=-1) for key in (ECE_KEY, GAP_KEY)]
-
-
-@torch.no_grad()
-def logits_of(trainer, batch):
-    trainer.network.eval()
-    output = trainer.network(batch["data"])
-    return output[0] if isinstance(output, list | tuple) else output
 
 
 def expected_of(trainer, *batches, ignore_label=None):
     statistics = CalibrationStatistics.empty(3)
     for batch in batches:
-        probabilities = torch.softmax(logits_of(trainer, batch), 1).movedim(1, 0).flatten(1)
-        target = batch["target"][0] if isinstance(batch["target"], list) else batch["target"]
+        logits, target = full_resolution(trainer, batch)
+        probabilities = torch.softmax(logits, 1).movedim(1, 0).flatten(1)
         statistics.update(probabilities.numpy(), target.flatten().numpy(), ignore_label)
     scores = statistics.scores("foreground")
     return pytest.approx([scores.ece, scores.gap], abs=1e-6)
@@ -148,16 +108,14 @@ def test_ignored_voxels(make):
 @pytest.mark.parametrize("ignore", [False, True])
 def test_regions(ignore, make):
     trainer = make(nnUNetTrainerFollowed, REGIONS | {"labels": REGIONS["labels"] | (IGNORE if ignore else {})})
-    batch = make_batch(highest=3 if ignore else 2)
-    labels, data = batch["target"], batch["data"]
-    channels = [[(item == 1) | (item == 2), item == 2, *([item == 3] if ignore else [])] for item in labels]
-    batch["target"] = [torch.cat(item, dim=1) for item in channels]
+    batch = as_regions(make_batch(highest=3 if ignore else 2), ignore)
     validate(trainer, batch)
-    counted = ((labels[0] == 1) | (labels[0] == 2))[:, 0]
+    logits, target = full_resolution(trainer, batch)
+    counted = target[:, :2].any(1)
     statistics = CalibrationStatistics.empty(2)
-    for region, probability in enumerate(torch.sigmoid(logits_of(trainer, {"data": data})).movedim(1, 0)):
+    for region, probability in enumerate(torch.sigmoid(logits).movedim(1, 0)):
         inside = probability[counted]
-        statistics.update(torch.stack([1 - inside, inside]).numpy(), channels[0][region][:, 0][counted].numpy())
+        statistics.update(torch.stack([1 - inside, inside]).numpy(), target[:, region][counted].numpy())
     scores = statistics.scores("all")
     assert logged(trainer) == pytest.approx([scores.ece, scores.gap], abs=1e-6)
 
@@ -262,7 +220,7 @@ def test_switched_on_and_off_between_resumes(make):
 def test_cost(make):
     """Far below a validation step, of which an epoch has few: the bar is generous, for machines that do other work."""
     trainer, batch = make(nnUNetTrainerFollowed), make_batch()
-    logits, sums = logits_of(trainer, batch), OnlineCalibration(trainer.device, None, regions=False)
+    (logits, target), sums = full_resolution(trainer, batch), OnlineCalibration(trainer.device, None, regions=False)
 
     def fastest(function):
         durations = []
@@ -274,7 +232,7 @@ def test_cost(make):
 
     with torch.no_grad():
         step = fastest(lambda: nnUNetTrainer.validation_step(trainer, batch))
-        ours = fastest(lambda: sums.add(logits, batch["target"][0]))
+        ours = fastest(lambda: sums.add(logits, target))
     print(f"accumulator {1000 * ours:.2f} ms, validation step {1000 * step:.2f} ms, ratio {ours / step:.4f}")
     assert ours < 0.3 * step
 
@@ -293,14 +251,8 @@ def validate_as_rank(rank, port, preprocessed, environment, results):
 
 
 def test_two_processes_log_what_one_does(nnunet, make):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with multiprocessing.Manager() as manager:
-        results = manager.dict()
-        arguments = (port, nnunet.preprocessed, nnunet.environment | {"nnUNet_n_proc_DA": "0"}, results)
-        multiprocessing.spawn(validate_as_rank, arguments, nprocs=2)
-        together = list(results[0]), list(results[1])
+    environment = nnunet.environment | {"nnUNet_n_proc_DA": "0"}
+    together = in_two_processes(validate_as_rank, nnunet.preprocessed, environment)
     torch.manual_seed(0)
     trainer = make(nnUNetTrainerFollowed)
     validate(trainer, make_batch(seed=0), make_batch(seed=1))

@@ -1,8 +1,6 @@
 """CRaC's multipliers in real trainers: what they adapt to, and that checkpoints carry them."""
 
-import json
 import os
-import socket
 from copy import deepcopy
 from pathlib import Path
 from unittest import mock
@@ -13,7 +11,19 @@ from nnunetv2.run.run_training import maybe_load_checkpoint
 from nnunetv2.training.nnUNetTrainer.variants.network_architecture.nnUNetTrainerNoDeepSupervision import (
     nnUNetTrainerNoDeepSupervision,
 )
-from torch import distributed, multiprocessing
+from real_trainers import (
+    IGNORE,
+    LABELS,
+    REGIONS,
+    as_regions,
+    build,
+    full_resolution,
+    in_two_processes,
+    make_batch,
+    train,
+)
+from real_trainers import validate as validate_epoch
+from torch import distributed
 
 from nnunet_nacl.losses import CRaCLoss
 from nnunet_nacl.training.calibration_logging import ECE_KEY
@@ -21,11 +31,6 @@ from nnunet_nacl.training.crac import HISTORY_KEY, CRaCMixin
 from nnunet_nacl.training.trainers import nnUNetTrainerDiceCRaC
 
 pytestmark = pytest.mark.nnunet
-
-LABELS = {"background": 0, "body": 1, "cap": 2}
-IGNORE = {"ignore": 3}
-REGIONS = {"labels": {"background": 0, "whole": [1, 2], "cap": 2}, "regions_class_order": [1, 2]}
-SIDES = (16, 8, 4)
 
 
 class nnUNetTrainerAdaptive(nnUNetTrainerDiceCRaC):
@@ -36,63 +41,21 @@ class nnUNetTrainerAdaptiveNoDeepSupervision(CRaCMixin, nnUNetTrainerNoDeepSuper
     pass
 
 
-def build(trainer, preprocessed, dataset=None):
-    plans = json.loads((preprocessed / "nnUNetPlansCPU.json").read_text())
-    content = json.loads((preprocessed / "dataset.json").read_text()) | (dataset or {})
-    built = trainer(plans | {"continue_training": False}, "3d_fullres", 0, content, torch.device("cpu"))
-    built.initialize()
-    return built
-
-
-@pytest.fixture
-def make(nnunet):
-    with mock.patch.dict(os.environ, nnunet.environment | {"nnUNet_n_proc_DA": "0"}):
-        yield lambda trainer, dataset=None: build(trainer, nnunet.preprocessed, dataset)
-
-
-def train(trainer, epochs):
-    """Train up to that many epochs through nnU-Net's own loop; returns the history of the multipliers."""
-    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = epochs, 2, 2
-    trainer.run_training()
+def multiplier_history(trainer):
     return trainer.logger.local_logger.my_fantastic_logging[HISTORY_KEY]
 
 
-def make_batch(highest=2, seed=0):
-    """Images and targets as nnU-Net's loader gives them: labels in blocks of 4 voxels, at each resolution."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.randint(0, highest + 1, (2, 1, 4, 4, 4), generator=generator).float()
-    labels = torch.nn.functional.interpolate(coarse, scale_factor=4)
-    data = torch.randn(2, 1, 16, 16, 16, generator=generator) + labels
-    return {"data": data, "target": [labels[:, :, :: 16 // s, :: 16 // s, :: 16 // s] for s in SIDES]}
-
-
-def as_regions(batch, ignore):
-    kinds = [[(item == 1) | (item == 2), item == 2, *([item == 3] if ignore else [])] for item in batch["target"]]
-    return batch | {"target": [torch.cat(item, dim=1) for item in kinds]}
-
-
 def validate(trainer, *batches):
-    """One epoch's validation as nnU-Net's loop does it; returns the multipliers after it."""
-    with torch.no_grad():
-        trainer.on_validation_epoch_start()
-        outputs = [trainer.validation_step(deepcopy(batch)) for batch in batches]
-        trainer.on_validation_epoch_end(outputs)
-    return trainer.logger.get_value(HISTORY_KEY, step=-1)
+    """One epoch's validation; returns the multipliers after it."""
+    validate_epoch(trainer, *batches)
+    return multiplier_history(trainer)[-1]
 
 
-@torch.no_grad()
 def mean_constraint(trainer, *batches, **options):
     """Of the full resolution alone, by the loss itself, which its own tests look at."""
     loss = CRaCLoss(kernel_size=3, **options)
-    trainer.network.eval()
-    sums = None
-    for batch in batches:
-        logits, target = trainer.network(batch["data"]), batch["target"]
-        if isinstance(target, list):
-            logits, target = logits[0], target[0]
-        more = loss.constraint_sums(logits, target)
-        sums = more if sums is None else sums + more
-    return sums.mean()
+    first, *others = (loss.constraint_sums(*full_resolution(trainer, batch)) for batch in batches)
+    return sum(others, first).mean()
 
 
 def assert_adapted_once(state, mean):
@@ -106,7 +69,7 @@ def test_adapts_to_the_full_resolution_of_all_validation_batches(make):
     trainer = make(nnUNetTrainerAdaptive)
     batches = make_batch(seed=0), make_batch(seed=1)
     assert_adapted_once(validate(trainer, *batches), mean_constraint(trainer, *batches))
-    assert trainer._calibrated_loss.multipliers.state() == trainer.logger.get_value(HISTORY_KEY, step=-1)
+    assert trainer._calibrated_loss.multipliers.state() == multiplier_history(trainer)[-1]
     assert not trainer.loss._forward_hooks
     assert len(trainer.logger.get_value(ECE_KEY, step=None)) == 1, "calibration is logged beside it"
 
@@ -151,7 +114,7 @@ def test_each_epoch_is_kept_and_logged(make):
         pass
 
     trainer = make(nnUNetTrainerAdaptiveLogged)
-    history = train(trainer, epochs=2)
+    history = train(trainer, epochs=2)[HISTORY_KEY]
     assert [state["updates"] for state in history] == [1, 2]
     log = Path(trainer.log_file).read_text()
     assert log.count("CRaC multipliers over the classes: lambda boundary ") == 2
@@ -163,7 +126,7 @@ def test_resumed_training_goes_on_with_its_multipliers(make):
         pass
 
     first = make(nnUNetTrainerAdaptiveResumed)
-    history = deepcopy(train(first, epochs=2))
+    history = deepcopy(train(first, epochs=2)[HISTORY_KEY])
     resumed = make(nnUNetTrainerAdaptiveResumed)
     maybe_load_checkpoint(resumed, continue_training=True, validation_only=False)
     assert resumed._calibrated_loss.multipliers.state() == history[-1]
@@ -171,7 +134,7 @@ def test_resumed_training_goes_on_with_its_multipliers(make):
     with torch.no_grad():
         logits = resumed.network(batch["data"])
         torch.testing.assert_close(resumed.loss(logits, batch["target"]), first.loss(logits, batch["target"]))
-    longer = train(resumed, epochs=3)
+    longer = train(resumed, epochs=3)[HISTORY_KEY]
     assert longer[:2] == history
     assert longer[2]["updates"] == 3
     assert (torch.tensor(longer[2]["lambdas"]) > torch.tensor(history[1]["lambdas"])).all()
@@ -190,7 +153,7 @@ def test_checkpoint_without_multipliers_is_taken(make):
     resumed = make(nnUNetTrainerAdaptiveLater)
     maybe_load_checkpoint(resumed, continue_training=True, validation_only=False)
     assert Path(resumed.log_file).read_text().count("has no multipliers of CRaC, so they start anew") == 1
-    history = train(resumed, epochs=3)
+    history = train(resumed, epochs=3)[HISTORY_KEY]
     assert history[:2] == [None, None]
     assert history[2]["updates"] == 1
 
@@ -208,14 +171,8 @@ def validate_as_rank(rank, port, preprocessed, environment, results):
 
 
 def test_two_processes_adapt_as_one_does(nnunet, make):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with multiprocessing.Manager() as manager:
-        results = manager.dict()
-        arguments = (port, nnunet.preprocessed, nnunet.environment | {"nnUNet_n_proc_DA": "0"}, results)
-        multiprocessing.spawn(validate_as_rank, arguments, nprocs=2)
-        together = results[0], results[1]
+    environment = nnunet.environment | {"nnUNet_n_proc_DA": "0"}
+    together = in_two_processes(validate_as_rank, nnunet.preprocessed, environment)
     torch.manual_seed(0)
     trainer = make(nnUNetTrainerAdaptive)
     alone = validate(trainer, make_batch(seed=0), make_batch(seed=1))

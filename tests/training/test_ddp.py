@@ -1,12 +1,11 @@
 """Two processes, each with half of a batch, train like one process with the whole: values and gradients."""
 
-import socket
-
 import pytest
 import torch
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from nnunetv2.utilities.helpers import softmax_helper_dim1
-from torch import distributed, multiprocessing, nn
+from real_trainers import in_two_processes
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_nacl.losses import NACLLoss, SVLSLoss
@@ -48,13 +47,7 @@ def test_two_processes_equal_one(name):
     network, data, target = network_and_batch()
     loss = LOSSES[name]()(network(data), target)
     loss.backward()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with multiprocessing.Manager() as manager:
-        results = manager.dict()
-        multiprocessing.spawn(train_half, (port, name, results), nprocs=2)
-        values, gradients = zip(*(results[rank] for rank in range(2)), strict=True)
+    values, gradients = zip(*in_two_processes(train_half, name), strict=True)
     assert sum(values) / 2 == pytest.approx(loss.item(), rel=1e-5)
     for rank in range(2):
         for parameter, gradient in zip(network.parameters(), gradients[rank], strict=True):

@@ -1,13 +1,12 @@
 """The sums during training agree with the evaluator's statistics of the same voxels."""
 
-import socket
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import distributed, multiprocessing
+from real_trainers import in_two_processes
+from torch import distributed
 
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.kernels import class_cell
@@ -154,11 +153,6 @@ def add_half(rank, port, results):
 
 
 def test_two_processes_equal_one():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with multiprocessing.Manager() as manager:
-        results = manager.dict()
-        multiprocessing.spawn(add_half, (port, results), nprocs=2)
-        assert results[0] == results[1]
-        assert_same(online(*batch(3)), results[0])
+    first, second = in_two_processes(add_half)
+    assert first == second
+    assert_same(online(*batch(3)), first)

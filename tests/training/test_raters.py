@@ -82,6 +82,7 @@ def write(values, path):
 
 
 def test_case_without_a_map_of_one_rater(raters):
+    (raw_maps(raters) / "rater1" / "._phantom_000.nii.gz").touch()  # as macOS leaves them on foreign disks
     (raw_maps(raters) / "rater2" / "phantom_000.nii.gz").unlink()
     preprocess_raters("99", configurations=["3d_fullres"])
     maps = open_maps(folder_of_maps(raters) / "phantom_000.b2nd")[:]

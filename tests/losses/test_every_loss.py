@@ -1,0 +1,117 @@
+"""What every loss keeps to: ignored voxels, half precision, autocast, no gradient where none is wanted, and how it prints."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from nnunet_nacl.losses import (
+    CRaCLoss,
+    ECPLoss,
+    FocalLoss,
+    L1ACELoss,
+    LabelSmoothingLoss,
+    MbLSLoss,
+    NACLLoss,
+    SVLSLoss,
+)
+
+LOSSES = {
+    "NACL": partial(NACLLoss, weight=0.2, kernel_size=5, kernel="gaussian", sigma=2.0, class_reduction="sum"),
+    "NACL, l2": partial(NACLLoss, norm="l2"),
+    "SVLS": partial(SVLSLoss, sigma=2.0),
+    "MbLS": partial(MbLSLoss, margin=1.0),
+    "LS": partial(LabelSmoothingLoss, 0.2),
+    "Focal": partial(FocalLoss, 2.0),
+    "ECP": partial(ECPLoss, 0.3),
+    "L1ACE, hard": partial(L1ACELoss, 0.2, 10),
+    "L1ACE, soft": partial(L1ACELoss, binning="soft"),
+    "CRaC": partial(CRaCLoss, margin=2.0, rho=5.0, max_lambda=3.0),
+}
+each_loss = pytest.mark.parametrize("make", LOSSES.values(), ids=LOSSES)
+labels_and_regions = pytest.mark.parametrize("regions", [False, True])
+IGNORE = 7
+
+
+def random_batch(regions, ignored=(), dtype=torch.float32):
+    """Logits of two patches, and a target in which some slices are ignored."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(2, 3, 4, 5, 6, generator=generator, dtype=dtype)
+    target = torch.randint(0, 3, (2, 1, 4, 5, 6), generator=generator)
+    target[:, :, list(ignored)] = IGNORE
+    if regions:
+        target = torch.cat([target == 0, target == 1, (target == 1) | (target == 2), target == IGNORE], 1)
+    return logits, target
+
+
+def value_and_gradient(loss, logits, target):
+    leaf = logits.clone().requires_grad_()
+    value = loss(leaf, target)
+    value.backward()
+    return value.detach(), leaf.grad
+
+
+@each_loss
+@labels_and_regions
+def test_ignored_voxels_do_not_matter(make, regions):
+    logits, target = random_batch(regions, ignored=[2], dtype=torch.float64)
+    loss = make(ignore_label=IGNORE, regions=regions)
+    value, gradient = value_and_gradient(loss, logits, target)
+    assert value > 0
+    assert (gradient[:, :, 2] == 0).all()
+    assert (gradient[:, :, [0, 1, 3]] != 0).any()
+    changed = logits.clone()
+    changed[:, :, 2] = 100.0
+    torch.testing.assert_close(loss(changed, target), value)
+
+
+@each_loss
+@labels_and_regions
+def test_nothing_but_ignored_voxels_gives_zero_and_a_zero_gradient(make, regions):
+    logits, target = random_batch(regions, ignored=range(4))
+    value, gradient = value_and_gradient(make(ignore_label=IGNORE, regions=regions), logits, target)
+    assert value == 0
+    assert (gradient == 0).all()
+
+
+@each_loss
+@labels_and_regions
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(make, regions, dtype):
+    """Also where a square, 600 ** 2, or a sum is above the largest float16."""
+    logits, target = random_batch(regions)
+    half, loss = (300 * logits).to(dtype), make(ignore_label=IGNORE, regions=regions)
+    value, gradient = value_and_gradient(loss, half, target)
+    assert value.dtype == torch.float32
+    assert torch.isfinite(value)
+    assert torch.isfinite(gradient).all()
+    torch.testing.assert_close(value, loss(half.float(), target))
+
+
+@each_loss
+@labels_and_regions
+def test_autocast_changes_nothing(make, regions):
+    logits, target = random_batch(regions)
+    loss = make(ignore_label=IGNORE, regions=regions)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = value_and_gradient(loss, logits, target)
+    torch.testing.assert_close(inside, value_and_gradient(loss, logits, target))
+
+
+@each_loss
+def test_no_gradient_wanted(make):
+    logits, target = random_batch(regions=False)
+    loss = make()
+    with torch.no_grad():
+        value = loss(logits, target)
+    assert not value.requires_grad
+    torch.testing.assert_close(value, value_and_gradient(loss, logits, target)[0])
+
+
+@each_loss
+def test_repr_makes_the_same_loss_again(make):
+    loss = make(ignore_label=4, regions=True)
+    printed = repr(loss)
+    assert all(f"{name}={value!r}" in printed for name, value in make.keywords.items())
+    assert printed.endswith("ignore_label=4, regions=True)") or "raters=1" in printed
+    assert repr(eval(printed)) == printed

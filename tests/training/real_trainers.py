@@ -1,0 +1,71 @@
+"""Real trainers on the phantom, built and validated in this process: what several test files do with them."""
+
+import json
+import socket
+from copy import deepcopy
+
+import torch
+from torch import multiprocessing
+
+LABELS = {"background": 0, "body": 1, "cap": 2}
+IGNORE = {"ignore": 3}
+REGIONS = {"labels": {"background": 0, "whole": [1, 2], "cap": 2}, "regions_class_order": [1, 2]}
+
+
+def build(trainer, preprocessed, dataset=None):
+    """Return an initialized trainer of the preprocessed data, whose dataset.json may be changed."""
+    plans = json.loads((preprocessed / "nnUNetPlansCPU.json").read_text())
+    content = json.loads((preprocessed / "dataset.json").read_text()) | (dataset or {})
+    built = trainer(plans | {"continue_training": False}, "3d_fullres", 0, content, torch.device("cpu"))
+    built.initialize()
+    return built
+
+
+def train(trainer, epochs):
+    """Train up to that many epochs through nnU-Net's own loop; returns the local logger's lists."""
+    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = epochs, 2, 2
+    trainer.run_training()
+    return trainer.logger.local_logger.my_fantastic_logging
+
+
+def make_batch(highest=2, seed=0):
+    """Images and targets as nnU-Net's loader gives them: labels in blocks of 4 voxels, at each resolution."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randint(0, highest + 1, (2, 1, 4, 4, 4), generator=generator).float()
+    labels = torch.nn.functional.interpolate(coarse, scale_factor=4)
+    data = torch.randn(2, 1, 16, 16, 16, generator=generator) + labels
+    return {"data": data, "target": [labels[:, :, ::step, ::step, ::step] for step in (1, 2, 4)]}
+
+
+def as_regions(batch, ignore):
+    """The same batch with a mask per region, and one of the ignored voxels."""
+    kinds = [[(item == 1) | (item == 2), item == 2, *([item == 3] if ignore else [])] for item in batch["target"]]
+    return batch | {"target": [torch.cat(item, dim=1) for item in kinds]}
+
+
+def validate(trainer, *batches):
+    """One epoch's validation as nnU-Net's loop does it; returns the last outputs."""
+    with torch.no_grad():
+        trainer.on_validation_epoch_start()
+        outputs = [trainer.validation_step(deepcopy(batch)) for batch in batches]
+        trainer.on_validation_epoch_end(outputs)
+    return outputs
+
+
+def full_resolution(trainer, batch):
+    """What the network predicts of a batch, and its target."""
+    trainer.network.eval()
+    with torch.no_grad():
+        logits, target = trainer.network(batch["data"]), batch["target"]
+    return tuple(item[0] if isinstance(item, list | tuple) else item for item in (logits, target))
+
+
+def in_two_processes(function, *arguments):
+    """Run ``function(rank, port, *arguments, results)`` in two processes; returns what each has put under its rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with multiprocessing.Manager() as manager:
+        results = manager.dict()
+        multiprocessing.spawn(function, (port, *arguments, results), nprocs=2)
+        return results[0], results[1]
