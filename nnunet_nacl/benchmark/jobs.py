@@ -149,7 +149,7 @@ class _Builder:
     def _evaluate(self, trainer: str, fold: int) -> Job:
         command = (
             "nnunet-nacl", "evaluate", str(self.files / "gt_segmentations"), self._validation(trainer, fold),
-            *self._json_files(), "-o", str(self._result(trainer, f"fold_{fold}")),
+            *self._json_files(), *self._hd95, "-o", str(self._result(trainer, f"fold_{fold}")),
         )  # fmt: skip
         needs = (f"train/{self.dataset}/{trainer}/fold_{fold}",)
         return self._job("evaluate", *command, needs=needs, trainer=trainer, fold=fold)
@@ -203,7 +203,8 @@ class _Builder:
 
     def _evaluate_tempered(self, trainer: str, fold: int) -> Job:
         folder = str(self._result(trainer, f"scaled/fold_{fold}"))
-        command = ("nnunet-nacl", "evaluate", str(self.files / "gt_segmentations"), folder, *self._json_files())
+        labels = str(self.files / "gt_segmentations")
+        command = ("nnunet-nacl", "evaluate", labels, folder, *self._json_files(), *self._hd95)
         needs = (f"temper/{self.dataset}/{trainer}/fold_{fold}",)
         return self._job("evaluate_tempered", *command, needs=needs, trainer=trainer, fold=fold)
 
@@ -232,6 +233,10 @@ class _Builder:
     def _json_files(self) -> tuple[str, ...]:
         plans = str(self.files / f"{self.study.plans}.json")
         return ("-djfile", str(self.files / "dataset.json"), "-pfile", plans)
+
+    @property
+    def _hd95(self) -> tuple[str, ...]:
+        return ("--hd95",) if self.study.hd95 else ()
 
     def _result(self, trainer: str, part: str) -> Path:
         return self.places.output(self.dataset, self.places.run_name(trainer), part)

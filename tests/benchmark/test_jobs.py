@@ -56,6 +56,16 @@ def test_commands(tmp_path, unset):
     assert find_job(own, "cpu_plans/Dataset099_Phantom").command[-4:] == ("--patch-size", "16", "16", "16")
 
 
+def test_hd95_is_given_to_every_evaluation_alike(tmp_path):
+    """Results with and without it cannot be merged, so none may be left out."""
+    evaluations = ("evaluate", "evaluate_tempered")
+    for wanted in (True, False):
+        jobs = all_jobs(write_study(tmp_path, hd95=wanted)).values()
+        with_it = Counter(job.rule for job in jobs if "--hd95" in job.command)
+        assert with_it == (dict.fromkeys(evaluations, 4) if wanted else {})
+    assert not write_study(tmp_path).hd95
+
+
 def test_one_trainer_or_one_fold(tmp_path):
     rules = Counter(job.rule for job in all_jobs(write_study(tmp_path, trainers=["nnUNetTrainerNACL"])).values())
     assert (rules["compare"], rules["compare_tempered"], rules["report"], rules["recalibrate"]) == (0, 0, 1, 1)
