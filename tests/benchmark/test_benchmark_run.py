@@ -103,6 +103,7 @@ def kill_in_the_second_epoch(nnunet, study, fold):
     time.sleep(2)
     assert len(newest_log(fold)) == size, "the training goes on without its parent"
     assert not (fold / "checkpoint_final.pth").exists()
+    assert (fold / "checkpoint_latest.pth").is_file()
     interrupted = benchmark(nnunet, study, "status").stdout
     assert f"interrupted: train/{DATA}/{NACL}/fold_0" in interrupted
 

@@ -21,6 +21,7 @@ from torch._dynamo import OptimizedModule
 from nnunet_nacl.losses import NACLLoss, SVLSLoss
 from nnunet_nacl.training.dice import LossPlusDice
 from nnunet_nacl.training.trainers import TRAINERS, NACLMixin, nnUNetTrainerDiceNACL, nnUNetTrainerNACL
+from nnunet_nacl.training.variants import resolve
 
 pytestmark = pytest.mark.nnunet
 
@@ -113,6 +114,32 @@ def test_log_says_what_is_trained(make):
     log = Path(make(nnUNetTrainerDiceNACL).log_file).read_text()
     assert "Training with NACLLoss(weight=0.1, kernel_size=(3, 3, 3), kernel='mean'" in log
     assert "+ soft Dice" in log
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [
+        ("nnUNetTrainerNACL_20epochs", 2),
+        ("nnUNetTrainerCELoss_20epochs", 2),
+        ("nnUNetTrainerNACL_7epochs", 1),
+        ("nnUNetTrainerNACL_499epochs", 49),
+        ("nnUNetTrainerNACL_700epochs", 50),
+        ("nnUNetTrainerNACL", 50),
+        ("nnUNetTrainerNACL_5iterations", 50),
+    ],
+)
+def test_a_short_training_is_saved_ten_times(name, epochs, make):
+    assert make(resolve(name)).save_every == epochs
+
+
+def test_a_base_that_saves_more_often_stays_so(make, monkeypatch):
+    class nnUNetTrainerCareful(nnUNetTrainer):
+        def __init__(self, plans, configuration, fold, dataset_json, device):
+            super().__init__(plans, configuration, fold, dataset_json, device)
+            self.save_every = 3
+
+    monkeypatch.setitem(TRAINERS, "nnUNetTrainerCareful", nnUNetTrainerCareful)
+    assert make(resolve("nnUNetTrainerCareful_100epochs")).save_every == 3
 
 
 def train_briefly(trainer):
