@@ -81,6 +81,7 @@ class _Builder:
                 yield self._train(trainer, fold)
                 yield self._evaluate(trainer, fold)
             yield self._merge(trainer)
+        yield self._curves()
         repaired = self.study.recalibrate and len(self.study.folds) > 1  # by the other folds
         if repaired:
             yield from self._repair()
@@ -159,6 +160,13 @@ class _Builder:
         command = ("nnunet-nacl", "merge", *results, "-o", str(self._result(trainer, "merged")))
         needs = tuple(f"evaluate/{self.dataset}/{trainer}/fold_{fold}" for fold in self.study.folds)
         return self._job("merge", *command, needs=needs, trainer=trainer)
+
+    def _curves(self) -> Job:
+        runs = [(trainer, fold) for trainer in self.study.trainers for fold in self.study.folds]
+        folds = (str(self.places.fold(self.dataset, trainer, fold)) for trainer, fold in runs)
+        needs = tuple(f"train/{self.dataset}/{trainer}/fold_{fold}" for trainer, fold in runs)
+        output = str(self.places.output(self.dataset))
+        return self._job("curves", "nnunet-nacl", "benchmark", "curves", *folds, "-o", output, needs=needs)
 
     def _compare(self) -> Job:
         seed = ("--seed", str(self.study.bootstrap_seed))

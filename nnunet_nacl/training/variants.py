@@ -201,6 +201,8 @@ def _read(part: str, base: type, name: str) -> tuple[str, Any]:
 
 def _subclass(name: str, base: type[nnUNetTrainer], values: dict[str, Any]) -> type[nnUNetTrainer]:
     class Variant(base):
+        save_every: int
+
         # nnU-Net reads this signature to rebuild the trainer, and sets the training length inside __init__.
         def __init__(
             self,

@@ -30,6 +30,9 @@ def test_each_job_comes_after_what_it_needs(tmp_path):
         seen.add(name)
     assert jobs[f"evaluate/{RUN}/fold_1"].needs == (f"train/{RUN}/fold_1",)
     assert jobs[f"merge/{RUN}"].needs == (f"evaluate/{RUN}/fold_0", f"evaluate/{RUN}/fold_1")
+    trained = {name for name in jobs if name.startswith("train/")}
+    assert set(jobs["curves/Dataset099_Phantom"].needs) == trained
+    assert len(trained) == 4
 
 
 def test_commands(tmp_path, unset):
@@ -110,5 +113,5 @@ def test_done_jobs_are_not_planned_again(tmp_path, unset):
     more = write_study(tmp_path, folds=[0, 1, 2])
     assert planned(more) == {
         "train": 2, "evaluate": 2, "merge": 2, "recalibrate": 2, "temper": 6, "evaluate_tempered": 6, "merge_tempered": 2,
-        "compare": 1, "compare_tempered": 1, "report": 1,
+        "curves": 1, "compare": 1, "compare_tempered": 1, "report": 1,
     }, "one more fold trains nothing that is trained"  # fmt: skip
