@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nnunet_nacl.benchmark.convergence import MAX_RISE, MIN_ITERATIONS, Convergence, windows
 from nnunet_nacl.benchmark.learning_curves import Curve
+from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import provenance
 
@@ -63,7 +65,15 @@ class Judged:
 
 
 def write_curves(curves: Sequence[Judged], folder: Path) -> list[Path]:
-    """Write learning_curves.csv, .json and .svg into a folder that is there; return the paths."""
+    """Write learning_curves.csv, .json and .svg into a folder that is there; return the paths.
+
+    Raises:
+        InputError: two of them have the same run and fold, as folds of two data sets may.
+    """
+    counts = Counter((one.curve.run, one.curve.fold) for one in curves)
+    (run, fold), most = counts.most_common(1)[0]
+    if most > 1:
+        raise InputError(f"Expected folds of one data set, but got {most} of {run}/fold_{fold}.")
     return [_write_csv(curves, folder), _write_json(curves, folder), _write_figure(curves, folder)]
 
 

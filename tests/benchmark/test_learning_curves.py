@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -315,6 +316,15 @@ def test_command(fold, tmp_path, capsys):
     assert re.search(rb"<svg ", picture)
     assert main(command) == 0
     assert (output / "learning_curves.svg").read_bytes() == picture, "the same numbers give the same file"
+
+
+def test_namesakes_of_two_data_sets_are_refused(fold, tmp_path, capsys):
+    save_checkpoint(fold, values(2))
+    shutil.copytree(fold.parent, tmp_path / "other" / RUN)
+    command = ["benchmark", "curves", str(fold), str(tmp_path / "other" / RUN / "fold_1"), "-o", str(tmp_path / "new")]
+    assert main(command) == 1
+    assert f"Expected folds of one data set, but got 2 of {RUN}/fold_1." in capsys.readouterr().err
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_command_names_the_folder_that_is_none(tmp_path, capsys):
