@@ -66,6 +66,7 @@ class Study:
     phantom_seed: int
     bootstrap_seed: int
     recalibrate: bool
+    hd95: bool
     mirrors: tuple[str, ...]
     profile: str
     cores: int | None
@@ -183,6 +184,7 @@ def _study(content: dict[str, Any], folder: Path) -> Study:
         phantom_seed=seeds.get("phantom", 0),
         bootstrap_seed=seeds.get("bootstrap", 0),
         recalibrate=content.get("recalibrate", True),
+        hd95=content.get("hd95", False),
         mirrors=tuple(content.get("mirrors", MIRRORS)),
         profile=execution.get("profile", "local"),
         cores=execution.get("cores"),

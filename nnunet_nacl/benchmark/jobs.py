@@ -81,6 +81,7 @@ class _Builder:
                 yield self._train(trainer, fold)
                 yield self._evaluate(trainer, fold)
             yield self._merge(trainer)
+        yield self._curves()
         repaired = self.study.recalibrate and len(self.study.folds) > 1  # by the other folds
         if repaired:
             yield from self._repair()
@@ -149,7 +150,7 @@ class _Builder:
     def _evaluate(self, trainer: str, fold: int) -> Job:
         command = (
             "nnunet-nacl", "evaluate", str(self.files / "gt_segmentations"), self._validation(trainer, fold),
-            *self._json_files(), "-o", str(self._result(trainer, f"fold_{fold}")),
+            *self._json_files(), *self._hd95, "-o", str(self._result(trainer, f"fold_{fold}")),
         )  # fmt: skip
         needs = (f"train/{self.dataset}/{trainer}/fold_{fold}",)
         return self._job("evaluate", *command, needs=needs, trainer=trainer, fold=fold)
@@ -159,6 +160,13 @@ class _Builder:
         command = ("nnunet-nacl", "merge", *results, "-o", str(self._result(trainer, "merged")))
         needs = tuple(f"evaluate/{self.dataset}/{trainer}/fold_{fold}" for fold in self.study.folds)
         return self._job("merge", *command, needs=needs, trainer=trainer)
+
+    def _curves(self) -> Job:
+        runs = [(trainer, fold) for trainer in self.study.trainers for fold in self.study.folds]
+        folds = (str(self.places.fold(self.dataset, trainer, fold)) for trainer, fold in runs)
+        needs = tuple(f"train/{self.dataset}/{trainer}/fold_{fold}" for trainer, fold in runs)
+        output = str(self.places.output(self.dataset))
+        return self._job("curves", "nnunet-nacl", "benchmark", "curves", *folds, "-o", output, needs=needs)
 
     def _compare(self) -> Job:
         seed = ("--seed", str(self.study.bootstrap_seed))
@@ -203,7 +211,8 @@ class _Builder:
 
     def _evaluate_tempered(self, trainer: str, fold: int) -> Job:
         folder = str(self._result(trainer, f"scaled/fold_{fold}"))
-        command = ("nnunet-nacl", "evaluate", str(self.files / "gt_segmentations"), folder, *self._json_files())
+        labels = str(self.files / "gt_segmentations")
+        command = ("nnunet-nacl", "evaluate", labels, folder, *self._json_files(), *self._hd95)
         needs = (f"temper/{self.dataset}/{trainer}/fold_{fold}",)
         return self._job("evaluate_tempered", *command, needs=needs, trainer=trainer, fold=fold)
 
@@ -232,6 +241,10 @@ class _Builder:
     def _json_files(self) -> tuple[str, ...]:
         plans = str(self.files / f"{self.study.plans}.json")
         return ("-djfile", str(self.files / "dataset.json"), "-pfile", plans)
+
+    @property
+    def _hd95(self) -> tuple[str, ...]:
+        return ("--hd95",) if self.study.hd95 else ()
 
     def _result(self, trainer: str, part: str) -> Path:
         return self.places.output(self.dataset, self.places.run_name(trainer), part)

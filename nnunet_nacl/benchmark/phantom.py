@@ -76,14 +76,14 @@ def write_task(folder: Path, n_cases: int = 20, size: int = 32, seed: int = 0, r
     except OSError as error:
         raise InputError(f"{folder.parent}: cannot be written to ({error.strerror}).") from error
     try:
-        _write_files(unfinished, n_cases, size, seed, raters)
+        _write_files(unfinished, folder.name.split("_")[1], n_cases, size, seed, raters)
         unfinished.chmod(0o755)
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write_files(folder: Path, n_cases: int, size: int, seed: int, raters: int) -> None:
+def _write_files(folder: Path, title: str, n_cases: int, size: int, seed: int, raters: int) -> None:
     rater_folders = [f"{RATER_FOLDER}/rater{rater}" for rater in range(1, raters + 1)]
     for name in ("imagesTr", "labelsTr", "imagesTs", POSTERIOR_FOLDER, *rater_folders):
         (folder / name).mkdir(parents=True)
@@ -104,7 +104,8 @@ def _write_files(folder: Path, n_cases: int, size: int, seed: int, raters: int) 
         np.savez_compressed(folder / POSTERIOR_FOLDER / f"{name}.npz", probabilities=phantom.posterior)
         training.append({"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"})
     content = {
-        "name": folder.name,
+        # as in the MSD, the folder's name without its number
+        "name": title,
         "description": "Two touching ellipsoids with fuzzy borders and known class posterior",
         "licence": "Apache-2.0",
         "tensorImageSize": "3D",

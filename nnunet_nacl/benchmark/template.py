@@ -35,6 +35,7 @@ baseline: nnUNetTrainer
 configuration: 3d_fullres
 plans: nnUNetPlans
 seeds: {{phantom: 0, bootstrap: 0}}
+# hd95: true                          # also the HD95 of each class in mm, which takes longer
 execution:
   profile: {profile}                    # local, slurm or lsf
   # cores: 8                          # local: default all; on a cluster the most that one job asks for

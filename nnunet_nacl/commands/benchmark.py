@@ -37,6 +37,7 @@ def add(commands: Commands) -> None:
     step_parser = _add(actions, "step", step, "run one job (the workflow does)")
     step_parser.add_argument("job", help="e.g. train/Dataset004_Hippocampus/nnUNetTrainerNACL/fold_0")
     _add_split(actions)
+    _add_curves(actions)
 
 
 def _add(actions: Commands, name: str, action: object, text: str) -> argparse.ArgumentParser:
@@ -64,6 +65,15 @@ def _add_split(actions: Commands) -> None:
     parser.add_argument("-c", required=True, help="configuration")
     parser.add_argument("-p", default="nnUNetPlans", help="plans (default: %(default)s)")
     parser.set_defaults(run=split)
+
+
+def _add_curves(actions: Commands) -> None:
+    text = "learning curves of trained folds, and which are not long enough (the workflow does)"
+    parser = actions.add_parser("curves", help=text, description=text)
+    parser.add_argument("folds", type=Path, nargs="+", metavar="FOLD",
+                        help="nnU-Net's folder <trainer>__<plans>__<configuration>/fold_X")  # fmt: skip
+    parser.add_argument("-o", type=Path, default=Path(), help="output folder (default: here)")
+    parser.set_defaults(run=curves)
 
 
 def init(parsed: argparse.Namespace) -> int:
@@ -170,6 +180,25 @@ def split(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.benchmark.split import write_split
 
     print(f"the split is {write_split(parsed.dataset, parsed.c, parsed.p)}")
+    return 0
+
+
+def curves(parsed: argparse.Namespace) -> int:
+    """Write learning curves, and say which trainings count as converged."""
+    from nnunet_nacl.benchmark.convergence import convergence
+    from nnunet_nacl.benchmark.curve_files import Judged, write_curves
+    from nnunet_nacl.benchmark.learning_curves import read_curve
+    from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.training.share import read_checkpoint
+
+    read = [read_curve(fold, read_checkpoint) for fold in dict.fromkeys(fold.resolve() for fold in parsed.folds)]
+    judged = [Judged(curve, convergence(curve)) for curve in read]
+    prepare_folder(parsed.o)
+    written = write_curves(judged, parsed.o)
+    for one in judged:
+        print(one.in_words)
+    for path in written:
+        print(f"wrote {path}")
     return 0
 
 

@@ -35,6 +35,8 @@ from nnunet_nacl.training.trainers import (
     SVLSMixin,
 )
 
+SAVINGS = 10
+"""Of checkpoint_latest in a training of N epochs by name; nnU-Net saves it every 50, which a short one may never reach."""
 _NUMBER = r"\d+(?:p\d+)?"
 
 
@@ -203,6 +205,8 @@ def _read(part: str, base: type, name: str) -> tuple[str, Any]:
 
 def _subclass(name: str, base: type[nnUNetTrainer], values: dict[str, Any]) -> type[nnUNetTrainer]:
     class Variant(base):
+        save_every: int
+
         # nnU-Net reads this signature to rebuild the trainer, and sets the training length inside __init__.
         def __init__(
             self,
@@ -215,6 +219,9 @@ def _subclass(name: str, base: type[nnUNetTrainer], values: dict[str, Any]) -> t
             super().__init__(plans, configuration, fold, dataset_json, device)
             for attribute, value in values.items():
                 setattr(self, attribute, value)
+            if "num_epochs" in values:
+                # never more rarely than the base does
+                self.save_every = min(self.save_every, max(1, self.num_epochs // SAVINGS))
 
     Variant.__name__ = Variant.__qualname__ = name
     Variant.__doc__ = f"{base.__name__} with {', '.join(f'{key}={value!r}' for key, value in values.items())}."

@@ -8,10 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from studies import write_study
 
+from nnunet_nacl.benchmark.learning_curves import read_curve
 from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.training.share import read_checkpoint
 
 pytestmark = pytest.mark.nnunet
 LENGTH = "3epochs_30iterations_1valiterations"
@@ -62,8 +66,9 @@ def test_from_data_to_report(nnunet, study):
     assert "going on from checkpoint_best.pth" in said
     assert marker(study, f"train/{DATA}/{BASE}/fold_0") == trained, "what is done is not done again"
     assert_results(study)
+    assert_learning_curves(study, blocked)
     assert benchmark(nnunet, study, "status").returncode == 0
-    assert plan_row(nnunet, study, "all")[:2] == ["12", "0"]
+    assert plan_row(nnunet, study, "all")[:2] == ["13", "0"]
 
 
 def run_with_a_training_that_cannot_start(nnunet, study, blocked):
@@ -103,6 +108,7 @@ def kill_in_the_second_epoch(nnunet, study, fold):
     time.sleep(2)
     assert len(newest_log(fold)) == size, "the training goes on without its parent"
     assert not (fold / "checkpoint_final.pth").exists()
+    assert (fold / "checkpoint_latest.pth").is_file()
     interrupted = benchmark(nnunet, study, "status").stdout
     assert f"interrupted: train/{DATA}/{NACL}/fold_0" in interrupted
 
@@ -123,6 +129,27 @@ def assert_results(study):
     train = marker(study, f"train/{DATA}/{NACL}/fold_0")
     assert train["command"].endswith("-device cpu --npz --c")
     assert train["shortened"] is True
+
+
+def assert_learning_curves(study, killed):
+    """Of both trainers; that of the killed and continued training is the same from its checkpoint and from its logs."""
+    results = Places(study).output(DATA)
+    runs = json.loads((results / "learning_curves.json").read_text())["runs"]
+    for trainer in (BASE, NACL):
+        entry = runs[Places(study).run_name(trainer)]["0"]
+        assert (entry["iterations"], entry["finished"], entry["source"]) == (90, True, ["checkpoint_final.pth"])
+        assert entry["classes"] == ["body", "cap"]
+        assert entry["why_not"][0] == "90 of 3000 iterations"
+    assert (results / "learning_curves.csv").is_file()
+    assert (results / "learning_curves.svg").is_file()
+    kept, written = read_curve(killed, read_checkpoint), read_curve(killed, refuse)
+    assert len(written.source) > 1
+    for name in ("class_dice", "dice", "train_loss", "val_loss", "ece", "gap"):
+        np.testing.assert_allclose(getattr(written, name), getattr(kept, name), atol=5.1e-5, err_msg=name)
+
+
+def refuse(path):
+    raise InputError(f"{path}: not now")
 
 
 def test_finished_folds_of_elsewhere_are_taken_over(nnunet, study, tmp_path):

@@ -60,6 +60,7 @@ WRONG = {
     "scale": ({"scale": "gpu"}, "Expected `scale` to be paper (nnU-Net's defaults) or cpu"),
     "trainer": ({"trainers": ["nnUNetTrainer__x"]}, "Expected `trainers[0]` to be a trainer's name"),
     "length": ({"length": "20"}, "Expected `length` to be settings of length such as 20epochs"),
+    "hd95": ({"hd95": "yes"}, "Expected `hd95` to be true or false, but got 'yes'."),
     "execution": ({"execution": {"gpus": [-1]}}, "Expected `execution.gpus[0]` to be a GPU's number, from 0, but got -1."),
     "baseline": ({"baseline": "nnUNetTrainerLS"}, "Expected `baseline` to be one of `trainers`, but got 'nnUNetTrainerLS'."),
     "two lengths": ({"trainers": ["nnUNetTrainer_5epochs"]}, "Expected `trainers[0]` to leave its length to `length`"),

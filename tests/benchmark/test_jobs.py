@@ -31,6 +31,9 @@ def test_each_job_comes_after_what_it_needs(tmp_path):
         seen.add(name)
     assert jobs[f"evaluate/{RUN}/fold_1"].needs == (f"train/{RUN}/fold_1",)
     assert jobs[f"merge/{RUN}"].needs == (f"evaluate/{RUN}/fold_0", f"evaluate/{RUN}/fold_1")
+    trained = {name for name in jobs if name.startswith("train/")}
+    assert set(jobs["curves/Dataset099_Phantom"].needs) == trained
+    assert len(trained) == 4
 
 
 def test_commands(tmp_path, unset):
@@ -55,6 +58,16 @@ def test_commands(tmp_path, unset):
     own = write_study(tmp_path, plans="myPlans", patch_size=[16, 16, 16])
     assert find_job(own, "plan/Dataset099_Phantom").command[:3] == ("nnUNetv2_preprocess", "-d", "99")
     assert find_job(own, "cpu_plans/Dataset099_Phantom").command[-4:] == ("--patch-size", "16", "16", "16")
+
+
+def test_hd95_is_given_to_every_evaluation_alike(tmp_path):
+    """Results with and without it cannot be merged, so none may be left out."""
+    evaluations = ("evaluate", "evaluate_tempered")
+    for wanted in (True, False):
+        jobs = all_jobs(write_study(tmp_path, hd95=wanted)).values()
+        with_it = Counter(job.rule for job in jobs if "--hd95" in job.command)
+        assert with_it == (dict.fromkeys(evaluations, 4) if wanted else {})
+    assert not write_study(tmp_path).hd95
 
 
 def test_one_trainer_or_one_fold(tmp_path):
@@ -115,5 +128,5 @@ def test_done_jobs_are_not_planned_again(tmp_path, unset):
     more = write_study(tmp_path, folds=[0, 1, 2])
     assert planned(more) == {
         "train": 2, "evaluate": 2, "merge": 2, "recalibrate": 2, "temper": 6, "evaluate_tempered": 6, "merge_tempered": 2,
-        "compare": 1, "compare_tempered": 1, "report": 1,
+        "curves": 1, "compare": 1, "compare_tempered": 1, "report": 1,
     }, "one more fold trains nothing that is trained"  # fmt: skip

@@ -43,10 +43,15 @@ def test_same_seed_same_files(phantom_task, tmp_path):
     write_task(tmp_path / "Task99_Phantom", n_cases=6, size=16)
     write_task(tmp_path / "Task98_Phantom", n_cases=6, size=16, seed=1)
 
-    def digest(folder):
-        return hashlib.sha256((folder / "labelsTr" / "phantom_000.nii.gz").read_bytes()).hexdigest()
+    def digest(folder, file="labelsTr/phantom_000.nii.gz"):
+        return hashlib.sha256((folder / file).read_bytes()).hexdigest()
 
     assert digest(phantom_task) == digest(tmp_path / "Task99_Phantom") != digest(tmp_path / "Task98_Phantom")
+    assert digest(phantom_task, "dataset.json") == digest(tmp_path / "Task99_Phantom", "dataset.json")
+
+
+def test_named_after_the_folder(phantom_task):
+    assert json.loads((phantom_task / "dataset.json").read_text())["name"] == "Phantom"
 
 
 def test_existing_folder_is_left_alone(tmp_path, capsys):

@@ -131,6 +131,32 @@ def test_log_says_what_is_trained(make):
     assert "+ soft Dice" in log
 
 
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [
+        ("nnUNetTrainerNACL_20epochs", 2),
+        ("nnUNetTrainerCELoss_20epochs", 2),
+        ("nnUNetTrainerNACL_7epochs", 1),
+        ("nnUNetTrainerNACL_499epochs", 49),
+        ("nnUNetTrainerNACL_700epochs", 50),
+        ("nnUNetTrainerNACL", 50),
+        ("nnUNetTrainerNACL_5iterations", 50),
+    ],
+)
+def test_a_short_training_is_saved_ten_times(name, epochs, make):
+    assert make(resolve(name)).save_every == epochs
+
+
+def test_a_base_that_saves_more_often_stays_so(make, monkeypatch):
+    class nnUNetTrainerCareful(nnUNetTrainer):
+        def __init__(self, plans, configuration, fold, dataset_json, device):
+            super().__init__(plans, configuration, fold, dataset_json, device)
+            self.save_every = 3
+
+    monkeypatch.setitem(TRAINERS, "nnUNetTrainerCareful", nnUNetTrainerCareful)
+    assert make(resolve("nnUNetTrainerCareful_100epochs")).save_every == 3
+
+
 def train_briefly(trainer):
     """One epoch of two iterations, through nnU-Net's own loop; returns the losses."""
     trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 1, 2, 1

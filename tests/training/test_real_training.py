@@ -74,9 +74,9 @@ def assert_dice_of_nnunet(folder):
     assert ours["foreground_mean"]["Dice"] == pytest.approx(theirs["foreground_mean"]["Dice"])
 
 
-@pytest.mark.parametrize("name", [*MAIN_TRAINERS, "nnUNetTrainerCRaC"])
+@pytest.mark.parametrize("name", [*MAIN_TRAINERS, "nnUNetTrainerCRaC", "nnUNetTrainerCELoss"])
 def test_killed_training_continues(name, nnunet):
-    """SIGKILL after the first epoch's checkpoint; --c goes on after it, under the same name."""
+    """SIGKILL after the first epoch's checkpoints; --c goes on after the latest, under the same name; nnU-Net's trainers too."""
     trainer = f"{name}_3epochs_30iterations_1valiterations"
     fold = nnunet.fold(trainer)
     command = [Path(sys.executable).with_name("nnUNetv2_train"), "99", "3d_fullres", "0", "-tr", trainer]
@@ -92,12 +92,18 @@ def test_killed_training_continues(name, nnunet):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (fold / "checkpoint_final.pth").exists()
+    assert (fold / "checkpoint_latest.pth").is_file(), "a short training is saved every 50 epochs only"
+    (fold / "checkpoint_best.pth").unlink()
     time.sleep(1)  # nnU-Net names its logs by the second
     train(nnunet, trainer, "--c")
     log = newest_log(fold)
     assert "Epoch 0" not in log
     assert "Epoch 2" in log
+    assert not (fold / "checkpoint_latest.pth").exists()
     histories = torch.load(fold / "checkpoint_final.pth", weights_only=False)["logging"]
+    assert np.isfinite(histories["train_losses"]).tolist() == [True] * 3
+    if name == "nnUNetTrainerCELoss":
+        return  # it does not follow its calibration
     assert np.isfinite(histories["val_fg_ece"]).tolist() == [True] * 3
     if "CRaC" in name:
         assert [state["updates"] for state in histories["crac_multipliers"]] == [1, 2, 3]
