@@ -36,7 +36,7 @@ def prepare_parts_table(rows: Sequence[PartsRow], wide: bool) -> Table:
     table.add_column("voxels", overflow="fold", min_width=11)
     for heading in names if each else ["lowest", "highest", "lower in", "higher in"]:
         table.add_column(Text(heading), justify="right", overflow="fold", min_width=7)
-    table.add_column("signs", overflow="fold", min_width=9)
+    table.add_column("signs", overflow="fold", min_width=12)
     previous = None
     for row in rows:
         if previous is not None and row.score != previous:
@@ -48,7 +48,7 @@ def prepare_parts_table(rows: Sequence[PartsRow], wide: bool) -> Table:
 
 def signs_in_words(parts: Sequence[PartDifference]) -> str:
     """Return whether the difference has the same sign in every part."""
-    return "same sign" if common_sign(parts) else "differ"
+    return "same sign" if common_sign(parts) else "signs differ"
 
 
 def amount(part: PartDifference | None, digits: int = 4) -> str:

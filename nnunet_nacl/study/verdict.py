@@ -15,7 +15,7 @@ from enum import Enum
 from nnunet_nacl.study.case_scores import Quantity
 from nnunet_nacl.study.comparison import Comparison, Difference
 from nnunet_nacl.study.paired import MIN_DIFFERENCES
-from nnunet_nacl.study.parts import common_sign, folds_among
+from nnunet_nacl.study.parts import PartDifference, folds_among
 
 SOURCE = "docs/protocol.md, What counts as a win"
 
@@ -95,8 +95,7 @@ def verdict_on(comparison: Comparison, run: str) -> Verdict:
     else:
         kind, text, reasons = _judge(held[DICE], [_calibration(held[quantity]) for quantity in PRIMARY])
     if greyed:
-        greyed_text = f"calibration figures greyed out, since mean Dice is {-held[DICE].result.difference:.4f} lower"
-        text, reasons = f"{text}; {greyed_text}", [*reasons, greyed_text]
+        text += f"; calibration figures greyed out, since mean Dice is {-held[DICE].result.difference:.4f} lower"
     return Verdict(run, kind, greyed, f"{kind.value}: {text}", tuple(reasons))
 
 
@@ -142,28 +141,30 @@ def _judge(dice: Difference, sets: Sequence[_Calibration]) -> tuple[Kind, str, l
 def _calibration(ece: Difference) -> _Calibration:
     result = ece.result
     side = -1 if result.high < 0 else 1 if result.low > 0 else 0
+    against = [part for part in ece.parts if not part.difference * side > 0]
     doubts = [
-        (side == 0, f"interval {result.low:+.4f} to {result.high:+.4f} holds 0"),
+        (side == 0, f"the interval {result.low:+.4f} to {result.high:+.4f} holds 0"),
         # no test was made where p is NaN
         (not ece.p_holm < SIGNIFICANT_BELOW, _why_not_significant(ece)),
         # p is two-sided: a test that found the opposite does not speak for this side
-        (ece.verdict == "mixed", "the ranks of the cases point the other way"),
-        (common_sign(ece.parts) not in ({side} if side else {-1, 1}), f"not of one sign in every fold ({_signs(ece)})"),
+        (result.rank_biserial * side < 0, "the ranks of the cases point the other way"),
+        (side != 0 and bool(against), f"not {'lower' if side < 0 else 'higher'} in {_listed(against)}"),
     ]
-    against = [text for holds, text in doubts if holds]
-    side = 0 if against else side
-    found = f"neither, since {', '.join(against)}" if against else f"{'better' if side < 0 else 'worse'} calibrated"
+    found = [text for holds, text in doubts if holds]
+    if found:
+        side = 0
+    words = f"neither, since {', '.join(found)}" if found else f"{'better' if side < 0 else 'worse'} calibrated"
     assert ece.quantity.voxel_set is not None
-    return _Calibration(ece.quantity.voxel_set, side, f"{_named(ece.quantity)} {result.difference:+.4f}: {found}")
+    return _Calibration(ece.quantity.voxel_set, side, f"{_named(ece.quantity)} {result.difference:+.4f}: {words}")
 
 
 def _why_not_significant(ece: Difference) -> str:
-    return ece.result.reason or f"adjusted p {ece.p_holm:.3f} not below {SIGNIFICANT_BELOW:g}"
+    return ece.result.reason or f"adjusted p is {ece.p_holm:.3f}, not below {SIGNIFICANT_BELOW:g}"
 
 
-def _signs(ece: Difference) -> str:
+def _listed(parts: Sequence[PartDifference]) -> str:
     return ", ".join(
-        f"{part.part} {'undefined' if math.isnan(part.difference) else f'{part.difference:+.4f}'}" for part in ece.parts
+        f"{part.part} ({'no pair' if math.isnan(part.difference) else f'{part.difference:+.4f}'})" for part in parts
     )
 
 
