@@ -78,8 +78,7 @@ def prepare_verdict(verdict: Verdict) -> RenderableType:
     """Return the protocol's verdict on a run in a sentence, and below it what it is made of."""
     style = f"bold {VERDICT_STYLES.get(verdict.kind, '')}".strip()
     sentence = Text(f"protocol: {verdict.in_words}", style="dim" if verdict.kind is Kind.NOT_JUDGED else style)
-    reasons = () if verdict.kind is Kind.NOT_JUDGED else verdict.reasons
-    return Group(sentence, *(Padding(Text(f"- {reason}"), (0, 0, 0, 2)) for reason in reasons), Text())
+    return Group(sentence, *(Padding(Text(f"- {reason}"), (0, 0, 0, 2)) for reason in verdict.reasons), Text())
 
 
 def _parts_row(comparison: Comparison, difference: Difference) -> PartsRow:

@@ -60,8 +60,8 @@ class Verdict:
         run: its name.
         kind: what it is called.
         greyed_out: whether mean Dice is so far below the base that calibration figures say nothing.
-        in_words: one sentence, beginning with the kind.
-        reasons: what each ingredient is and says, or why nothing was judged.
+        in_words: one sentence, beginning with the kind; says why where nothing was judged.
+        reasons: what each ingredient is and says, in words; empty where nothing was judged.
     """
 
     run: str
@@ -90,13 +90,12 @@ def verdict_on(comparison: Comparison, run: str) -> Verdict:
     held = {difference.quantity: difference for difference in comparison.of_run(run)}
     greyed = DICE in held and held[DICE].result.difference < GREYED_OUT_BELOW
     missing = _missing(comparison, run, held)
-    if missing:
-        kind, text, reasons = Kind.NOT_JUDGED, missing, [missing]
-    else:
+    kind, text, reasons = Kind.NOT_JUDGED, missing, tuple[str, ...]()
+    if not missing:
         kind, text, reasons = _judge(held[DICE], [_calibration(held[quantity]) for quantity in PRIMARY])
     if greyed:
         text += f"; calibration figures greyed out, since mean Dice is {-held[DICE].result.difference:.4f} lower"
-    return Verdict(run, kind, greyed, f"{kind.value}: {text}", tuple(reasons))
+    return Verdict(run, kind, greyed, f"{kind.value}: {text}", reasons)
 
 
 def _missing(comparison: Comparison, run: str, held: dict[Quantity, Difference]) -> str:
@@ -119,7 +118,7 @@ def _missing(comparison: Comparison, run: str, held: dict[Quantity, Difference])
     return ""
 
 
-def _judge(dice: Difference, sets: Sequence[_Calibration]) -> tuple[Kind, str, list[str]]:
+def _judge(dice: Difference, sets: Sequence[_Calibration]) -> tuple[Kind, str, tuple[str, ...]]:
     """Return what the table of the protocol says, in words, and the reasons."""
     kept = dice.result.low > DICE_KEPT_ABOVE
     better, worse = (" and ".join(one.voxel_set for one in sets if one.side == side) for side in (-1, 1))
@@ -134,7 +133,7 @@ def _judge(dice: Difference, sets: Sequence[_Calibration]) -> tuple[Kind, str, l
     found = found or [f"neither better nor worse calibrated in {' or '.join(PRIMARY_SETS)}"]
     price = f"at the price of Dice ({amount})" if kind is Kind.TRADE else f"Dice {'' if kept else 'not '}kept"
     limit = f"{'above' if kept else 'not above'} {DICE_KEPT_ABOVE:g}"
-    reasons = [f"Dice {amount}: {'' if kept else 'not '}kept ({limit})", *(one.reason for one in sets)]
+    reasons = (f"Dice {amount}: {'' if kept else 'not '}kept ({limit})", *(one.reason for one in sets))
     return kind, ", ".join([*found, price]), reasons
 
 

@@ -145,7 +145,7 @@ def test_holm_over_all_tests_counts(tmp_path):
 )
 def test_missing_scores(tmp_path, options, words):
     found = judged(pair(tmp_path, predicted=BETTER), **options)
-    assert (found.kind, found.in_words, found.reasons) == (Kind.NOT_JUDGED, f"not judged: {words}", (words,))
+    assert (found.kind, found.in_words, found.reasons) == (Kind.NOT_JUDGED, f"not judged: {words}", ())
 
 
 def test_missing_folds(tmp_path):
