@@ -141,7 +141,7 @@ def _legend(comparison: Comparison, wide: bool, judged: bool) -> Iterator[Text]:
         )
     if any(difference.absolute for difference in comparison.differences):
         yield Text("|gap|: mean over cases of the absolute confidence gap; nearer to zero is better.")
-    if any(difference.parts for difference in comparison.differences):
+    if any(len(difference.parts) > 1 for difference in comparison.differences):
         yield Text("fold_0, ...: mean difference over the cases of each fold, no tests.")
     if judged:
         yield Text(f"protocol: {SOURCE}. Whether the trainings had converged is not looked at here.")
