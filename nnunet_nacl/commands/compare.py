@@ -11,7 +11,8 @@ DESCRIPTION = """\
 Compare evaluated runs with a base over the cases that all of them have: mean differences with bootstrap intervals over
 cases, and Wilcoxon signed-rank tests adjusted (Holm) for all tests of this call. The tests are the rows of the table, so choose
 scores and voxel sets before you see results. To compare trainers over several folds, make one result folder of each
-trainer's folds with `nnunet-nacl merge`; it is one RUN here."""
+trainer's folds with `nnunet-nacl merge`; it is one RUN here, the difference of each fold is given, and each run gets the
+verdict of docs/protocol.md."""
 
 
 def add(commands: Commands) -> None:
@@ -27,6 +28,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("--voxel-sets", nargs="+", default=None, metavar="SET",
                         help="voxel sets of the scores (default: every one) and of the figure (default: all predicted)")  # fmt: skip
     parser.add_argument("--per-class", action="store_true", help="also compare each class")
+    parser.add_argument("--parts", nargs="+", default=None, metavar="PART",
+                        help="only the cases of these folds of merged runs, such as fold_1 fold_2 (default: all)")  # fmt: skip
     parser.add_argument("--replicates", type=positive, default=2000, help="bootstrap resamples (default: %(default)s)")
     parser.add_argument("--seed", type=natural, default=0, help="of the bootstrap (default: %(default)s)")
     parser.add_argument("-o", type=Path, default=None, metavar="FOLDER",
@@ -53,6 +56,7 @@ def run(parsed: argparse.Namespace) -> int:
         parsed.voxel_sets,
         parsed.per_class,
         Settings(replicates=parsed.replicates, seed=parsed.seed),
+        parsed.parts,
     )
     written = []
     if parsed.o is not None:

@@ -45,7 +45,7 @@ def write_bins(result: FolderResult, path: Path) -> None:
 
     Arrays, with N cases and P problems: each field of :class:`CalibrationStatistics` as ``(N, P, ...)``; ``case``,
     ``reference_file``, ``prediction_file``, ``voxel_volume_mm3`` and ``fingerprint`` ``(N,)``; ``hd95_mm`` ``(N, channels)``; ``schema_version``,
-    ``protocol`` and ``files`` ``()``, the last two as JSON.
+    ``protocol`` and ``files`` ``()``, the last two as JSON. A merged result has ``part`` ``(N,)`` as well.
     """
     arrays: dict[str, Any] = {
         "schema_version": np.array(SCHEMA_VERSION),
@@ -85,6 +85,7 @@ def _arrays_of(cases: tuple[CaseResult, ...]) -> dict[str, NDArray[Any]]:
         field.name: np.stack([[getattr(problem, field.name) for problem in result.problems] for result in cases])
         for field in fields(CalibrationStatistics)
     }
+    parts = {"part": np.array([result.part for result in cases])} if any(result.part for result in cases) else {}
     return statistics | {
         "case": np.array([result.case.name for result in cases]),
         "reference_file": np.array([str(result.case.labels) for result in cases]),
@@ -92,6 +93,7 @@ def _arrays_of(cases: tuple[CaseResult, ...]) -> dict[str, NDArray[Any]]:
         "voxel_volume_mm3": np.array([result.voxel_volume_mm3 for result in cases]),
         "hd95_mm": np.array([result.hd95_mm for result in cases]),
         "fingerprint": np.array([result.fingerprint for result in cases]),
+        **parts,
     }
 
 
@@ -108,6 +110,7 @@ def _cases_of(arrays: dict[str, NDArray[Any]]) -> tuple[CaseResult, ...]:
             float(arrays["voxel_volume_mm3"][row]),
             np.asarray(arrays["hd95_mm"][row]),
             str(arrays["fingerprint"][row]),
+            str(arrays["part"][row]) if "part" in arrays else "",
         )
         for row, name in enumerate(arrays["case"])
     )

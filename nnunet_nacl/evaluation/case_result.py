@@ -30,6 +30,7 @@ class CaseResult:
         voxel_volume_mm3: of the label file; NaN in 2D.
         hd95_mm: ``(channels,)`` float64, NaN for background, for a mask that is nowhere, and where it was not asked for.
         fingerprint: of what the result was computed from, see :mod:`~nnunet_nacl.evaluation.fingerprint`; empty: unknown.
+        part: which of the results that were merged it is from, as ``fold_0``; empty where nothing was merged.
     """
 
     case: Case
@@ -37,6 +38,7 @@ class CaseResult:
     voxel_volume_mm3: float
     hd95_mm: NDArray[np.float64] = field(repr=False)
     fingerprint: str = ""
+    part: str = ""
 
     @property
     def statistics(self) -> CalibrationStatistics:

@@ -108,8 +108,8 @@ def _check_names(cases: Sequence[Case]) -> None:
 
 def _recalled(prints: dict[Case, str], store: CaseStore) -> list[CaseResult]:
     loaded = ((case, store.load(print_)) for case, print_ in prints.items())
-    # a case that was renamed or copied is found by its content
-    return [replace(result, case=case) for case, result in loaded if result is not None]
+    # a case that was renamed or copied is found by its content; what was evaluated is a part of nothing yet
+    return [replace(result, case=case, part="") for case, result in loaded if result is not None]
 
 
 def _evaluated(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.folder_result import FolderResult
+from nnunet_nacl.evaluation.part_names import origin_of, part_names
 from nnunet_nacl.evaluation.protocol import difference
 
 
 def merge_results(results: Mapping[Path, FolderResult]) -> FolderResult:
     """Return the cases of several results as one, sorted by name as one evaluation of all of them would be.
 
-    Nothing is added up here: each case keeps its own statistics, so counts and sums are bit for bit those of the whole.
+    Nothing is added up here: each case keeps its own statistics, so counts and sums are bit for bit those of the whole. Each
+    case is told which part it is of, see :func:`~nnunet_nacl.evaluation.part_names.origin_of`.
 
     Args:
         results: at least one, by the folder it comes from.
@@ -35,6 +38,8 @@ def merge_results(results: Mapping[Path, FolderResult]) -> FolderResult:
             found_in.setdefault(name, folder)
     if twice:
         raise InputError(f"Expected each case once, but {len(twice)} came twice: {', '.join(twice[:5])}.")
-    cases = sorted((case for result in results.values() for case in result.cases), key=lambda case: case.case.name)
+    origins = [(case, origin_of(folder, case)) for folder, result in results.items() for case in result.cases]
+    names = part_names(origin for _, origin in origins)
+    cases = sorted((replace(case, part=names[origin]) for case, origin in origins), key=lambda case: case.case.name)
     files = {"merged": [{"folder": str(folder), **result.files} for folder, result in results.items()]}
     return FolderResult(tuple(cases), base.protocol, files)

@@ -79,7 +79,8 @@ def summarize(result: FolderResult) -> dict[str, Any]:
     Keys as in nnU-Net's summary.json: ``foreground_mean`` (mean over the foreground classes of ``mean``), ``mean`` (per
     class or region, mean over cases) and ``metric_per_case``. Beside them: ``per_case`` (mean over cases of each voxel set's
     scores), ``pooled`` (scores of all cases' voxels together), ``protocol`` and ``provenance``. Beside a score in ``mean``,
-    ``per_case`` and ``pooled`` stands its 95 % bootstrap interval over cases, as ``<score>_interval``.
+    ``per_case`` and ``pooled`` stands its 95 % bootstrap interval over cases, as ``<score>_interval``. A case of a merged result
+    says which ``part`` it is of.
     """
     labels = list(result.protocol["labels"])
     cases = [_case_entry(case, labels) for case in result.cases]
@@ -114,6 +115,7 @@ def named_scores(problems: Sequence[CalibrationStatistics], voxel_set: str) -> d
 def _case_entry(result: CaseResult, labels: list[str]) -> dict[str, Any]:
     return {
         "case": result.case.name,
+        **({"part": result.part} if result.part else {}),
         "reference_file": str(result.case.labels),
         "prediction_file": str(result.case.probabilities),
         "metrics": dict(zip(labels, _class_entries(result), strict=True)),

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from nnunet_nacl.report.parts_table import PartsRow, prepare_parts_table
 from nnunet_nacl.report.terminal import SHORT_NAMES, format_score
 from nnunet_nacl.study.comparison import Comparison, Difference, cautions
-from nnunet_nacl.study.direction import chosen_by_label
+from nnunet_nacl.study.direction import chosen_by_label, direction_of
+from nnunet_nacl.study.verdict import SOURCE, Kind, Verdict, verdict_on
 
 WIDE = 115
 """Columns from which the effect size and the verdict in words have room."""
@@ -21,13 +24,22 @@ MAX_CAUTIONS = 10
 
 STYLES = {"better": "green", "worse": "red", "mixed": "yellow", "unclear": "dim", "no test": "dim"}
 
+VERDICT_STYLES = {Kind.WIN: "green", Kind.WIN_IN_ONE_SET: "yellow", Kind.TRADE: "yellow", Kind.LOSS: "red"}
+
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print a table per run, what the columns mean, what was left out, and the cautions."""
+    """Print tables and the protocol's verdict per run, what the columns mean, what was left out, and the cautions."""
     wide = console.width >= WIDE
+    judged = False
     for run in comparison.runs:
-        console.print(prepare_run_table(comparison, run.name, wide))
-    for text in (*_legend(comparison, wide), *_left_out(comparison)):
+        verdict = verdict_on(comparison, run.name)
+        judged = judged or verdict.kind is not Kind.NOT_JUDGED
+        console.print(prepare_run_table(comparison, run.name, wide, verdict.greyed_out))
+        rows = [_parts_row(comparison, difference) for difference in comparison.of_run(run.name) if difference.parts]
+        if rows and len(rows[0].parts) > 1:
+            console.print(prepare_parts_table(rows, wide))
+        console.print(prepare_verdict(verdict))
+    for text in (*_legend(comparison, wide, judged), *_left_out(comparison)):
         console.print(text)
     found = cautions(comparison)
     for caution in found[:MAX_CAUTIONS]:
@@ -36,9 +48,11 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(Text(f"! {len(found) - MAX_CAUTIONS} more in comparison.json (-o FOLDER)", style="yellow"))
 
 
-def prepare_run_table(comparison: Comparison, run: str, wide: bool) -> RenderableType:
-    """Return the differences of one run from the base, one row per quantity."""
-    title = Text(f"{run}\nagainst {comparison.base.name}, {_counted(len(comparison.cases), 'case')}", style="italic")
+def prepare_run_table(comparison: Comparison, run: str, wide: bool, greyed_out: bool = False) -> RenderableType:
+    """Return the differences of one run from the base, one row per quantity; scores of probabilities dim if greyed out."""
+    over = f" of {', '.join(comparison.parts)}" if comparison.parts else ""
+    cases = f"{_counted(len(comparison.cases), 'case')}{over}"
+    title = Text(f"{run}\nagainst {comparison.base.name}, {cases}", style="italic")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("score", overflow="fold", min_width=5)
     table.add_column("voxels", overflow="fold", min_width=11)
@@ -55,14 +69,30 @@ def prepare_run_table(comparison: Comparison, run: str, wide: bool) -> Renderabl
         if previous is not None and difference.quantity.score != previous.quantity.score:
             table.add_section()
         previous = difference
-        table.add_row(*_cells(comparison, difference, wide))
+        dim = greyed_out and direction_of(difference.quantity.score).of_probabilities
+        table.add_row(*_cells(comparison, difference, wide), style="dim" if dim else None)
     return Group(title, table)
 
 
+def prepare_verdict(verdict: Verdict) -> RenderableType:
+    """Return the protocol's verdict on a run in a sentence, and below it what it is made of."""
+    style = f"bold {VERDICT_STYLES.get(verdict.kind, '')}".strip()
+    sentence = Text(f"protocol: {verdict.in_words}", style="dim" if verdict.kind is Kind.NOT_JUDGED else style)
+    return Group(sentence, *(Padding(Text(f"- {reason}"), (0, 0, 0, 2)) for reason in verdict.reasons), Text())
+
+
+def _parts_row(comparison: Comparison, difference: Difference) -> PartsRow:
+    return PartsRow(_score(difference), _voxels(comparison, difference), difference.parts)
+
+
+def _score(difference: Difference) -> str:
+    score = SHORT_NAMES.get(difference.quantity.score, difference.quantity.score)
+    return f"|{score}|" if difference.absolute else score
+
+
 def _cells(comparison: Comparison, difference: Difference, wide: bool) -> Iterator[Text]:
-    quantity, result = difference.quantity, difference.result
-    score = SHORT_NAMES.get(quantity.score, quantity.score)
-    yield Text(f"|{score}|" if difference.absolute else score)
+    result = difference.result
+    yield Text(_score(difference))
     yield Text(_voxels(comparison, difference))
     yield Text(format_score(_none(result.base)))
     yield Text(format_score(_none(result.run)))
@@ -92,7 +122,7 @@ def _voxels(comparison: Comparison, difference: Difference) -> str:
     return ", ".join(part for part in (named, f"{quantity.voxel_set or ''}{star}") if part)
 
 
-def _legend(comparison: Comparison, wide: bool) -> Iterator[Text]:
+def _legend(comparison: Comparison, wide: bool, judged: bool) -> Iterator[Text]:
     settings = comparison.settings
     yield Text(
         f"Means over cases, paired by case. Interval: {settings.level:.0%} bootstrap over cases ({settings.replicates} "
@@ -111,12 +141,18 @@ def _legend(comparison: Comparison, wide: bool) -> Iterator[Text]:
         )
     if any(difference.absolute for difference in comparison.differences):
         yield Text("|gap|: mean over cases of the absolute confidence gap; nearer to zero is better.")
+    if any(len(difference.parts) > 1 for difference in comparison.differences):
+        yield Text("fold_0, ...: mean difference over the cases of each fold, no tests.")
+    if judged:
+        yield Text(f"protocol: {SOURCE}. Whether the trainings had converged is not looked at here.")
 
 
 def _left_out(comparison: Comparison) -> Iterator[Text]:
     for name, cases in comparison.left_out.items():
         if cases:
             yield Text(f"left out of {name}, since not every run has them: {', '.join(cases)}")
+    if comparison.of_other_parts:
+        yield Text(f"{_counted(len(comparison.of_other_parts), 'case')} of other folds left out, as chosen")
     for folder in comparison.repeated:
         yield Text(f"given more than once, taken once: {folder}")
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from nnunet_nacl.report.names import score_name
+from nnunet_nacl.report.names import listed, score_name
 from nnunet_nacl.report.page import number
+from nnunet_nacl.report.parts_table import amount, signs_in_words
 from nnunet_nacl.report.prepare_differences import CLASS_MEAN, CaseDifferences
 from nnunet_nacl.report.prepare_scores import Value
 from nnunet_nacl.report.svg import strip_svg
 from nnunet_nacl.study.comparison import Comparison, cautions
-from nnunet_nacl.study.direction import chosen_by_label
+from nnunet_nacl.study.direction import chosen_by_label, direction_of
+from nnunet_nacl.study.verdict import SOURCE, Verdict, verdicts_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class DifferenceRow:
     """A paired difference in words and as a picture.
 
     ``direction`` is a class of the style sheet, set where a test found a difference; ``first`` and ``last`` mark the rows
-    at which a score begins and ends.
+    at which a score begins and ends. ``folds`` holds the difference of each fold, empty where they are not known.
+    ``greyed_out`` marks the calibration figures of a run that does not segment.
     """
 
     short: str
@@ -49,6 +52,8 @@ class DifferenceRow:
     direction: str
     first: bool
     last: bool
+    folds: str
+    greyed_out: bool
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,12 @@ class Group:
 
 @dataclass(frozen=True)
 class DifferencesPart:
-    """The paired differences, how they were made, and what to be careful about."""
+    """The paired differences, how they were made, what to be careful about, and the protocol's verdict on each run."""
 
     method: str
     cautions: list[str]
+    verdicts: list[Verdict]
+    rules: str
     groups: list[Group]
 
 
@@ -84,16 +91,22 @@ def differences_part(comparison: Comparison, differences: Sequence[CaseDifferenc
     keys = [held.tested.quantity for held in differences]
     limits = {key: max(map(_largest, (held for held in differences if held.tested.quantity == key))) for key in keys}
     groups: dict[str, list[DifferenceRow]] = {}
+    verdicts = verdicts_of(comparison)
+    greyed_out = {verdict.run for verdict in verdicts if verdict.greyed_out}
     for index, (held, key) in enumerate(zip(differences, keys, strict=True)):
         first, last = keys[:index][-1:] != [key], keys[index + 1 : index + 2] != [key]
-        groups.setdefault(key.voxel_set or CLASS_MEAN, []).append(_difference_row(held, limits[key], first, last))
+        greyed = held.tested.run in greyed_out and direction_of(key.score).of_probabilities
+        row = _difference_row(held, limits[key], first, last, greyed)
+        groups.setdefault(key.voxel_set or CLASS_MEAN, []).append(row)
     settings = comparison.settings
     method = (
         f"Intervals: {100 * settings.level:g} % bootstrap over cases. p: Wilcoxon signed-rank, adjusted (Holm) for the "
         f"{comparison.n_tests} tests of this page; below {settings.alpha:g} a difference is called one. Cases are the sample: what "
         "two trainings of one loss differ by is not in it."
     )
-    return DifferencesPart(method, cautions(comparison), [_group(name, rows) for name, rows in groups.items()])
+    rules = f"By {SOURCE}. Whether the trainings had converged is not looked at here."
+    grouped = [_group(name, rows) for name, rows in groups.items()]
+    return DifferencesPart(method, cautions(comparison), verdicts, rules, grouped)
 
 
 def _group(name: str, rows: list[SideRow] | list[DifferenceRow]) -> Group:
@@ -114,7 +127,15 @@ def _best(score: str, values: Sequence[float | None]) -> frozenset[int]:
     return frozenset(int(index) for index in np.flatnonzero(goodness == np.nanmax(goodness)))
 
 
-def _difference_row(held: CaseDifferences, limit: float, first: bool, last: bool) -> DifferenceRow:
+def _folds(held: CaseDifferences) -> str:
+    parts = held.tested.parts
+    if len(parts) < 2:
+        return ""
+    shown = listed([amount(part) for part in parts], at_most=10)
+    return f"per fold: {shown}, {signs_in_words(parts)}"
+
+
+def _difference_row(held: CaseDifferences, limit: float, first: bool, last: bool, greyed_out: bool) -> DifferenceRow:
     tested, result = held.tested, held.tested.result
     named = score_name(tested.quantity.score)
     spoken = f"{named.short}: {tested.run} minus base in {result.n_pairs} cases, mean {number(result.difference, True)}"
@@ -135,4 +156,6 @@ def _difference_row(held: CaseDifferences, limit: float, first: bool, last: bool
         direction=tested.verdict if clear else "",
         first=first,
         last=last,
+        folds=_folds(held),
+        greyed_out=greyed_out,
     )

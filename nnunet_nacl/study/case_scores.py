@@ -58,6 +58,7 @@ class CaseScores:
         self.folder = run.folder
         try:
             self._entries = {str(entry["case"]): entry for entry in run.summary["metric_per_case"]}
+            self._parts = {case: str(entry.get("part") or "") for case, entry in self._entries.items()}
             names = run.summary["protocol"]["labels"]
             self.labels = {label: str(name) for label, name in names.items() if label != BACKGROUND}
             first = next(iter(self._entries.values()))
@@ -77,6 +78,10 @@ class CaseScores:
     def cases(self) -> set[str]:
         """The names of the cases."""
         return set(self._entries)
+
+    def part(self, case: str) -> str:
+        """Return the part that `nnunet-nacl merge` has a case from, as ``fold_0``; empty in a run that is not merged."""
+        return self._parts[case]
 
     @property
     def scores(self) -> tuple[str, ...]:

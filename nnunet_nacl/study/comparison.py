@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from nnunet_nacl.errors import InputError
 from nnunet_nacl.study.case_scores import CaseScores, Quantity, check_same_references, paired_values
 from nnunet_nacl.study.direction import Better, chosen_by_label, direction_of
 from nnunet_nacl.study.names import distinctly_named, without_repetition
-from nnunet_nacl.study.paired import PairedResult, compare_pairs, holm, smallest_p
+from nnunet_nacl.study.paired import PairedResult, compare_pairs, differences_of, holm, smallest_p
+from nnunet_nacl.study.parts import PartDifference, cases_of_parts, differences_of_parts, in_order, why_not_shared
 from nnunet_nacl.study.run import Run, check_same_protocol
 
 DEFAULT_SCORES = ("Dice", "ECE", "NLL")
@@ -49,6 +50,7 @@ class Difference:
         verdict: ``better`` or ``worse`` (``lower`` or ``higher`` for a score without a better direction), ``mixed`` where
             the mean and the ranks point in opposite directions, ``unclear`` where p_holm is not below alpha, ``no test``.
         in_words: the verdict as a phrase with the amount.
+        parts: the difference of each part (fold), where base and run know them; no tests.
     """
 
     run: str
@@ -58,6 +60,7 @@ class Difference:
     p_holm: float
     verdict: str
     in_words: str
+    parts: tuple[PartDifference, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,9 @@ class Comparison:
         repeated: folders that were given more than once and taken once.
         settings: how it was computed.
         differences: by run, in the order of ``runs``, then by quantity.
+        parts: those that it is over, if some were chosen; empty: all.
+        of_other_parts: the cases that all runs have and that are of no chosen part.
+        no_parts: name of a run to why it has no differences of parts.
     """
 
     base: Run
@@ -82,6 +88,9 @@ class Comparison:
     repeated: tuple[str, ...]
     settings: Settings
     differences: tuple[Difference, ...]
+    parts: tuple[str, ...] = ()
+    of_other_parts: tuple[str, ...] = ()
+    no_parts: dict[str, str] = field(default_factory=dict)
 
     @property
     def n_tests(self) -> int:
@@ -100,6 +109,7 @@ def compare_runs(
     voxel_sets: Sequence[str] | None = None,
     per_class: bool = False,
     settings: Settings | None = None,
+    parts: Sequence[str] | None = None,
 ) -> Comparison:
     """Compare runs with a base over the cases that all of them have.
 
@@ -110,10 +120,11 @@ def compare_runs(
         voxel_sets: of the scores that have one; None for every voxel set.
         per_class: also compare each class.
         settings: of intervals and tests.
+        parts: compare over the cases of these parts (folds) of merged runs only; None for all cases.
 
     Raises:
-        InputError: the runs were evaluated differently or against other labels, share no case, or are one run; a score or
-            voxel set that is not there.
+        InputError: the runs were evaluated differently or against other labels, share no case, or are one run; a score,
+            voxel set or part that is not there.
     """
     settings = settings or Settings()
     distinct, repeated = without_repetition([base, *runs])
@@ -123,14 +134,16 @@ def compare_runs(
     tables = [CaseScores(run) for run in (base, *others)]
     for run in others:
         check_same_protocol(base, run)
-    cases = _common_cases(tables)
+    common = cases = _common_cases(tables)
     for table in tables[1:]:
-        check_same_references(tables[0], table, cases)
+        check_same_references(tables[0], table, common)
+    if parts is not None:
+        cases = cases_of_parts(tables[0], tables[1:], common, parts)
     quantities = _chosen(tables[0], scores, voxel_sets, per_class)
     results = [
         result for table in tables[1:] for result in _compare_with(tables[0], table, cases, quantities, settings)
     ]
-    adjusted = holm(np.array([result.p for result in results]))
+    adjusted = holm(np.array([result.p for result, _ in results]))
     keys = [(run.name, quantity) for run in others for quantity in quantities]
     return Comparison(
         base=base,
@@ -138,15 +151,22 @@ def compare_runs(
         labels=tables[0].labels,
         cases=tuple(cases),
         left_out={
-            run.name: tuple(sorted(table.cases - set(cases)))
+            run.name: tuple(sorted(table.cases - set(common)))
             for run, table in zip((base, *others), tables, strict=True)
         },
         repeated=tuple(str(run.folder) for run in repeated),
         settings=settings,
         differences=tuple(
-            _judged(name, quantity, result, float(p), settings.alpha)
-            for (name, quantity), result, p in zip(keys, results, adjusted, strict=True)
+            _judged(name, quantity, result, float(p), settings.alpha, of_parts)
+            for (name, quantity), (result, of_parts), p in zip(keys, results, adjusted, strict=True)
         ),
+        parts=tuple(in_order(parts or ())),
+        of_other_parts=tuple(sorted(set(common) - set(cases))),
+        no_parts={
+            run.name: why
+            for run, table in zip(others, tables[1:], strict=True)
+            if (why := why_not_shared(tables[0], table, cases))
+        },
     )
 
 
@@ -188,10 +208,13 @@ def _chosen(
 
 def _compare_with(
     base: CaseScores, run: CaseScores, cases: Sequence[str], quantities: Sequence[Quantity], settings: Settings
-) -> list[PairedResult]:
+) -> list[tuple[PairedResult, tuple[PartDifference, ...]]]:
     pairs = [_compared(paired_values(base, run, cases, quantity), quantity) for quantity in quantities]
     ours, theirs = (np.stack([pair[side] for pair in pairs], axis=1) for side in (0, 1))
-    return compare_pairs(ours, theirs, settings.level, settings.replicates, settings.seed)
+    parts = [] if why_not_shared(base, run, cases) else [base.part(case) for case in cases]
+    of_parts = [differences_of_parts(column, parts) for column in differences_of(ours, theirs).T]
+    results = compare_pairs(ours, theirs, settings.level, settings.replicates, settings.seed)
+    return list(zip(results, of_parts, strict=True))
 
 
 def _compared(pair: tuple[Float64Array, Float64Array], quantity: Quantity) -> tuple[Float64Array, Float64Array]:
@@ -202,7 +225,14 @@ def _is_absolute(quantity: Quantity) -> bool:
     return direction_of(quantity.score).better is Better.NEARER_TO_ZERO
 
 
-def _judged(run: str, quantity: Quantity, result: PairedResult, p_holm: float, alpha: float) -> Difference:
+def _judged(
+    run: str,
+    quantity: Quantity,
+    result: PairedResult,
+    p_holm: float,
+    alpha: float,
+    parts: tuple[PartDifference, ...],
+) -> Difference:
     absolute = _is_absolute(quantity)
     name = f"|{quantity.score}|" if absolute else quantity.score
     amount = f"{name} {'lower' if result.difference < 0 else 'higher'} by {abs(result.difference):.4f}"
@@ -215,7 +245,7 @@ def _judged(run: str, quantity: Quantity, result: PairedResult, p_holm: float, a
     else:
         verdict, phrase = _better_or_worse(quantity, result.difference)
         in_words = f"{phrase}: {amount}" if phrase else amount
-    return Difference(run, quantity, absolute, result, p_holm, verdict, in_words)
+    return Difference(run, quantity, absolute, result, p_holm, verdict, in_words, parts)
 
 
 def _better_or_worse(quantity: Quantity, difference: float) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import scipy
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.study import paired
+from nnunet_nacl.study import verdict as rules
 from nnunet_nacl.study.comparison import Comparison, Difference, cautions
+from nnunet_nacl.study.parts import common_sign, in_order
 
 CSV_FILE = "comparison.csv"
 JSON_FILE = "comparison.json"
@@ -36,8 +39,13 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
         "base": comparison.base.name,
         "runs": [run.name for run in comparison.runs],
         "n_tests": comparison.n_tests,
-        "tests": [_row(comparison, difference) for difference in comparison.differences],
+        "tests": [
+            _row(comparison, difference) | {"parts": _parts(difference)} for difference in comparison.differences
+        ],
+        "verdicts": [_verdict(verdict) for verdict in rules.verdicts_of(comparison)],
         "cases": list(comparison.cases),
+        "parts": list(comparison.parts) or None,
+        "of_other_parts": list(comparison.of_other_parts),
         "left_out": {name: list(cases) for name, cases in comparison.left_out.items()},
         "given_more_than_once": list(comparison.repeated),
         "cautions": cautions(comparison),
@@ -64,6 +72,16 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
             "adjustment": "Holm over all tests made",
             "alpha": settings.alpha,
             "effect_size": "matched-pairs rank-biserial correlation",
+            "parts": "mean difference over the cases of each merged result (fold), no tests",
+            "verdict": {
+                "source": rules.SOURCE,
+                "dice_kept_above": rules.DICE_KEPT_ABOVE,
+                "p_holm_below": rules.SIGNIFICANT_BELOW,
+                "level": rules.INTERVAL_LEVEL,
+                "greyed_out_below": rules.GREYED_OUT_BELOW,
+                "folds_for_a_claim": rules.FOLDS_FOR_A_CLAIM,
+                "primary_voxel_sets": list(rules.PRIMARY_SETS),
+            },
         },
         "provenance": origin,
     }
@@ -86,8 +104,28 @@ def _row(comparison: Comparison, difference: Difference) -> dict[str, Any]:
         "reason": reason or None,
         "verdict": difference.verdict,
         "in_words": difference.in_words,
+        "same_sign": common_sign(difference.parts) != 0 if difference.parts else None,
     }
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+    return {key: _plain(value) for key, value in row.items()}
+
+
+def _parts(difference: Difference) -> dict[str, dict[str, Any]]:
+    return {part.part: {"n_pairs": part.n_pairs, "difference": _plain(part.difference)} for part in difference.parts}
+
+
+def _flat_parts(difference: Difference, names: Sequence[str]) -> dict[str, Any]:
+    """Return a column of pairs and one of the difference for each part that any row has."""
+    held = _parts(difference)
+    empty = {"n_pairs": None, "difference": None}
+    return {f"{key}_{name}": value for name in names for key, value in held.get(name, empty).items()}
+
+
+def _verdict(verdict: rules.Verdict) -> dict[str, Any]:
+    return {**asdict(verdict), "kind": verdict.kind.value, "reasons": list(verdict.reasons)}
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _write_json(comparison: Comparison, path: Path) -> Path:
@@ -98,7 +136,8 @@ def _write_json(comparison: Comparison, path: Path) -> Path:
 
 
 def _write_csv(comparison: Comparison, path: Path) -> Path:
-    rows = [_row(comparison, difference) for difference in comparison.differences]
+    names = in_order([part.part for difference in comparison.differences for part in difference.parts])
+    rows = [_row(comparison, difference) | _flat_parts(difference, names) for difference in comparison.differences]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

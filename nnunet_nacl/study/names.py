@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nnunet_nacl.evaluation.part_names import differing_parts
 from nnunet_nacl.study.run import Run
 
 
@@ -40,21 +41,3 @@ def distinctly_named(runs: Sequence[Run]) -> list[Run]:
     return [
         replace(run, name=f"{run.name} ({differing[run.folder]})") if run.folder in differing else run for run in runs
     ]
-
-
-def differing_parts(folders: Sequence[Path]) -> list[str]:
-    """Return the middle of each path: without the parts that all paths begin with and those that all end with."""
-    paths = [folder.resolve().parts for folder in folders]
-    begin = _common_length(paths)
-    rest = [path[begin:] for path in paths]
-    end = _common_length([tuple(reversed(path)) for path in rest])
-    middles = ["/".join(path[: len(path) - end]) for path in rest]
-    # one folder inside another of its own name leaves nothing of the outer one
-    return [middle or str(folder) for middle, folder in zip(middles, folders, strict=True)]
-
-
-def _common_length(paths: Sequence[tuple[str, ...]]) -> int:
-    length = 0
-    while all(len(path) > length for path in paths) and len({path[length] for path in paths}) == 1:
-        length += 1
-    return length

@@ -81,8 +81,7 @@ def compare_pairs(
     """
     if base.ndim != 2 or base.shape != run.shape:
         raise ValueError(f"Expected `base` and `run` of one shape (N, M), but got {base.shape} and {run.shape}.")
-    differences = run - base
-    differences[np.abs(differences) <= EQUAL_WITHIN] = 0.0
+    differences = differences_of(base, run)
     low, high = mean_interval(differences, level, replicates, seed)
     return [
         _compare_column(
@@ -90,6 +89,13 @@ def compare_pairs(
         )
         for column in range(base.shape[1])
     ]
+
+
+def differences_of(base: Float64Array, run: Float64Array) -> Float64Array:
+    """Return run - base, of any one shape, with 0 for what is at most :data:`EQUAL_WITHIN` and NaN where either is."""
+    differences = np.asarray(run - base)
+    differences[np.abs(differences) <= EQUAL_WITHIN] = 0.0
+    return differences
 
 
 def signed_rank_test(differences: Float64Array) -> tuple[float, str, str]:

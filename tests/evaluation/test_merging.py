@@ -128,6 +128,10 @@ def test_parts_merged_by_command_are_the_whole(parts, folders, tmp_path, capsys)
     expected = summarize(whole)
     summary = json.loads((tmp_path / "out" / "calibration.json").read_text())
     assert [part["folder"] for part in summary["provenance"]["files"]["merged"]] == [str(p) for p in reversed(parts)]
+    # beside the part that each case is of, it is what one evaluation of all of them gives
+    assert [case.pop("part") for case in summary["metric_per_case"]] == [
+        f"part_{number % 4}_of_4" for number in range(6)
+    ]
     for name in set(expected) - {"provenance"}:
         assert summary[name] == json.loads(json.dumps(expected[name])), name
     written = {path.name for path in (tmp_path / "out").iterdir()}

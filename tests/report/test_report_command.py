@@ -25,6 +25,9 @@ HOSTILE = (
 )
 
 
+ROW = re.compile('<tr class="([^"]*)">')
+
+
 class Elements(HTMLParser):
     """The tags of a page with their attributes, and its text."""
 
@@ -99,6 +102,30 @@ def test_several_runs_are_held_against_the_first(evaluated, tmp_path):
     means = [load_run(folder).summary["per_case"]["predicted"]["ECE"] for folder in (evaluated.truth, evaluated.sharp)]
     assert f"{means[1] - means[0]:+.4f}" in text
     assert page.count('<tr><th scope="row">phantom_') == 12
+
+
+def test_folds_and_verdict_of_the_protocol(evaluated):
+    """As merged from three folds; the sharpened run with a Dice far below, so that its calibration figures are grey."""
+    runs = [load_run(evaluated.truth), load_run(evaluated.sharp)]
+    without = render(prepare_page(runs, Options()))
+    assert "per fold:" not in without and "greyed" not in "".join(ROW.findall(without))
+    assert "not judged: neither base nor run knows which fold" in "".join(Elements(without).text)
+    folded = []
+    for lower, run in enumerate(runs):
+        summary = copy.deepcopy(run.summary)
+        for number, case in enumerate(summary["metric_per_case"]):
+            case["part"] = f"fold_{number % 3}"
+            for metrics in case["metrics"].values():
+                metrics["Dice"] -= 0.3 * lower
+        folded.append(replace(run, summary=summary))
+    page = render(prepare_page(folded, Options()))
+    text = "".join(Elements(page).text)
+    assert "sharp: draw: neither better nor worse calibrated in predicted or all, Dice not kept; calibration" in text
+    assert "figures greyed out, since mean Dice is 0.3000 lower" in text
+    assert text.count("per fold:") == 1 + 2 * 5
+    assert "per fold: -0.3000, -0.3000, -0.3000, same sign" in text
+    rows = [row for row in ROW.findall(page) if "greyed" in row]
+    assert len(rows) == 2 * 5  # all but Dice
 
 
 def test_files_that_are_gone_are_named(evaluated, tmp_path):

@@ -43,6 +43,7 @@ def test_compare(runs, tmp_path, capsys, monkeypatch):
         means.append(np.mean([case["voxel_sets"]["union"]["NLL"] for case in cases]))
     line = next(line for line in printed.splitlines() if line.lstrip().startswith("NLL") and "union*" in line)
     assert line.split()[2:5] == [f"{means[0]:.4f}", f"{means[1]:.4f}", f"{means[1] - means[0]:+.4f}"]
+    assert "protocol: not judged: neither base nor run knows which fold its cases are of" in printed
     assert "no test" in printed  # four cases cannot give p < 0.05
     content = json.loads((output / "comparison.json").read_text())
     assert content["cases"] == [f"phantom_{number:03d}" for number in range(4)]
@@ -105,7 +106,7 @@ def test_sharpened_probabilities_are_worse_calibrated(phantom_task, dataset_file
     assert [test["class_name"] for test in tests] == [None, "body", "cap"]
 
 
-def test_merged_folds_are_one_run(phantom_task, dataset_files, tmp_path):
+def test_merged_folds_are_one_run(phantom_task, dataset_files, tmp_path, capsys):
     """Two folds of three cases each, merged for each of two trainers: six pairs."""
     dataset, plans = dataset_files
     files = sorted((phantom_task / "posteriorTr").glob("*.npz"))
@@ -126,6 +127,18 @@ def test_merged_folds_are_one_run(phantom_task, dataset_files, tmp_path):
     content = json.loads((tmp_path / "comparison.json").read_text())
     assert (content["base"], content["runs"], len(content["cases"])) == ("truth", ["sharp"], 6)
     assert content["tests"][0]["p"] == 2 / 64
+    folds = content["tests"][0]["parts"]
+    assert [(name, fold["n_pairs"]) for name, fold in folds.items()] == [("fold_0", 3), ("fold_1", 3)]
+    assert content["tests"][0]["same_sign"] is True
+    assert content["verdicts"][0]["in_words"] == "not judged: Dice, ECE predicted, ECE all not compared"
+    assert "fold_0  fold_1" in capsys.readouterr().out
+    command = ["compare", *map(str, merged), "-o", str(tmp_path), "--scores", "NLL", "--voxel-sets", "all"]
+    assert main([*command, "--parts", "fold_1"]) == 0
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert content["cases"] == ["phantom_001", "phantom_003", "phantom_005"]
+    assert content["tests"][0]["difference"] == folds["fold_1"]["difference"]
+    assert main([*command, "--parts", "fold_2"]) == 1
+    assert "has no part fold_2; it has fold_0, fold_1" in capsys.readouterr().err
 
 
 def test_every_voxel_set_is_compared(runs, tmp_path):
