@@ -148,7 +148,11 @@ def _where(error: BaseException) -> str:
     ours = [frame for frame in frames if str(ROOT / "nnunet_nacl") in frame.filename] or frames
     inner = ours[-1] if not isinstance(error, AssertionError) else [f for f in frames if "targets" in f.filename][-1]
     message = (str(error).strip().splitlines() or [""])[0][:90]
-    return f"{type(error).__name__} at {Path(inner.filename).name}:{inner.lineno} ({inner.name}): {message!r}" if ours else repr(error)
+    return (
+        f"{type(error).__name__} at {Path(inner.filename).name}:{inner.lineno} ({inner.name}): {message!r}"
+        if ours
+        else repr(error)
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "licences.md"
 START, END = "<!-- table: scripts/licences.py -->", "<!-- end of table -->"
 
-PERMISSIVE = re.compile(r"Apache|MIT|BSD|PSF|Python Software Foundation|ISC|Zlib|HPND|Unlicense|CC0|Boost|BSL|Zope|Public Domain", re.IGNORECASE)
+PERMISSIVE = re.compile(
+    r"Apache|MIT|BSD|PSF|Python Software Foundation|ISC|Zlib|HPND|Unlicense|CC0|Boost|BSL|Zope|Public Domain",
+    re.IGNORECASE,
+)
 COPYLEFT = re.compile(r"GPL|GNU|MPL|Mozilla|EPL|CC-BY-SA", re.IGNORECASE)
 
 
@@ -24,7 +27,9 @@ def requirements() -> dict[str, list[str]]:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    groups = {"run time": project["dependencies"]} | {f"extra `{name}`": lines for name, lines in project["optional-dependencies"].items()}
+    groups = {"run time": project["dependencies"]} | {
+        f"extra `{name}`": lines for name, lines in project["optional-dependencies"].items()
+    }
     found: dict[str, list[str]] = {}
     seen = {"nnunet-nacl"}
     for group, lines in groups.items():
@@ -37,14 +42,18 @@ def requirements() -> dict[str, list[str]]:
 def licence(name: str) -> str:
     """Return the licence that an installed package states: an SPDX expression, a classifier, or the first line of its text."""
     held = metadata.metadata(name)
-    classifiers = [line.split(" :: ")[-1] for line in held.get_all("Classifier") or [] if line.startswith("License :: OSI")]
+    classifiers = [
+        line.split(" :: ")[-1] for line in held.get_all("Classifier") or [] if line.startswith("License :: OSI")
+    ]
     lines = (held.get("License") or "").strip().splitlines()
     return held.get("License-Expression") or ", ".join(classifiers) or (lines[0].strip() if lines else "not stated")
 
 
 def health(name: str) -> str:
     """Return the development status that an installed package states."""
-    stated = [line for line in metadata.metadata(name).get_all("Classifier") or [] if line.startswith("Development Status")]
+    stated = [
+        line for line in metadata.metadata(name).get_all("Classifier") or [] if line.startswith("Development Status")
+    ]
     return stated[0].split(" - ")[-1].lower() if stated else "not stated"
 
 

@@ -116,7 +116,9 @@ def load_study(path: Path) -> Study:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}). `nnunet-nacl benchmark init {path.parent}` writes one."
         ) from error
-    except Exception as error:  # beside its own, PyYAML hands on what Python says of a date, a number or too deep a nesting
+    except (
+        Exception
+    ) as error:  # beside its own, PyYAML hands on what Python says of a date, a number or too deep a nesting
         raise InputError(f"{path}: is not YAML ({' '.join(str(error).split())}).") from error
     try:
         _check_plain(content)

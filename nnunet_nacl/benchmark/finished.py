@@ -82,7 +82,9 @@ def is_readable(checkpoint: Path) -> bool:
     try:
         with zipfile.ZipFile(checkpoint) as archive:
             return archive.testzip() is None
-    except Exception:  # zipfile fails on damaged files in many ways: struct.error, NotImplementedError, RuntimeError, ...
+    except (
+        Exception
+    ):  # zipfile fails on damaged files in many ways: struct.error, NotImplementedError, RuntimeError, ...
         return False
 
 

@@ -102,7 +102,9 @@ def _cases_of(stored: StoredArrays) -> tuple[CaseResult, ...]:
     if names.ndim != 1 or not names.size or len(set(names.tolist())) < names.size:
         raise ValueError("expected a list of cases, each once")
     "".join(names.tolist()).encode()  # a UnicodeEncodeError is a ValueError
-    references, predictions, prints = (stored.texts(name) for name in ("reference_file", "prediction_file", "fingerprint"))
+    references, predictions, prints = (
+        stored.texts(name) for name in ("reference_file", "prediction_file", "fingerprint")
+    )
     if not names.shape == references.shape == predictions.shape == prints.shape:
         raise ValueError("expected the files and the fingerprint of each case")
     statistics = read_statistics(stored, names.size)

@@ -43,7 +43,9 @@ def read_statistics(stored: StoredArrays, n_cases: int) -> Arrays:
              "class_probability", "class_positive", "nll", "brier", "floored", "certain", "confusion", "ignored")  # fmt: skip
     arrays = {
         name: stored.numbers(
-            name, np.float64 if name in sums else np.int64, (n_cases, n_problems, *shapes.get(name.split("_")[0], (N_STRATA,)))
+            name,
+            np.float64 if name in sums else np.int64,
+            (n_cases, n_problems, *shapes.get(name.split("_")[0], (N_STRATA,))),
         )
         for name in names
     }
@@ -70,7 +72,9 @@ def _check(arrays: Arrays) -> None:
             raise ValueError(f"`{name}` does not add up to the voxels of `top_count`")
     voxels, correct = arrays["top_count"].sum((-1, -2)), arrays["top_correct"].sum((-1, -2))
     confusion = arrays["confusion"]
-    if not np.array_equal(confusion.sum((-1, -2)), voxels) or not np.array_equal(np.trace(confusion, axis1=-2, axis2=-1), correct):
+    if not np.array_equal(confusion.sum((-1, -2)), voxels) or not np.array_equal(
+        np.trace(confusion, axis1=-2, axis2=-1), correct
+    ):
         raise ValueError("`confusion` does not add up to the voxels of `top_count`")
 
 

@@ -71,7 +71,9 @@ def _load_summary(path: Path) -> dict[str, Any]:
             f"{path}: cannot be read ({first_line(error)}). Run `nnunet-nacl evaluate` on this folder first."
         ) from error
     if version != SCHEMA_VERSION:
-        raise InputError(f"{path}: expected schema version {SCHEMA_VERSION}, but got {version!r:.80}. Evaluate it again.")
+        raise InputError(
+            f"{path}: expected schema version {SCHEMA_VERSION}, but got {version!r:.80}. Evaluate it again."
+        )
     try:
         check_summary(summary)
     except ValueError as error:

@@ -74,9 +74,13 @@ def _list_of(of_entry: Check) -> Check:
 
 
 def _protocol(value: Any, place: str) -> None:
-    _entries({"labels": _mapping_of_texts, "voxel_sets": _mapping_of_texts, "n_bins": _count, "n_cases": _count})(value, place)
+    _entries({"labels": _mapping_of_texts, "voxel_sets": _mapping_of_texts, "n_bins": _count, "n_cases": _count})(
+        value, place
+    )
     for key in ("nll_floor", "boundary_mm"):
-        _expect(_is_number(value.get(key, 1)) and value.get(key, 1) >= 0, value.get(key), f"{place}{key}", "a number from 0")
+        _expect(
+            _is_number(value.get(key, 1)) and value.get(key, 1) >= 0, value.get(key), f"{place}{key}", "a number from 0"
+        )
     _expect(value.get("nll_floor") != 0, value, f"{place}nll_floor", "above 0")
 
 
@@ -101,7 +105,12 @@ def _mapping_of_texts(value: Any, place: str) -> None:
 
 
 def _text(value: Any, place: str) -> None:
-    _expect(isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value), value, place, "a text")
+    _expect(
+        isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value),
+        value,
+        place,
+        "a text",
+    )
 
 
 def _count(value: Any, place: str) -> None:

@@ -126,7 +126,18 @@ def zip_of(members, before=b"", comment=b""):
         offset = len(body)
         flags, method, crc, stored, size = member.local or (
             member.flags, member.method, member.crc, len(member.data), member.size)  # fmt: skip
-        fields = (member.version, flags, method, 0, 0, crc, stored % 2**32, size % 2**32, len(member.name), len(member.extra))
+        fields = (
+            member.version,
+            flags,
+            method,
+            0,
+            0,
+            crc,
+            stored % 2**32,
+            size % 2**32,
+            len(member.name),
+            len(member.extra),
+        )
         body += b"PK\3\4" + struct.pack("<5H3L2H", *fields) + member.name + member.extra + member.data
         fields = (20, member.version, member.flags, member.method, 0, 0, member.crc, len(member.data), min(member.size, 2**32 - 1),
                   len(member.name), len(member.extra), 0, 0, 0, 0, offset)  # fmt: skip
@@ -158,7 +169,23 @@ def damaged_members(rng, members):
             break
         place = rng.randrange(len(members))
         member = members[place]
-        kind = rng.choice(("double", "remove", "rename", "crc", "size", "method", "flags", "version", "zip64", "local", "bomb", "data", "swap"))
+        kind = rng.choice(
+            (
+                "double",
+                "remove",
+                "rename",
+                "crc",
+                "size",
+                "method",
+                "flags",
+                "version",
+                "zip64",
+                "local",
+                "bomb",
+                "data",
+                "swap",
+            )
+        )
         if kind == "double":
             members.insert(rng.randrange(len(members) + 1), replace(member, data=damaged_bytes(rng, member.data)))
         elif kind == "remove":
@@ -168,7 +195,9 @@ def damaged_members(rng, members):
         elif kind == "crc":
             members[place] = replace(member, crc=member.crc ^ (1 << rng.randrange(32)))
         elif kind == "size":
-            members[place] = replace(member, size=rng.choice((member.size + 1, max(member.size - 1, 0), *NASTY_NUMBERS)) % 2**32)
+            members[place] = replace(
+                member, size=rng.choice((member.size + 1, max(member.size - 1, 0), *NASTY_NUMBERS)) % 2**32
+            )
         elif kind == "method":
             members[place] = replace(member, method=rng.choice((0, 1, 8, 9, 12, 14, 93, 99, 65535)))
         elif kind == "flags":
@@ -176,7 +205,9 @@ def damaged_members(rng, members):
         elif kind == "version":
             members[place] = replace(member, version=rng.choice((0, 45, 63, 64, 255, 65535)))
         elif kind == "zip64":
-            numbers = [rng.choice((*NASTY_NUMBERS, member.size, len(member.data))) % 2**64 for _ in range(rng.randrange(4))]
+            numbers = [
+                rng.choice((*NASTY_NUMBERS, member.size, len(member.data))) % 2**64 for _ in range(rng.randrange(4))
+            ]
             extra = struct.pack(f"<2H{len(numbers)}Q", 1, rng.choice((8 * len(numbers), 3, 65535)), *numbers)
             members[place] = replace(member, extra=extra, size=rng.choice((member.size, 2**32 - 1)))
         elif kind == "local":
@@ -191,7 +222,10 @@ def damaged_members(rng, members):
             members[place] = replace(member, data=damaged_bytes(rng, member.data))
         elif kind == "swap":
             other = rng.randrange(len(members))
-            members[place], members[other] = replace(member, name=members[other].name), replace(members[other], name=member.name)
+            members[place], members[other] = (
+                replace(member, name=members[other].name),
+                replace(members[other], name=member.name),
+            )
     return members
 
 
@@ -225,15 +259,30 @@ def npy(rng, description, shape, data):
     order = rng.choice(("False", "False", "True", "None", "0", "1", "'F'"))
     fields = [f"'descr': {description}", f"'fortran_order': {order}", f"'shape': {shape}"]
     if rng.randrange(8) == 0:
-        fields = rng.choice((fields[:2], fields[::-1], [*fields, "'extra': 1"], [*fields, fields[2]], [*fields, "'shape': (1,)"]))
+        fields = rng.choice(
+            (fields[:2], fields[::-1], [*fields, "'extra': 1"], [*fields, fields[2]], [*fields, "'shape': (1,)"])
+        )
     text = ("{" + ", ".join(fields) + ", }").encode()
     if rng.randrange(5) == 0:
         text = damaged_bytes(rng, text)
     if rng.randrange(12) == 0:
-        text = rng.choice((b"(" * 9000, b"__import__('os').getcwd()", b"{'a': " * 90, b"\xff\xfe", b"1" * 5000, b"", b"'\\d'", b"1if 1else 2"))
+        text = rng.choice(
+            (
+                b"(" * 9000,
+                b"__import__('os').getcwd()",
+                b"{'a': " * 90,
+                b"\xff\xfe",
+                b"1" * 5000,
+                b"",
+                b"'\\d'",
+                b"1if 1else 2",
+            )
+        )
     text += b" " * (-(len(text) + 11) % 64) + b"\n"
     version = rng.choice(((1, 0), (1, 0), (2, 0), (3, 0), (0, 0), (1, 1), (4, 0), (255, 255)))
     width = 2 if version == (1, 0) else 4
-    length = rng.choice((len(text), len(text), len(text), len(text) - 1, len(text) + 70, 0, 256**width - 1)) % 256**width
+    length = (
+        rng.choice((len(text), len(text), len(text), len(text) - 1, len(text) + 70, 0, 256**width - 1)) % 256**width
+    )
     data = rng.choice((data, data, data[:-1], data + b"\0", data * 2, b""))
     return b"\x93NUMPY" + bytes(version) + length.to_bytes(width, "little") + text + data

@@ -30,8 +30,16 @@ from nnunet_nacl.evaluation.summary import summarize
 from mutations import Member, damaged_bytes, damaged_json, damaged_members, npy, npz_members, zip_of  # isort: skip
 
 SHAPE = (2, 3, 4)
-DATASET = {"labels": {"background": 0, "body": 1, "cap": 2}, "channel_names": {"0": "x"}, "file_ending": ".nii.gz", "numTraining": 6}
-REGIONS = DATASET | {"labels": {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}, "regions_class_order": [1, 2]}
+DATASET = {
+    "labels": {"background": 0, "body": 1, "cap": 2},
+    "channel_names": {"0": "x"},
+    "file_ending": ".nii.gz",
+    "numTraining": 6,
+}
+REGIONS = DATASET | {
+    "labels": {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3},
+    "regions_class_order": [1, 2],
+}
 PLANS = {
     "dataset_name": "Dataset099_Phantom",
     "plans_name": "nnUNetPlans",
@@ -105,7 +113,9 @@ class BinsFiles:
     def __init__(self, folder):
         self.folder, self.path = folder, folder / BINS_FILE
         self.result = result_of(folder / "made")
-        renamed = [replace(result, case=replace(result.case, name=f"other {result.case.name}")) for result in self.result.cases]
+        renamed = [
+            replace(result, case=replace(result.case, name=f"other {result.case.name}")) for result in self.result.cases
+        ]
         self.renamed = replace(self.result, cases=tuple(renamed))
         self.original = write_result(self.result, folder / "made").read_bytes()
         with np.load(folder / "made" / BINS_FILE) as stored:
@@ -144,7 +154,9 @@ class BinsFiles:
             name = rng.choice(list(arrays))
             if kind == "headers":
                 values = arrays.pop(name)
-                members.append(Member.of(f"{name}.npy", npy(rng, f"'{values.dtype.str}'", str(values.shape), values.tobytes())))
+                members.append(
+                    Member.of(f"{name}.npy", npy(rng, f"'{values.dtype.str}'", str(values.shape), values.tobytes()))
+                )
             else:
                 arrays[name] = damaged_array(rng, arrays[name], arrays)
         return zip_of(npz_members(arrays) + members)
@@ -192,7 +204,9 @@ class Descriptions:
             found = load_dataset(*paths)
             assert len(found.target_names) == found.num_channels >= 1
             predictions = self.folder / ("of_regions" if dataset is REGIONS else "of_labels")
-            result = evaluate_folder(self.folder / "labels", predictions, *paths, 1, SETTINGS, output_folder=self.folder / "out", fresh=True)
+            result = evaluate_folder(
+                self.folder / "labels", predictions, *paths, 1, SETTINGS, output_folder=self.folder / "out", fresh=True
+            )
         except InputError as error:
             return refusal(error)
         summary = summarize(result)
@@ -206,7 +220,13 @@ class Descriptions:
 class LabelFiles:
     """Label files, through nnU-Net's readers, up to the figures of the case."""
 
-    ENDINGS = ((".nii.gz", "SimpleITKIO"), (".nii.gz", "NibabelIO"), (".nii.gz", "NibabelIOWithReorient"), (".mha", "SimpleITKIO"), (".nrrd", "SimpleITKIO"))
+    ENDINGS = (
+        (".nii.gz", "SimpleITKIO"),
+        (".nii.gz", "NibabelIO"),
+        (".nii.gz", "NibabelIOWithReorient"),
+        (".mha", "SimpleITKIO"),
+        (".nrrd", "SimpleITKIO"),
+    )
 
     def __init__(self, folder):
         self.folder = folder
@@ -254,7 +274,25 @@ def damaged_nifti(rng, content):
     for _ in range(rng.randrange(1, 3)):
         offset, size = rng.choice(((0, 4), (40, 2), (42, 2), (44, 2), (46, 2), (48, 2), (50, 2), (70, 2), (72, 2), (80, 4), (84, 4), (88, 4), (92, 4),
                                    (108, 4), (112, 4), (116, 4), (123, 1), (252, 2), (254, 2), (280, 4), (344, 4)))  # fmt: skip
-        value = rng.choice((0, 1, 2, 4, 64, 255, 0x7FFF, 0xFFFF, 0x7F800000, 0x7FC00000, 0xBF800000, 0x3F800000, 0x7F7FFFFF, 1, 0xFFFFFFFF))
+        value = rng.choice(
+            (
+                0,
+                1,
+                2,
+                4,
+                64,
+                255,
+                0x7FFF,
+                0xFFFF,
+                0x7F800000,
+                0x7FC00000,
+                0xBF800000,
+                0x3F800000,
+                0x7F7FFFFF,
+                1,
+                0xFFFFFFFF,
+            )
+        )
         unpacked[offset : offset + size] = (value % 256**size).to_bytes(size, "little")
     return bytes(unpacked)
 
@@ -269,9 +307,21 @@ def damaged_array(rng, values, others):
     """Return an array of another dtype, shape or with other values."""
     kind = rng.choice(("dtype", "shape", "value", "cut", "other", "text", "negative", "huge", "axis"))
     if kind == "dtype":
-        return values.astype(rng.choice(("U3", "S2", "i1", "f2", "c8", "?", "u8"))) if values.dtype.kind in "if" else np.zeros(values.shape)
+        return (
+            values.astype(rng.choice(("U3", "S2", "i1", "f2", "c8", "?", "u8")))
+            if values.dtype.kind in "if"
+            else np.zeros(values.shape)
+        )
     if kind == "shape":
-        return rng.choice((values.ravel(), values[None], values.T, np.zeros((0, *values.shape[1:]), values.dtype), values.ravel()[:1].reshape(())))
+        return rng.choice(
+            (
+                values.ravel(),
+                values[None],
+                values.T,
+                np.zeros((0, *values.shape[1:]), values.dtype),
+                values.ravel()[:1].reshape(()),
+            )
+        )
     if kind == "cut" and values.ndim:
         return values[: rng.randrange(values.shape[0] + 1)]
     if kind == "axis" and values.ndim:
@@ -279,14 +329,20 @@ def damaged_array(rng, values, others):
     if kind == "other":
         return others[rng.choice(list(others))]
     if kind == "text" or values.dtype.kind not in "if":
-        return np.array(damaged_json(rng, {"n_bins": 5, "labels": {"0": "a"}, "regions": False}).decode("latin1")[:2000])
+        return np.array(
+            damaged_json(rng, {"n_bins": 5, "labels": {"0": "a"}, "regions": False}).decode("latin1")[:2000]
+        )
     if kind == "huge":
         return np.full_like(values, rng.choice((0, 2**62, 7)))
     changed = values.copy()
     if changed.size:
         place = np.unravel_index(rng.randrange(changed.size), changed.shape)
         floating = (np.nan, np.inf, -1.0, 1e308, 0.5)
-        changed[place] = -1 if kind == "negative" else rng.choice(floating if changed.dtype.kind == "f" else (-(2**63), 2**62, -1, 1000))
+        changed[place] = (
+            -1
+            if kind == "negative"
+            else rng.choice(floating if changed.dtype.kind == "f" else (-(2**63), 2**62, -1, 1000))
+        )
     return changed
 
 
@@ -297,9 +353,13 @@ def result_of(folder, regions=False):
     (folder / "dataset.json").write_text(json.dumps(REGIONS if regions else DATASET))
     (folder / "plans.json").write_text(json.dumps(PLANS))
     for number in range(3):
-        np.savez_compressed(folder / "predictions" / f"case_{number}.npz", probabilities=softmax((2 if regions else 3, *SHAPE), number))
+        np.savez_compressed(
+            folder / "predictions" / f"case_{number}.npz", probabilities=softmax((2 if regions else 3, *SHAPE), number)
+        )
         write_labels(folder / "labels" / f"case_{number}.nii.gz", np.random.default_rng(number).integers(0, 3, SHAPE))
-    result = evaluate_folder(folder / "labels", folder / "predictions", folder / "dataset.json", folder / "plans.json", 1, SETTINGS)
+    result = evaluate_folder(
+        folder / "labels", folder / "predictions", folder / "dataset.json", folder / "plans.json", 1, SETTINGS
+    )
     write_summary(summarize(result), folder)
     return result
 

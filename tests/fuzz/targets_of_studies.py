@@ -62,7 +62,14 @@ class Temperatures:
         result_of(made)
         files = made / "dataset.json", made / "plans.json"
         self.heads = heads_of(load_dataset(*files))
-        result = fit_folders([made / "predictions"], made / "labels", *files, Options(voxel_set="all", cross_fit=True, parts=3), folder, lambda *_: None)
+        result = fit_folders(
+            [made / "predictions"],
+            made / "labels",
+            *files,
+            Options(voxel_set="all", cross_fit=True, parts=3),
+            folder,
+            lambda *_: None,
+        )
         self.content = content_of(result)
         self.values = softmax((3, 2, 3, 40)).reshape(3, -1)
 
@@ -157,7 +164,9 @@ class Folds:
             archive.writestr("archive/data/0", bytes(300))
         self.checkpoint = (folder / "checkpoint.pth").read_bytes()
         self.variables = {f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")}
-        self.jobs = [job for job in all_jobs(self.study).values() if job.rule in ("import", "plan", "cpu_plans", "split")]
+        self.jobs = [
+            job for job in all_jobs(self.study).values() if job.rule in ("import", "plan", "cpu_plans", "split")
+        ]
 
     def attempt(self, rng):
         contents = {
@@ -171,7 +180,9 @@ class Folds:
         path = self.fold / "checkpoint_final.pth"
         path.write_bytes(self.checkpoint)
         chosen = rng.choice((*contents, path))
-        chosen.write_bytes(damaged_bytes(rng, self.checkpoint) if chosen == path else damaged_json(rng, contents[chosen]))
+        chosen.write_bytes(
+            damaged_bytes(rng, self.checkpoint) if chosen == path else damaged_json(rng, contents[chosen])
+        )
         try:
             whole = is_readable(path)
             finished = is_fold_finished(self.fold, self.preprocessed, 0)

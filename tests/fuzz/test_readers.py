@@ -67,7 +67,9 @@ def test_whole_files_are_read(made, name, monkeypatch):
     for module in (targets, targets_of_studies):
         for function, replacement in honest.items():
             monkeypatch.setattr(module, function, replacement, raising=False)
-    monkeypatch.setattr(targets, "npy", lambda rng, description, shape, data: mutations.npy(Agreeing(), description, shape, data))
+    monkeypatch.setattr(
+        targets, "npy", lambda rng, description, shape, data: mutations.npy(Agreeing(), description, shape, data)
+    )
     monkeypatch.setattr(targets_of_studies.Configurations, "TEXTS", (b"",))
     target = made(name)
     for seed in range(12):

@@ -20,14 +20,24 @@ MODULES = {
     "ctypes": {"benchmark/step.py"},
     # where this host's name goes into states and locks of a benchmark; no connection is made
     "socket": {"benchmark/status.py", "benchmark/step.py"},
-} | dict.fromkeys(
-    ("_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "urllib", "http", "ftplib", "httpx", "aiohttp",
-     "urllib3", "smtplib", "ssl", "xmlrpc", "webbrowser", "code"), set()
-)  # fmt: skip
+} | {
+    name: set()
+    for name in ("_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "urllib", "http", "ftplib", "httpx",
+                 "aiohttp", "urllib3", "smtplib", "ssl", "xmlrpc", "webbrowser", "code")
+}  # fmt: skip
 """Files that may import a module which unpickles, runs code or opens connections."""
 
 NAMES = {"eval", "exec", "compile", "__import__"}
-METHODS = {"load_module", "exec_module", "unpack_archive", "extractall", "read_pickle", "to_pickle", "fromstring", "genfromtxt"}
+METHODS = {
+    "load_module",
+    "exec_module",
+    "unpack_archive",
+    "extractall",
+    "read_pickle",
+    "to_pickle",
+    "fromstring",
+    "genfromtxt",
+}
 
 
 def imports(tree):
