@@ -1,9 +1,10 @@
-"""Whether a gzipped file is whole. ITK and nibabel stop at the last voxel, before the checksum that follows it."""
+"""Whether a gzipped file is whole. ITK and nibabel do not say when its checksum is wrong, and give other voxels."""
 
 from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 from nnunet_nacl.evaluation.zip_member import HAS_ISAL
 
@@ -23,6 +24,7 @@ def check_gzip(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             return
-    with igzip.open(path) if HAS_ISAL else gzip.open(path) as unpacked:
+    opened: Any = igzip if HAS_ISAL else gzip
+    with opened.open(path) as unpacked:
         while unpacked.read(_BLOCK):
             pass
