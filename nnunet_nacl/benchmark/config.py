@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +23,7 @@ from nnunet_nacl.errors import InputError
 
 CONFIG_FILE = "benchmark.yaml"
 CPU_LENGTH = "20epochs"
+MOST_VALUES = 10_000
 _LENGTH_SETTING = re.compile(r"_[1-9]\d*(epochs?|iterations|valiterations)(?=_|$)")
 
 
@@ -114,9 +117,12 @@ def load_study(path: Path) -> Study:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}). `nnunet-nacl benchmark init {path.parent}` writes one."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (
+        Exception
+    ) as error:  # beside its own, PyYAML hands on what Python says of a date, a number or too deep a nesting
         raise InputError(f"{path}: is not YAML ({' '.join(str(error).split())}).") from error
     try:
+        _check_plain(content)
         check(content)
         return _study(content, path.resolve().parent)
     except InputError as error:
@@ -127,10 +133,35 @@ def check(content: Any) -> None:
     """Raise InputError, naming the key, unless the content is as the schema says."""
     import jsonschema
 
-    errors = list(jsonschema.Draft202012Validator(_schema()).iter_errors(content))
+    # whole numbers are written as such: 4.0 names no folder; and .inf is no number of hours
+    types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": lambda _, value: type(value) is int, "number": lambda _, value: _is_number(value)}
+    )
+    validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=types)
+    errors = list(validator(_schema()).iter_errors(content))
     if errors:
         # the first in the file's order of depth: a wrong list before its wrong elements
         raise InputError(_message(min(errors, key=lambda error: len(error.absolute_path))))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+def _check_plain(content: Any) -> None:
+    """Raise InputError where anchors unfold to more than a configuration holds, or a text has what no name or path may have."""
+    waiting, seen = [content], 0
+    while waiting:
+        seen += 1
+        if seen > MOST_VALUES:
+            raise InputError(f"Expected at most {MOST_VALUES} values, but got more (with all aliases unfolded).")
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, (list, tuple, set)):
+            waiting += value
+        elif isinstance(value, str) and any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+            raise InputError(f"Expected texts without control characters, but got {value!r:.200}.")
 
 
 def _schema() -> dict[str, Any]:
@@ -152,7 +183,7 @@ def _message(error: Any) -> str:
         wanted = error.schema["properties"][missing]["description"]
         return f"Expected `{key}{'.' if key else ''}{missing}` to be {wanted}, but it is missing."
     named = f"`{key}`" if key else "the file"
-    return f"Expected {named} to be {error.schema['description']}, but got {error.instance!r}."
+    return f"Expected {named} to be {error.schema['description']}, but got {error.instance!r:.500}."
 
 
 def _key(path: Iterable[str | int]) -> str:
@@ -203,10 +234,17 @@ def _task(entry: str | dict[str, Any], folder: Path) -> TaskEntry:
     return TaskEntry(
         name=entry["name"],
         # as a reader of the file would take it: relative to the file
-        source=(folder / Path(entry["from"]).expanduser()).resolve() if "from" in entry else None,
+        source=_source(entry["from"], folder) if "from" in entry else None,
         dataset_id=entry.get("id"),
         phantom=(phantom.get("cases", 20), phantom.get("size", 32)) if phantom is not None else None,
     )
+
+
+def _source(written: str, folder: Path) -> Path:
+    try:
+        return (folder / Path(written).expanduser()).resolve()
+    except RuntimeError as error:
+        raise InputError(f"Expected `from` to be a path, but got {written!r} ({error}).") from error
 
 
 def _check_together(study: Study) -> None:

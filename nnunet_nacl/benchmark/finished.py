@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.jobs import Job
 from nnunet_nacl.benchmark.places import Places
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.evaluation import strict_json
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 """In the order in which ``nnUNetv2_train --c`` looks for them."""
@@ -53,8 +55,9 @@ def is_fold_finished(folder: Path, preprocessed: Path, fold: int) -> bool:
     validation = folder / "validation"
     if not (is_readable(folder / CHECKPOINTS[0]) and (validation / "summary.json").is_file()):
         return False
-    splits = _read_json(preprocessed / "splits_final.json")
-    return all(zipfile.is_zipfile(validation / f"{case}.npz") for case in splits[fold]["val"])
+    splits_file = preprocessed / "splits_final.json"
+    with _of_nnunet(splits_file):
+        return all(zipfile.is_zipfile(validation / f"{case}.npz") for case in _read_json(splits_file)[fold]["val"])
 
 
 def set_broken_checkpoints_aside(folder: Path) -> list[str]:
@@ -79,7 +82,9 @@ def is_readable(checkpoint: Path) -> bool:
     try:
         with zipfile.ZipFile(checkpoint) as archive:
             return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError):
+    except (
+        Exception
+    ):  # zipfile fails on damaged files in many ways: struct.error, NotImplementedError, RuntimeError, ...
         return False
 
 
@@ -88,11 +93,13 @@ def _preprocessed(study: Study, folder: Path) -> bool:
     plans_file = folder / f"{study.planned}.json"
     if not (plans_file.is_file() and (folder / "dataset.json").is_file()):
         return False
-    configuration = _read_json(plans_file)["configurations"].get(study.configuration)
-    if configuration is None:
-        return False
-    n_cases = _read_json(folder / "dataset.json").get("numTraining")
-    done = len(list((folder / configuration["data_identifier"]).glob("*.pkl")))
+    with _of_nnunet(plans_file):
+        configuration = _read_json(plans_file)["configurations"].get(study.configuration)
+        if configuration is None:
+            return False
+        done = len(list((folder / configuration["data_identifier"]).glob("*.pkl")))
+    with _of_nnunet(folder / "dataset.json"):
+        n_cases = _read_json(folder / "dataset.json").get("numTraining")
     return done > 0 and done == n_cases == len(list((folder / "gt_segmentations").iterdir()))
 
 
@@ -100,7 +107,8 @@ def _has_cpu_plans(study: Study, folder: Path) -> bool:
     plans_file = folder / f"{study.plans}.json"
     if not plans_file.is_file():
         return False
-    patch = _read_json(plans_file)["configurations"].get(study.configuration, {}).get("patch_size")
+    with _of_nnunet(plans_file):
+        patch = _read_json(plans_file)["configurations"].get(study.configuration, {}).get("patch_size")
     if study.patch_size is not None and patch is not None and list(study.patch_size) != patch:
         raise InputError(
             f"{plans_file} has patches of {patch}, but `patch_size` asks for {list(study.patch_size)}. Change `patch_size`, "
@@ -109,8 +117,19 @@ def _has_cpu_plans(study: Study, folder: Path) -> bool:
     return patch is not None
 
 
+@contextmanager
+def _of_nnunet(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with the content of a file into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{path}: is not as nnU-Net writes it ({first_line(error)}).") from error
+
+
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return strict_json.loads(path.read_text(encoding="utf-8"), finite=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}).") from error

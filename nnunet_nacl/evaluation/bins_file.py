@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import CalibrationStatistics
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.evaluation import strict_json
 from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
+from nnunet_nacl.evaluation.stored_arrays import StoredArrays
+from nnunet_nacl.evaluation.stored_statistics import read_statistics
 
 BINS_FILE = "calibration_bins.npz"
 
@@ -58,25 +59,26 @@ def write_bins(result: FolderResult, path: Path) -> None:
 
 
 def read_result(path: Path) -> FolderResult:
-    """Read a calibration_bins.npz.
+    """Read a result, against its checksums, and see that it is one that can have come from voxels.
 
     Raises:
         InputError: it is missing, damaged, or of another schema version.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            version = int(stored["schema_version"]) if "schema_version" in stored else 1
+        with StoredArrays(path) as stored:
+            version = int(stored.numbers("schema_version", np.int64, ())) if "schema_version" in stored else 1
             if version != SCHEMA_VERSION:
                 raise InputError(
                     f"{path}: expected schema version {SCHEMA_VERSION}, but got {version}. Evaluate it again."
                 )
-            protocol, files = json.loads(str(stored["protocol"])), json.loads(str(stored["files"]))
-            return FolderResult(_cases_of(dict(stored)), protocol, files)
+            protocol, files = (strict_json.loads(str(stored.texts(name))) for name in ("protocol", "files"))
+            _check_protocol(protocol, files)
+            return FolderResult(_cases_of(stored), protocol, files)
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # zipfile and numpy fail on damaged files in many ways
         raise InputError(
-            f"{path}: cannot be read ({error}). Run `nnunet-nacl evaluate` on this folder first."
+            f"{path}: cannot be read ({first_line(error)}). Run `nnunet-nacl evaluate` on this folder first."
         ) from error
 
 
@@ -97,20 +99,46 @@ def _arrays_of(cases: tuple[CaseResult, ...]) -> dict[str, NDArray[Any]]:
     }
 
 
-def _cases_of(arrays: dict[str, NDArray[Any]]) -> tuple[CaseResult, ...]:
-    statistics = {field.name: arrays[field.name] for field in fields(CalibrationStatistics)}
-    n_problems = next(iter(statistics.values())).shape[1]
+def _cases_of(stored: StoredArrays) -> tuple[CaseResult, ...]:
+    names = stored.texts("case")
+    if names.ndim != 1 or not names.size or len(set(names.tolist())) < names.size:
+        raise ValueError("expected a list of cases, each once")
+    "".join(names.tolist()).encode()  # a UnicodeEncodeError is a ValueError
+    references, predictions, prints = (
+        stored.texts(name) for name in ("reference_file", "prediction_file", "fingerprint")
+    )
+    parts = stored.texts("part") if "part" in stored else np.full(names.shape, "")  # of merged results only
+    if not names.shape == references.shape == predictions.shape == prints.shape == parts.shape:
+        raise ValueError("expected the files, the fingerprint and, of a merged result, the part of each case")
+    statistics = read_statistics(stored, names.size)
+    volumes = stored.numbers("voxel_volume_mm3", np.float64, (names.size,))
+    distances = stored.numbers("hd95_mm", np.float64, (names.size, None))
+    if (volumes <= 0).any() or (distances < 0).any() or np.isinf(volumes).any() or np.isinf(distances).any():
+        raise ValueError("expected volumes above 0 and distances from 0")
+    n_problems, num_classes = statistics["confusion"].shape[1:3]
+    if distances.shape[1] != (num_classes if n_problems == 1 and distances.shape[1] != 1 else n_problems):
+        raise ValueError(f"expected a distance for each class or region, but got {distances.shape[1]}")
     return tuple(
         CaseResult(
-            Case(str(name), Path(str(arrays["prediction_file"][row])), Path(str(arrays["reference_file"][row]))),
+            Case(str(name), Path(str(predictions[row])), Path(str(references[row]))),
             tuple(
                 CalibrationStatistics(**{key: np.asarray(values[row, problem]) for key, values in statistics.items()})
                 for problem in range(n_problems)
             ),
-            float(arrays["voxel_volume_mm3"][row]),
-            np.asarray(arrays["hd95_mm"][row]),
-            str(arrays["fingerprint"][row]),
-            str(arrays["part"][row]) if "part" in arrays else "",
+            float(volumes[row]),
+            np.asarray(distances[row]),
+            str(prints[row]),
+            str(parts[row]),
         )
-        for row, name in enumerate(arrays["case"])
+        for row, name in enumerate(names)
     )
+
+
+def _check_protocol(protocol: Any, files: Any) -> None:
+    """Raise ValueError unless the protocol is a mapping whose labels have names."""
+    labels = protocol.get("labels", {}) if isinstance(protocol, dict) else None
+    if not isinstance(labels, dict) or not isinstance(files, dict):
+        raise ValueError("expected the protocol and the files as JSON mappings")
+    if not all(isinstance(name, str) for name in labels.values()):
+        raise ValueError("expected a name for each label")
+    "".join((*labels, *labels.values())).encode()  # a UnicodeEncodeError is a ValueError

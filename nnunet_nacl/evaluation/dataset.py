@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import math
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.evaluation import strict_json
+from nnunet_nacl.evaluation.gzip_check import check_gzip
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,21 @@ class Dataset:
         """Return the label map ``(z, y, x)`` of a file and its spacing in mm in the same axis order.
 
         Raises:
-            InputError: the file cannot be read.
+            InputError: the file cannot be read, holds several volumes, or has a spacing that is no length.
         """
         from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 
         try:
+            check_gzip(path)
             labels, properties = recursive_find_reader_writer_by_name(self.reader)().read_seg(str(path))
+            spacing = tuple(float(extent) for extent in properties["spacing"])
         except Exception as error:  # the reader's libraries each have exceptions of their own
             raise InputError(f"{path}: {self.reader} cannot read this label file ({first_line(error)}).") from error
-        return labels[0], tuple(float(extent) for extent in properties["spacing"])
+        if len(labels) != 1 or labels[0].ndim != 3:
+            raise InputError(f"{path}: expected one label map, but got an array of shape {labels.shape}.")
+        if not all(0 < extent < math.inf for extent in spacing):
+            raise InputError(f"{path}: expected a spacing above 0 mm, but got {spacing}.")
+        return labels[0], spacing
 
 
 def load_dataset(dataset_json: Path, plans_json: Path) -> Dataset:
@@ -64,20 +73,33 @@ def load_dataset(dataset_json: Path, plans_json: Path) -> Dataset:
     dataset = _load_json(dataset_json, ("labels", "file_ending"))
     plans = _load_json(plans_json, ("dataset_name", "image_reader_writer", "configurations"))
     try:
+        _check_labels(dataset["labels"])
         label_manager = PlansManager(plans).get_label_manager(dataset)
-    except (AssertionError, RuntimeError, KeyError, TypeError) as error:
+        regions = label_manager.foreground_regions if label_manager.has_regions else None
+        return Dataset(
+            name=str(plans["dataset_name"]),
+            target_names=_label_names(dataset["labels"], dataset_json)
+            if regions is None
+            else _region_names(dataset["labels"], regions, dataset_json),
+            regions=None if regions is None else tuple(_members(region) for region in regions),
+            ignore_label=label_manager.ignore_label,
+            file_ending=str(dataset["file_ending"]),
+            reader=str(plans["image_reader_writer"]),
+        )
+    except InputError:
+        raise
+    except Exception as error:  # nnU-Net does not check what it reads, and fails wherever it first does not fit
         raise InputError(f"{dataset_json}: nnU-Net refuses these labels ({first_line(error)}).") from error
-    regions = label_manager.foreground_regions if label_manager.has_regions else None
-    return Dataset(
-        name=str(plans["dataset_name"]),
-        target_names=_label_names(dataset["labels"], dataset_json)
-        if regions is None
-        else _region_names(dataset["labels"], regions, dataset_json),
-        regions=None if regions is None else tuple(_members(region) for region in regions),
-        ignore_label=label_manager.ignore_label,
-        file_ending=str(dataset["file_ending"]),
-        reader=str(plans["image_reader_writer"]),
-    )
+
+
+def _check_labels(labels: dict[str, Any]) -> None:
+    """Raise ValueError unless names can be printed and written and values are whole numbers, which nnU-Net would round to."""
+    for name, value in labels.items():
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+            raise ValueError(f"expected printable names, but got {name!r}")
+        for member in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(member, float) and not member.is_integer():
+                raise ValueError(f"expected whole numbers, but got {member}")
 
 
 def _label_names(labels: dict[str, Any], dataset_json: Path) -> dict[str, str]:
@@ -102,7 +124,7 @@ def _members(region: Any) -> tuple[int, ...]:
 
 def _load_json(path: Path, required: tuple[str, ...]) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = strict_json.loads(path.read_text(encoding="utf-8"), finite=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Pass nnU-Net's {path.name} file.") from error
     except ValueError as error:

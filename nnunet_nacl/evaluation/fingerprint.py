@@ -35,7 +35,9 @@ def fingerprint(case: Case, protocol: dict[str, Any], reader: str) -> str:
                 (member.filename, member.CRC, member.file_size, member.compress_size) for member in archive.infolist()
             ]
         labels = hashlib.blake2b(case.labels.read_bytes()).hexdigest()
-    except (OSError, zipfile.BadZipFile):
+    except (
+        Exception
+    ):  # zipfile fails on damaged files in many ways: struct.error, UnicodeDecodeError, NotImplementedError, ...
         # evaluating the case will say what is wrong with it
         return ""
     schema = [__version__, SCHEMA_VERSION, [field.name for field in fields(CalibrationStatistics)]]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
+from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case
-from nnunet_nacl.evaluation.probabilities import KEY, read_npy_header
+from nnunet_nacl.evaluation.probabilities import KEY, read_header
+from nnunet_nacl.evaluation.zip_member import find_member
 
 SHARE_OF_AVAILABLE = 0.8
 """Of the memory that is available when the evaluation starts; the rest is for whatever else runs."""
@@ -74,15 +74,15 @@ def bytes_needed(case: Case) -> int:
     It comes from the npz's directory and the array's header, so that a few bytes of the file are read.
     """
     try:
-        with zipfile.ZipFile(case.probabilities) as archive:
-            whole = archive.getinfo(f"{KEY}.npy").file_size
-            with archive.open(f"{KEY}.npy") as member:
-                shape, fortran, _ = read_npy_header(member)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        member, header = find_member(case.probabilities, KEY), read_header(case.probabilities)
+    except InputError:
         # evaluating the case will say what is wrong with it
         return 0
+    whole = math.prod(header.shape) * header.dtype.itemsize
+    if min(header.shape, default=0) < 0 or header.size + whole != member.size:
+        return 0
     # an array in Fortran order, which nnU-Net does not write, has to be read whole
-    return BYTES_PER_VOXEL * math.prod(shape[1:]) + (whole if fortran else 0)
+    return BYTES_PER_VOXEL * math.prod(header.shape[1:]) + (whole if header.fortran else 0)
 
 
 def processes_within(needs: Sequence[int], requested: int, budget: int) -> int:

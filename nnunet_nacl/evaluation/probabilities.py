@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,7 @@ class ProbabilityFile:
     spatial_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     _member: Member = field(repr=False)
-    _header: _Header = field(repr=False)
+    _header: Header = field(repr=False)
 
     @property
     def voxels(self) -> int:
@@ -127,7 +128,7 @@ def open_probabilities(path: Path, num_channels: int, spatial_shape: tuple[int, 
             than its header says.
     """
     member = find_member(path, KEY)
-    header = _read_header(member)
+    header = _header_of(member)
     _check_dtype(path, header.dtype)
     _check_shape(path, header.shape, num_channels, spatial_shape)
     promised = header.size + math.prod(header.shape) * header.dtype.itemsize
@@ -153,8 +154,8 @@ def read_probabilities(path: Path, num_classes: int, spatial_shape: tuple[int, .
 
 
 @dataclass(frozen=True)
-class _Header:
-    """What the npy header says, and its own size in bytes."""
+class Header:
+    """What the npy header of the softmax array says, and its own size in bytes."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -165,15 +166,31 @@ class _Header:
 def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Return shape, Fortran order and dtype from the start of an npy file, and leave the file after its header.
 
+    Args:
+        file: with what of the array is at hand; numpy reads as many bytes as the header claims to have, up to 4 GiB.
+
     Raises:
-        ValueError: it is none, or holds objects; numpy also hands on whatever Python's parser raises.
+        ValueError: it is none; numpy also hands on whatever Python's parser raises.
     """
     version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"an npy file of unknown version {version[0]}.{version[1]}")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy and Python's parser about odd headers, which are refused or right
+        return read(file)
 
 
-def _read_header(member: Member) -> _Header:
+def read_header(path: Path) -> Header:
+    """Return the header of a softmax file, of which no more than a few kilobytes are read, whatever it claims.
+
+    Raises:
+        InputError: no npz file, or no plain array in it.
+    """
+    return _header_of(find_member(path, KEY))
+
+
+def _header_of(member: Member) -> Header:
     start = bytearray(min(_HEADER_BYTES, member.size))
     with MemberStream(member) as stream:
         stream.readinto(memoryview(start))
@@ -183,7 +200,7 @@ def _read_header(member: Member) -> _Header:
     except Exception as error:  # numpy hands on whatever Python's parser raises
         reason = first_line(error)
         raise InputError(f"{member.path}: `{KEY}` is no plain array ({reason}). {PREDICT_AGAIN}") from error
-    return _Header(shape, fortran, dtype, content.tell())
+    return Header(shape, fortran, dtype, content.tell())
 
 
 def _check_dtype(path: Path, dtype: np.dtype[Any]) -> None:

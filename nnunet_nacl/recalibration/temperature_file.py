@@ -16,7 +16,8 @@ from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
 from nnunet_nacl.calibration.scores import mean_of_defined
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.calibration.temperature import HIGHEST_FACTOR, LOWEST_FACTOR, ceiling_gap_of, floor_of
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.evaluation import strict_json
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.evaluation.summary import SCORE_NAMES, named_scores
@@ -109,7 +110,7 @@ def load(path: Path) -> TemperatureFile:
         InputError: it is missing, damaged, of another schema version, or no temperature file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = strict_json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     except ValueError as error:
@@ -123,26 +124,36 @@ def load(path: Path) -> TemperatureFile:
     try:
         channels = tuple(str(name) for name in content["channels"])
         held_out = {
-            str(name): _read_factors(part["factors"], len(channels))
+            str(name): _read_factors(part, len(channels))
             for part in (content["cross_fit"] or {"parts": []})["parts"]
             for name in part["cases"]
         }
         return TemperatureFile(
             kind=str(content["kind"]),
             channels=channels,
-            factors=_read_factors(content["factors"], len(channels)),
+            factors=_read_factors(content, len(channels)),
             fitted_on=frozenset(str(case["case"]) for case in content["cases"]),
             held_out=held_out,
             content=content,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error}). Fit it again.") from error
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise InputError(f"{path}: is damaged ({type(error).__name__}: {first_line(error)}). Fit it again.") from error
 
 
-def _read_factors(values: Any, channels: int) -> NDArray[np.float64]:
-    factors = np.asarray(values, np.float64)
-    if factors.shape != (channels,) or not np.all(np.isfinite(factors) & (factors > 0)):
-        raise ValueError(f"expected {channels} factors that are finite and above 0, got {values}")
+def _read_factors(fitted: dict[str, Any], channels: int) -> NDArray[np.float64]:
+    """Return the factors of a fit, which its temperatures say once more: a changed digit is noticed.
+
+    Raises:
+        ValueError: of another number, outside of what is fitted, or not one over the temperatures.
+    """
+    factors, temperatures = (np.asarray(fitted[key], np.float64) for key in ("factors", "temperatures"))
+    within = (factors >= LOWEST_FACTOR * (1 - 1e-9)) & (factors <= HIGHEST_FACTOR * (1 + 1e-9))
+    if factors.shape != (channels,) or not np.all(within):
+        raise ValueError(
+            f"expected {channels} factors that are finite and from {LOWEST_FACTOR} to {HIGHEST_FACTOR}, got {fitted['factors']!r:.200}"
+        )
+    if temperatures.shape != factors.shape or not np.allclose(factors * temperatures, 1, rtol=1e-12):
+        raise ValueError("expected the factors to be one over the temperatures")
     return factors
 
 

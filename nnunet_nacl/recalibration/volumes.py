@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.calibration.arrays import FloatArray
 from nnunet_nacl.evaluation import probabilities
-from nnunet_nacl.evaluation.probabilities import KEY, read_npy_header
+from nnunet_nacl.evaluation.probabilities import read_header
 
 BLOCK_VALUES = 2**20
 """Values of a block: 8 MB for each float64 array of its size, of which the arithmetic needs about five."""
@@ -58,9 +57,8 @@ def channel_blocks(values: FloatArray) -> Iterator[tuple[int, int, FloatArray]]:
 
 def stored_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return shape and dtype of the array in a file that the evaluator accepts; in 2D it may lack the axis of slices."""
-    with zipfile.ZipFile(path) as archive, archive.open(f"{KEY}.npy") as member:
-        shape, _, dtype = read_npy_header(member)
-        return shape, dtype
+    header = read_header(path)
+    return header.shape, header.dtype
 
 
 def _array(shape: tuple[int, int], dtype: np.dtype[Any], memory: int, scratch: Path) -> NDArray[Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 SHORT_NAMES = {"accuracy": "acc.", "ECE_interval": "95 % interval", "class_wise_ECE": "CECE"}
 # what 80 columns hold; calibration.json and calibration_cases.csv have all scores
@@ -41,7 +42,7 @@ def prepare_class_table(summary: dict[str, Any]) -> Table:
 
     def add(name: str, entry: dict[str, Any]) -> None:
         values = [entry[score] for score in of_class] + [entry["class_wise_ECE"][each] for each in voxel_sets]
-        table.add_row(name, *map(format_score, values))
+        table.add_row(Text(name), *map(format_score, values))  # a name may look like markup
 
     names = summary["protocol"]["labels"]
     for label, entry in summary["mean"].items():

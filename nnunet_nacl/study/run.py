@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +9,12 @@ from typing import Any
 
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.statistics import total
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.evaluation import strict_json
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, RESULT_FOLDER, read_result, result_folder
 from nnunet_nacl.evaluation.output import SUMMARY_FILE
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION, difference
+from nnunet_nacl.study.summary_check import check_summary
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ def load_run(folder: Path) -> Run:
     folder = result_folder(folder)
     summary = _load_summary(folder / SUMMARY_FILE)
     cases = read_result(folder / BINS_FILE).cases
+    if [entry["case"] for entry in summary["metric_per_case"]] != [result.case.name for result in cases]:
+        raise InputError(f"{folder}: {SUMMARY_FILE} and {BINS_FILE} hold other cases. Evaluate it again.")
     return Run(_name(folder), folder, summary, {result.case.name: result.problems for result in cases})
 
 
@@ -61,12 +64,18 @@ def _name(folder: Path) -> str:
 
 def _load_summary(path: Path) -> dict[str, Any]:
     try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        summary: dict[str, Any] = strict_json.loads(path.read_text(encoding="utf-8"))
         version = summary["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: cannot be read ({error}). Run `nnunet-nacl evaluate` on this folder first."
+            f"{path}: cannot be read ({first_line(error)}). Run `nnunet-nacl evaluate` on this folder first."
         ) from error
     if version != SCHEMA_VERSION:
-        raise InputError(f"{path}: expected schema version {SCHEMA_VERSION}, but got {version}. Evaluate it again.")
+        raise InputError(
+            f"{path}: expected schema version {SCHEMA_VERSION}, but got {version!r:.80}. Evaluate it again."
+        )
+    try:
+        check_summary(summary)
+    except ValueError as error:
+        raise InputError(f"{path}: is not as `nnunet-nacl evaluate` writes it ({error}). Evaluate it again.") from error
     return summary

@@ -20,14 +20,3 @@ def test_builds_without_warnings(tmp_path):
     made = {path.parent.name for path in tmp_path.rglob("index.html")}
     assert {page.stem for page in PAGES if page.parent != ROOT} <= made
     assert not re.search(r"""(?:src|href)=["']https?://[^"']*(?:google|cdn|unpkg)""", start)
-
-
-def test_security_lists_every_direct_dependency():
-    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 has it")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    lines = project["dependencies"] + extras["benchmark"] + extras["docs"]
-    needed = [re.split(r"[^\w.-]", line)[0].lower() for line in lines]
-    assert "nnunetv2" in needed
-    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").lower()
-    assert [package for package in needed if not re.search(rf"\|[^|]*\b{re.escape(package)} \|", page)] == []

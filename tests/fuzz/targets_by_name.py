@@ -1,0 +1,21 @@
+"""The targets by the names that scripts/fuzz_readers.py and docs/security.md give them."""
+
+import importlib
+
+TARGETS = {
+    "softmax": "targets.SoftmaxFiles",
+    "bins": "targets.BinsFiles",
+    "store": "targets.StoredCases",
+    "descriptions": "targets.Descriptions",
+    "labels": "targets.LabelFiles",
+    "summary": "targets_of_studies.Summaries",
+    "temperature": "targets_of_studies.Temperatures",
+    "configuration": "targets_of_studies.Configurations",
+    "folds": "targets_of_studies.Folds",
+}
+
+
+def make(name, folder):
+    """Return a target, with its valid files in a folder; nnU-Net is imported only now."""
+    module, target = TARGETS[name].split(".")
+    return getattr(importlib.import_module(module), target)(folder)
