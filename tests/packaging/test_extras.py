@@ -84,12 +84,13 @@ def test_one_line_says_which_extra_is_missing(module, extra, arguments, tmp_path
     assert main(["benchmark", "init", str(tmp_path), "--tasks", "phantom"]) == 0
     finished = without(module, *(tmp_path if word == "STUDY" else word for word in arguments))
     assert finished.returncode == 1
-    assert finished.stderr == (
-        f"nnunet-nacl: error: this command needs {module}, which is not installed: pip install 'nnunet-nacl[{extra}]'.\n"
-    )
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("nnunet-nacl: error: ")
+    assert f"needs {module}, which is not installed: pip install 'nnunet-nacl[{extra}]'." in line
 
 
 def test_another_missing_module_is_not_blamed_on_an_extra():
     finished = without("rich", "compare", "BASE", "RUN")
     assert finished.returncode == 1
-    assert finished.stderr.endswith("ModuleNotFoundError: import of rich halted; None in sys.modules\n")
+    assert "ModuleNotFoundError: No module named 'rich" in finished.stderr
+    assert "pip install" not in finished.stderr
