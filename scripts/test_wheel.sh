@@ -6,12 +6,20 @@
 #
 # Takes some ten minutes and up to 8 GB below TMPDIR, which are given back at the end: nearly all of it is PyTorch, of which pip
 # takes the CUDA build where nothing else is said (PIP_FIND_LINKS, PIP_CONSTRAINT and pip's other variables work as ever).
+# TEST_WHEEL_DIR names a folder to work in that is kept: run again after a failure, its environment is taken as it is, with
+# nothing but the wheel installed anew.
 set -euo pipefail
 
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${1:-python3} nnunet_version=${2:-2.8.*}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+if [ -n "${TEST_WHEEL_DIR:-}" ]; then
+    mkdir -p "$TEST_WHEEL_DIR"
+    work=$(cd "$TEST_WHEEL_DIR" && pwd)
+    rm -rf "$work"/{dist,elsewhere,Task99_Phantom,nnUNet_raw,nnUNet_preprocessed,nnUNet_results,truth,predicted,of_predicted,study}
+else
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+fi
 
 fail() { echo "test_wheel.sh: error: $*" >&2; exit 1; }
 say() { printf '\n== %s\n' "$*"; }
@@ -26,8 +34,8 @@ quietly() {
 
 build() {
     say "Building sdist and, from it, the wheel"
-    "$python" -m venv "$work/tools"
-    quietly tools "$work/tools/bin/pip" install --quiet build twine
+    [ -x "$work/tools/bin/twine" ] || "$python" -m venv "$work/tools"
+    quietly tools "$work/tools/bin/python" -m pip install --quiet build twine
     quietly build "$work/tools/bin/python" -m build --outdir "$work/dist" "$source"
     quietly twine "$work/tools/bin/twine" check --strict "$work"/dist/*
     cat "$work/twine.log"
@@ -36,12 +44,13 @@ build() {
 
 install() {
     say "Installing it with nnunetv2 $nnunet_version into a bare environment"
-    "$python" -m venv "$work/venv"
-    quietly install "$work/venv/bin/pip" install --quiet "$wheel" "nnunetv2==$nnunet_version"
+    [ -x "$work/venv/bin/python" ] || "$python" -m venv "$work/venv"
+    quietly install "$work/venv/bin/python" -m pip install --quiet "$wheel" "nnunetv2==$nnunet_version"
+    quietly reinstall "$work/venv/bin/python" -m pip install --quiet --force-reinstall --no-deps "$wheel"
     # nothing of the checkout, and no package of the caller's
     unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
     export PATH=$work/venv/bin:$PATH PYTHONNOUSERSITE=1
-    quietly check pip check
+    quietly check python -m pip check
     python - <<'END'
 import importlib.metadata as metadata
 import platform
@@ -100,14 +109,16 @@ import nnunetv2.utilities.find_objects
 
 before = third_party()
 import nnunet_nacl.training.variants
+
+print("the trainers, beside nnU-Net's trainer:", *sorted(third_party() - before))
+assert third_party() == before, third_party() - before
+print("nnU-Net's trainer:", *sorted(name for name in before if not name.startswith("_")))
+END
+    python - <<'END'
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find
 
 for name in ("nnUNetTrainerNACL", "nnUNetTrainerDiceSVLS", "nnUNetTrainerNACL_weight0p2_kernel5_100epochs"):
     assert find(name).__name__ == name
-brought = third_party() - before
-print("the trainers, beside nnU-Net's own:", *sorted(brought))
-assert brought <= {"nnunet_nacl", "nnunet_nacl_trainers"}, brought
-print("nnU-Net's own:", *sorted(name for name in before if not name.startswith("_")))
 END
 }
 
