@@ -45,6 +45,17 @@ COMMANDS = (
     preprocess_raters,
 )
 
+# what a plain install may lack, by the name that Python imports, and the extra that brings it; the rest is the base
+EXTRAS = {
+    "jinja2": "report",
+    "PIL": "report",
+    "markupsafe": "report",
+    "jsonschema": "benchmark",
+    "pooch": "benchmark",
+    "requests": "benchmark",
+    "yaml": "benchmark",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand and return the exit status: 0 fine, 1 unusable input or a finding, 2 unusable arguments."""
@@ -54,10 +65,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"nnunet-nacl: error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        print(f"nnunet-nacl: error: {_lacks(error.name, extra)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("nnunet-nacl: interrupted", file=sys.stderr)
         return 130
     return status
+
+
+def _lacks(module: str | None, extra: str) -> str:
+    return f"this command needs {module}, which is not installed: pip install 'nnunet-nacl[{extra}]'."
 
 
 def _parser() -> argparse.ArgumentParser:

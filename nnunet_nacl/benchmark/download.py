@@ -7,6 +7,7 @@ server for the rest (RFC 9110, section 14: a range request, answered by 206, or 
 
 from __future__ import annotations
 
+import platform
 import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
@@ -116,8 +117,13 @@ def unpack_task(archive: Path, task: str, folder: Path) -> Path:
     folder appears under its name when all is unpacked, so an interrupted call leaves no half of it under that name.
 
     Raises:
-        InputError: no readable tar archive, an unsafe member, or no folder of the task's name inside.
+        InputError: no readable tar archive, an unsafe member, no folder of the task's name inside, or a Python without that filter.
     """
+    if not hasattr(tarfile, "data_filter"):
+        raise InputError(
+            f"{archive}: Python {platform.python_version()} cannot unpack archives safely (3.10.12, 3.11.4 and 3.12 are the "
+            f"first that can). Unpack it with tar and pass the folder {task} with --from."
+        )
     target = folder / task
     with tempfile.TemporaryDirectory(prefix=f".{task}.", dir=folder) as temporary:
         try:

@@ -221,3 +221,12 @@ def test_task_that_is_here(form, phantom_task, raw, tmp_path):
 def assert_imported(folder):
     assert len(list((folder / "imagesTr").glob("*_0000.nii.gz"))) == len(list((folder / "labelsTr").iterdir())) == 6
     assert json.loads((folder / "dataset.json").read_text())["labels"] == {"background": 0, "body": 1, "cap": 2}
+
+
+def test_a_python_without_the_data_filter_says_so(tmp_path, monkeypatch):
+    """Debian 12's own 3.11.2 is one."""
+    archive = tar_with(tmp_path / "a.tar", ("Task99_Phantom/dataset.json", b"{}"))
+    monkeypatch.delattr(tarfile, "data_filter")
+    with pytest.raises(InputError, match="cannot unpack archives safely"):
+        unpack_task(archive, "Task99_Phantom", tmp_path)
+    assert not (tmp_path / "Task99_Phantom").exists()
