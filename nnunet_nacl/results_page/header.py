@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import date
 
+from nnunet_nacl.benchmark.convergence import MIN_ITERATIONS
 from nnunet_nacl.benchmark.status import job_states
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.report.prepare_scores import label_names
@@ -17,10 +18,8 @@ from nnunet_nacl.results_page.origin import (
     versions_of_evaluation,
 )
 from nnunet_nacl.results_page.task_results import TaskResults
+from nnunet_nacl.study.verdict import FOLDS_FOR_A_CLAIM
 
-MIN_FOLDS = 3
-MIN_ITERATIONS = 3000
-"""What a claim needs by docs/protocol.md."""
 CROSS_ENTROPY = "nnUNetTrainerCELoss"
 """Has to be in every study by docs/protocol.md."""
 SMALL_SCALE = "small-scale study"
@@ -53,9 +52,9 @@ def caveats_section(results: TaskResults) -> Iterator[str]:
             f"This is a **{SMALL_SCALE}**: the trainings are shortened or the networks small. It says how the losses compare under "
             "these conditions, and nothing about nnU-Net at its full length."
         )
-    if len(study.folds) < MIN_FOLDS:
+    if len(study.folds) < FOLDS_FOR_A_CLAIM:
         yield item(
-            f"Fewer than {MIN_FOLDS} folds ({len(study.folds)}): by the protocol no claim can rest on this page."
+            f"Fewer than {FOLDS_FOR_A_CLAIM} folds ({len(study.folds)}): by the protocol no claim can rest on this page."
         )
     iterations = {record.epochs * record.iterations for record in records if record.epochs and record.iterations}
     if iterations and min(iterations) < MIN_ITERATIONS:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from nnunet_nacl.results_page.convergence import not_converged
 from nnunet_nacl.results_page.markdown import code, wrapped
-from nnunet_nacl.results_page.scores import GREY_BELOW, greyed_out
+from nnunet_nacl.results_page.scores import greyed_out
 from nnunet_nacl.results_page.task_results import TaskResults
+from nnunet_nacl.study.verdict import GREYED_OUT_BELOW
 
 GREYED_OUT, NOT_CONVERGED = "†", "‡"
 
@@ -29,7 +30,7 @@ class Marks:
         """Return what the marks of these trainers mean, a paragraph each."""
         shown = set(trainers)
         meaning = {
-            GREYED_OUT: f"mean Dice more than {GREY_BELOW:.2f} below that of {code(self._baseline)}: its calibration figures are greyed "
+            GREYED_OUT: f"mean Dice more than {-GREYED_OUT_BELOW:.2f} below that of {code(self._baseline)}: its calibration figures are greyed "
             "out by the protocol. A network that does not segment can have a small calibration error, and no use.",
             NOT_CONVERGED: "not converged in every fold (see the learning curves): shown, and no claim rests on it.",
         }

@@ -9,9 +9,10 @@ from nnunet_nacl.report.prepare_scores import foreground
 from nnunet_nacl.results_page.comparison_tables import comparison_section
 from nnunet_nacl.results_page.markdown import NOTHING, code, number, table, wrapped
 from nnunet_nacl.results_page.marks import Marks
-from nnunet_nacl.results_page.scores import PRIMARY_SETS, of_cases
+from nnunet_nacl.results_page.scores import of_cases
 from nnunet_nacl.results_page.task_results import TaskResults, TrainerResults
 from nnunet_nacl.study.run import Run
+from nnunet_nacl.study.verdict import PRIMARY_SETS
 
 SCORES = ("ECE", "NLL", "Brier")
 

@@ -9,9 +9,10 @@ from nnunet_nacl.report.names import score_name, voxel_set_meaning
 from nnunet_nacl.report.prepare_scores import Value, foreground, read_value, voxel_sets
 from nnunet_nacl.results_page.markdown import between, code, number, signed, table, text, wrapped
 from nnunet_nacl.results_page.marks import Marks
-from nnunet_nacl.results_page.scores import PRIMARY_SETS, of_cases, over_classes
+from nnunet_nacl.results_page.scores import of_cases, over_classes
 from nnunet_nacl.results_page.task_results import TaskResults
 from nnunet_nacl.study.direction import chosen_by_label
+from nnunet_nacl.study.verdict import PRIMARY_SETS
 
 SECONDARY = ("gap", "equal_mass_ECE", "ACE", "MCE")
 

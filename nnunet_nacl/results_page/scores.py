@@ -10,13 +10,8 @@ import numpy as np
 from nnunet_nacl.calibration.bootstrap import mean_interval
 from nnunet_nacl.report.prepare_scores import Value, foreground
 from nnunet_nacl.results_page.task_results import TaskResults
-from nnunet_nacl.study.direction import CHOSEN_WITHOUT_LABEL
 from nnunet_nacl.study.run import Run
-
-GREY_BELOW = 0.10
-"""A trainer whose mean Dice is further below the baseline's has its calibration greyed out (docs/protocol.md)."""
-PRIMARY_SETS = tuple(reversed(CHOSEN_WITHOUT_LABEL))
-"""`predicted`, then `all`: those that decide."""
+from nnunet_nacl.study.verdict import GREYED_OUT_BELOW
 
 
 def over_classes(run: Run, score: str) -> Value:
@@ -43,11 +38,13 @@ def of_cases(summary: dict[str, Any], labels: list[str], score: str) -> dict[str
 
 
 def greyed_out(results: TaskResults) -> frozenset[str]:
-    """Return the trainers whose mean Dice is more than :data:`GREY_BELOW` below the baseline's."""
+    """Return the trainers that the protocol greys out: mean Dice too far below the baseline's."""
     if results.baseline is None:
         return frozenset()
     base = over_classes(results.baseline.merged, "Dice").value
     dice = {each.trainer: over_classes(each.merged, "Dice").value for each in results.trainers}
     return frozenset(
-        name for name, value in dice.items() if base is not None and value is not None and base - value > GREY_BELOW
+        name
+        for name, value in dice.items()
+        if base is not None and value is not None and value - base < GREYED_OUT_BELOW
     )
