@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import sys
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from importlib import metadata
 from typing import Any
 
@@ -26,3 +27,9 @@ def provenance(files: dict[str, Any]) -> dict[str, Any]:
         },
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def today() -> date:
+    """Return the date in UTC; SOURCE_DATE_EPOCH, where it is set, stands for now (reproducible-builds.org)."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    return (datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)).date()

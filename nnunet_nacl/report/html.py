@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
-from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from markupsafe import Markup
 from nnunet_nacl import __version__
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.evaluation.provenance import today
 from nnunet_nacl.report.page_content import Page
 from nnunet_nacl.report.prepare_reliability import BAND_MIN_VOXELS
 
@@ -46,7 +45,7 @@ def render(page: Page) -> str:
         style=Markup(style),
         script=Markup(script),
         version=__version__,
-        created=_today(),
+        created=today().isoformat(),
         band_min_voxels=BAND_MIN_VOXELS,
     )
 
@@ -77,10 +76,3 @@ def _read(name: str) -> str:
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _today() -> str:
-    """Return the date in UTC; SOURCE_DATE_EPOCH, where it is set, stands for now (reproducible-builds.org)."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    now = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
-    return now.date().isoformat()

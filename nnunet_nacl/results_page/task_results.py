@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nnunet_nacl.benchmark.config import Study, TaskEntry
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import SUMMARY_FILE
-from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
 from nnunet_nacl.results_page.consistency import is_outdated
 from nnunet_nacl.results_page.markdown import code, text
 from nnunet_nacl.study.comparison_files import JSON_FILE
-from nnunet_nacl.study.run import Run, check_same_protocol, load_run
+from nnunet_nacl.study.run import Run, check_same_protocol, load_run, load_summary
+
+T = TypeVar("T")
 
 MERGED, TEMPERED = "merged", "tempered"
 TEMPERATURE_FILE = "temperature.json"
@@ -160,25 +161,22 @@ class _Reader:
         return content
 
     def _fold(self, folder: Path) -> dict[str, Any] | None:
-        path = folder / SUMMARY_FILE
-        content = self.json(path)
-        if content is None:
-            return None
-        if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
-            self._say_unreadable(path, f"it is not of schema version {SCHEMA_VERSION}")
-            return None
-        return content
+        return self._evaluated(folder, lambda: load_summary(folder / SUMMARY_FILE))
 
     def _run(self, folder: Path) -> Run | None:
+        return self._evaluated(folder, lambda: load_run(folder))
+
+    def _evaluated(self, folder: Path, read: Callable[[], T]) -> T | None:
+        """Return what a result folder holds, None where there is none or it is damaged."""
         if not (folder / SUMMARY_FILE).is_file():
             return None
         try:
-            run = load_run(folder)
+            held = read()
         except InputError as error:
             self._say_unreadable(folder, error)
             return None
         self.sources.append(folder / SUMMARY_FILE)
-        return run
+        return held
 
     def _check_folds(self, name: str, merged: Run, folds: dict[int, dict[str, Any]]) -> None:
         """Say so where the joined cases are not those of the folds: then the folds were evaluated again since."""

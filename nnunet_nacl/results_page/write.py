@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from datetime import date, datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +10,7 @@ from typing import TypeVar
 from nnunet_nacl.benchmark.config import CONFIG_FILE, Study
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.output import prepare_folder, replacing
+from nnunet_nacl.evaluation.provenance import today
 from nnunet_nacl.results_page.page import Figures, page
 from nnunet_nacl.results_page.reliability_figure import prepare_panels, write_reliability_figure
 from nnunet_nacl.results_page.task_results import CURVES, TaskResults, read_task
@@ -60,7 +59,7 @@ def _write(results: TaskResults, configuration: Path, output: Path) -> list[str]
     reliability = output / f"{dataset}_reliability.svg"
     curves = output / f"{dataset}_{CURVES}.svg" if results.curves_figure is not None else None
     figures = Figures(reliability.name, None if curves is None else curves.name)
-    content = page(results, configuration.read_text(encoding="utf-8"), figures, output, _today())
+    content = page(results, configuration.read_text(encoding="utf-8"), figures, output, today())
     write_reliability_figure(prepare_panels(results), reliability)
     written = [reliability]
     if curves is not None and results.curves_figure is not None:
@@ -76,9 +75,3 @@ def _write(results: TaskResults, configuration: Path, output: Path) -> list[str]
 def configuration_file(path: Path) -> Path:
     """Return the configuration file, given it or its folder."""
     return path / CONFIG_FILE if path.is_dir() else path
-
-
-def _today() -> date:
-    """Return the date in UTC; SOURCE_DATE_EPOCH, where it is set, stands for now (reproducible-builds.org)."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    return (datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)).date()

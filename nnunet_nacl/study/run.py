@@ -39,7 +39,7 @@ def load_run(folder: Path) -> Run:
         InputError: a file is missing, damaged, or of another schema version.
     """
     folder = result_folder(folder)
-    summary = _load_summary(folder / SUMMARY_FILE)
+    summary = load_summary(folder / SUMMARY_FILE)
     cases = read_result(folder / BINS_FILE).cases
     if [entry["case"] for entry in summary["metric_per_case"]] != [result.case.name for result in cases]:
         raise InputError(f"{folder}: {SUMMARY_FILE} and {BINS_FILE} hold other cases. Evaluate it again.")
@@ -62,7 +62,12 @@ def _name(folder: Path) -> str:
     return folder.parent.name if folder.name == RESULT_FOLDER else folder.name
 
 
-def _load_summary(path: Path) -> dict[str, Any]:
+def load_summary(path: Path) -> dict[str, Any]:
+    """Read a calibration.json.
+
+    Raises:
+        InputError: it is missing, damaged, or of another schema version.
+    """
     try:
         summary: dict[str, Any] = strict_json.loads(path.read_text(encoding="utf-8"))
         version = summary["schema_version"]

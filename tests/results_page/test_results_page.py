@@ -312,12 +312,19 @@ def test_further_comparison(copied, tmp_path):
     edit(results(copied) / "comparison_unseen" / "comparison.json", lambda held: held.update(parts=["fold_1"]))
     page = write_page(copied, tmp_path / "out")
     assert "### Further comparison `comparison_unseen` (cases of fold_1)" in page
-    assert page.count(f"`{NACL}`\n\n| score") == 2
+    assert page.count(f"# `{NACL}`\n\n**Verdict by the protocol") == 2
 
 
-@pytest.mark.parametrize("part, key", [("merged", "per_case"), ("fold_0", "metric_per_case"), ("tempered", "per_case")])
-def test_damage_is_one_line(part, key, copied, tmp_path, capsys):
-    edit(run_folder(copied, NACL) / part / "calibration.json", lambda held: held.pop(key))
+@pytest.mark.parametrize("part", ["merged", "fold_0", "tempered"])
+def test_a_damaged_result_is_named_and_left_out(part, copied, tmp_path):
+    edit(run_folder(copied, NACL) / part / "calibration.json", lambda held: held.pop("metric_per_case"))
+    flat = " ".join(write_page(copied, tmp_path / "out").split())
+    assert f"{part}` cannot be used (" in flat
+    assert "Evaluate it again" in flat
+
+
+def test_a_damaged_comparison_is_one_line(copied, tmp_path, capsys):
+    edit(results(copied) / "comparison" / "comparison.json", lambda held: held["tests"].append("a test"))
     assert main(["benchmark", "results", str(copied), "-o", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
