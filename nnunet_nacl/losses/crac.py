@@ -13,7 +13,7 @@ from nnunet_nacl.losses.crac_multipliers import LARGEST_RHO, SMALLEST_MULTIPLIER
 from nnunet_nacl.losses.cross_entropy import hard_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import precise_sum, with_gradient
 from nnunet_nacl.losses.neighborhood import Window, chunks
-from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid
+from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid, sum_dtype
 
 
 class CRaCLoss(Loss):
@@ -120,7 +120,7 @@ class CRaCLoss(Loss):
         dtype = compute_dtype(logits)
         members, valid = members_and_valid(logits, target, self.ignore_label, self.regions)
         constraints = _Constraints(self._window, self.margin, members, valid, dtype)
-        total = torch.zeros(2, logits.shape[1], dtype=torch.float64, device=logits.device)
+        total = torch.zeros(2, logits.shape[1], dtype=sum_dtype(logits), device=logits.device)
         for first, last in chunks(logits.shape[1], logits.device):
             difference, boundary = constraints.difference(logits.to(dtype), first, last)
             size = difference.abs_()
@@ -189,7 +189,7 @@ def _add_penalty(logits: Tensor, constraints: _Constraints, multipliers: Multipl
         table.to(logits.dtype).to(logits.device, non_blocking=True).view(2, channels, *[1] * spatial_axes)
         for table in (multipliers.lambdas, multipliers.rhos)
     )
-    total = logits.new_zeros((), dtype=torch.float64)
+    total = logits.new_zeros((), dtype=sum_dtype(logits))
     for first, last in chunks(channels, logits.device):
         difference, boundary = constraints.difference(logits, first, last)
         size = difference.abs()
@@ -203,4 +203,4 @@ def _add_penalty(logits: Tensor, constraints: _Constraints, multipliers: Multipl
 
 def _sum_per_channel(values: Tensor) -> Tensor:
     """Return the sums ``(K,)`` as float64: rows in their own dtype, which is fast, then the rows exactly enough."""
-    return values.sum(-1).transpose(0, 1).flatten(1).sum(1, dtype=torch.float64)
+    return values.sum(-1).transpose(0, 1).flatten(1).sum(1, dtype=sum_dtype(values))

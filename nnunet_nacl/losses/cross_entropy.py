@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nnunet_nacl.losses.gradient_in_forward import precise_sum
 from nnunet_nacl.losses.neighborhood import Neighborhood, chunks
+from nnunet_nacl.losses.targets import sum_dtype
 
 
 def hard_cross_entropy(logits: Tensor, members: Tensor, valid: Tensor | None, regions: bool) -> tuple[Tensor, Tensor]:
@@ -60,7 +61,7 @@ def soft_cross_entropy(
         regions: one sigmoid per channel instead of a softmax over them.
     """
     gradient = torch.sigmoid(logits) if regions else F.log_softmax(logits, 1)
-    total = logits.new_zeros((), dtype=torch.float64)
+    total = logits.new_zeros((), dtype=sum_dtype(logits))
     for first, last in chunks(logits.shape[1], logits.device):
         target, part = targets.proportions(first, last), gradient[:, first:last]
         if regions:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nnunet_nacl.losses.targets import sum_dtype
+
 ValueAndGradient = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 """Takes the logits and whether the gradient is wanted; returns the scalar value and the gradient, or None."""
 
@@ -26,7 +28,7 @@ def with_gradient(logits: Tensor, value_and_gradient: ValueAndGradient) -> Tenso
 
 def precise_sum(values: Tensor) -> Tensor:
     """Return the sum as float64: rows in their own dtype, which is fast, then the rows exactly enough."""
-    return values.sum(-1).sum(dtype=torch.float64)
+    return values.sum(-1).sum(dtype=sum_dtype(values))
 
 
 class _GradientInForward(torch.autograd.Function):

@@ -11,7 +11,7 @@ from torch import Tensor
 from nnunet_nacl.losses.base import Loss, check_not_negative, check_one_of, check_whole
 from nnunet_nacl.losses.cross_entropy import hard_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import with_gradient
-from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid
+from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid, sum_dtype
 
 Binning = Literal["hard", "soft"]
 
@@ -104,7 +104,7 @@ class L1ACELoss(Loss):
         batch, channels = logits.shape[:2]
         probabilities = logits.sigmoid() if self.regions else logits.softmax(1)
         slopes = torch.empty_like(logits) if gradient is not None else None
-        total = logits.new_zeros((), dtype=torch.float64)
+        total = logits.new_zeros((), dtype=sum_dtype(logits))
         for channel in range(channels):
             probability = probabilities[:, channel]
             inside = members[:, channel] if self.regions else members[:, 0] == channel
@@ -176,7 +176,7 @@ def _average_calibration_error(
     gap = _sum_per_bin(shares, difference, bins)
     used = held >= _EMPTY
     present = inside.flatten(1).any(1)
-    per_bin = (present / used.sum(1, dtype=torch.float64).clamp(min=1)).unsqueeze(1) * used / held.clamp(min=_EMPTY)
+    per_bin = (present / used.sum(1, dtype=held.dtype).clamp(min=1)).unsqueeze(1) * used / held.clamp(min=_EMPTY)
     total = (gap.abs() * per_bin).sum()
     if not slope_wanted:
         return total, None
@@ -208,7 +208,7 @@ def _sum_per_bin(shares: _Shares, values: Tensor, bins: int) -> Tensor:
         above = values * shares.upper
         sums.scatter_add_(1, lower, (values - above).reshape(-1, row))
         sums.scatter_add_(1, lower + 1, above.reshape(-1, row))
-    return sums.reshape(batch, -1, bins + 1)[..., :bins].sum(1, dtype=torch.float64)
+    return sums.reshape(batch, -1, bins + 1)[..., :bins].sum(1, dtype=sum_dtype(values))
 
 
 def _steps(table: Tensor) -> Tensor:

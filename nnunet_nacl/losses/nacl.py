@@ -12,7 +12,7 @@ from nnunet_nacl.losses.base import Loss, check_not_negative, check_one_of
 from nnunet_nacl.losses.cross_entropy import hard_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import with_gradient
 from nnunet_nacl.losses.neighborhood import Kernel, Neighborhood, Window, chunks
-from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid
+from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid, sum_dtype
 
 Norm = Literal["l1", "l2"]
 ClassReduction = Literal["mean", "sum"]
@@ -102,16 +102,16 @@ class NACLLoss(Loss):
     ) -> Tensor:
         """Return the penalty summed over the voxels and add its gradient to a buffer."""
         factor = self.weight / logits.shape[1] if self.class_reduction == "mean" else self.weight
-        total = logits.new_zeros((), dtype=torch.float64)
+        total = logits.new_zeros((), dtype=sum_dtype(logits))
         for first, last in chunks(logits.shape[1], logits.device):
             difference = neighborhood.proportions(first, last).sub_(logits[:, first:last])
             if valid is not None:
                 difference.mul_(valid)
             # norms along the rows need no tensor of their own, unlike abs and square
             if self.norm == "l1":
-                total += torch.linalg.vector_norm(difference, 1, dim=-1).sum(dtype=torch.float64)
+                total += torch.linalg.vector_norm(difference, 1, dim=-1).sum(dtype=total.dtype)
                 gradient[:, first:last].sub_(difference.sign_(), alpha=factor)
             else:
-                total += torch.linalg.vector_norm(difference, 2, dim=-1).square().sum(dtype=torch.float64)
+                total += torch.linalg.vector_norm(difference, 2, dim=-1).square().sum(dtype=total.dtype)
                 gradient[:, first:last].sub_(difference, alpha=2 * factor)
         return factor * total

@@ -127,6 +127,11 @@ def compute_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
+def sum_dtype(values: Tensor) -> torch.dtype:
+    """Return the dtype to add up millions of voxels in: float64, which Apple's GPUs (mps) lack, so float32 there."""
+    return torch.float32 if values.device.type == "mps" else torch.float64
+
+
 def count_valid(labels_or_masks: Tensor, valid: Tensor | None) -> Tensor | int:
     """Return how many voxels count, at least 1, so that a mean over none of them is 0 and has a zero gradient."""
     if valid is None:

@@ -1,9 +1,11 @@
 """What every loss keeps to: ignored voxels, half precision, autocast, no gradient where none is wanted, and how it prints."""
 
+import sys
 from functools import partial
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnunet_nacl.losses import (
     CRaCLoss,
@@ -115,3 +117,28 @@ def test_repr_makes_the_same_loss_again(make):
     assert all(f"{name}={value!r}" in printed for name, value in make.keywords.items())
     assert printed.endswith("ignore_label=4, regions=True)") or "raters=1" in printed
     assert repr(eval(printed)) == printed
+
+
+class NoFloat64(TorchDispatchMode):
+    """Refuse float64, as Apple's GPUs do."""
+
+    def __torch_dispatch__(self, operator, types, arguments=(), keywords=None):
+        result = operator(*arguments, **(keywords or {}))
+        for held in result if isinstance(result, (tuple, list)) else [result]:
+            assert not isinstance(held, torch.Tensor) or held.dtype != torch.float64, operator
+        return result
+
+
+@each_loss
+@labels_and_regions
+def test_does_without_float64_where_there_is_none(make, regions, monkeypatch):
+    """There is no such device here: what decides on the dtype is told that there is."""
+    logits, target = random_batch(regions, ignored=[2])
+    loss = make(ignore_label=IGNORE, regions=regions)
+    expected = value_and_gradient(loss, logits, target)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("nnunet_nacl.losses.") and hasattr(module, "sum_dtype"):
+            monkeypatch.setattr(module, "sum_dtype", lambda values: torch.float32)
+    with NoFloat64():
+        found = value_and_gradient(loss, logits, target)
+    torch.testing.assert_close(found, expected)
