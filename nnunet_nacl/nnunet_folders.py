@@ -7,7 +7,7 @@ from pathlib import Path
 from nnunetv2 import paths
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.errors import InputError, first_line
 
 
 def dataset_folders(dataset: str, *variables: str) -> list[Path]:
@@ -26,5 +26,5 @@ def dataset_folders(dataset: str, *variables: str) -> list[Path]:
     try:
         name = maybe_convert_to_dataset_name(int(dataset) if dataset.isdigit() else dataset)
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise InputError(f"{dataset}: nnU-Net knows no such data set ({str(error).splitlines()[0]}).") from error
+        raise InputError(f"{dataset}: nnU-Net knows no such data set ({first_line(error)}).") from error
     return [Path(str(getattr(paths, variable)), name) for variable in variables]

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
 
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.errors import InputError, first_line
 
 try:
     from isal import igzip_lib, isal_zlib
@@ -66,7 +66,7 @@ def find_member(path: Path, key: str) -> Member:
         except InputError:
             raise
         except Exception as error:  # zipfile fails on damaged files in many ways: struct.error, UnicodeDecodeError, ...
-            raise InputError(f"{path}: is truncated or no npz file ({_one_line(error)}). {PREDICT_AGAIN}") from error
+            raise InputError(f"{path}: is truncated or no npz file ({first_line(error)}). {PREDICT_AGAIN}") from error
 
 
 def _find(archive: zipfile.ZipFile, file: IO[bytes], path: Path, key: str) -> Member:
@@ -146,7 +146,7 @@ class MemberStream:
         except OSError as error:
             raise self._unreadable(error) from error
         except _INFLATE_ERRORS as error:
-            raise self._damaged(_one_line(error)) from error
+            raise self._damaged(first_line(error)) from error
 
     def _read(self, buffer: memoryview) -> int:
         count: int = self._file.readinto(buffer[: self._left])  # type: ignore[attr-defined]
@@ -205,10 +205,6 @@ class _ZlibInflater:
 
 def _inflater() -> _Inflater:
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE) if HAS_ISAL else _ZlibInflater()
-
-
-def _one_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _printable(name: str) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 from numpy.typing import NDArray
 
-from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation.cases import HOW_TO_SAVE
+from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.evaluation.cases import HOW_TO_SAVE, case_names
 from nnunet_nacl.evaluation.dataset import Dataset
 from nnunet_nacl.evaluation.probabilities import open_probabilities
 from nnunet_nacl.report.maps import Maps, Reference, prepare_class_maps, prepare_region_maps
@@ -41,8 +41,7 @@ def find_names(predictions: Path, wanted: Iterable[str]) -> list[str]:
     Raises:
         InputError: a wanted case has none, or there are none at all.
     """
-    paths = predictions.glob("*.npz")
-    found = sorted(path.stem for path in paths if not path.name.startswith((".", "calibration_")))
+    found = sorted(case_names(predictions, ".npz"))
     missing = [name for name in wanted if name not in found]
     if missing or not found:
         raise InputError(
@@ -129,6 +128,5 @@ def _read(dataset: Dataset, path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
     try:
         segmentation, properties = recursive_find_reader_writer_by_name(dataset.reader)().read_seg(str(path))
     except Exception as error:  # the reader's libraries each have exceptions of their own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: {dataset.reader} cannot read this file ({reason}).") from error
+        raise InputError(f"{path}: {dataset.reader} cannot read this file ({first_line(error)}).") from error
     return segmentation[0], properties
