@@ -10,10 +10,13 @@ from nnunet_nacl.errors import InputError
 TASKS = {
     "msd": "  - Task04_Hippocampus             # downloaded; `nnunet-nacl import-msd` lists all ten\n"
     "  # - {name: Task09_Spleen, from: /data/msd}       # the task's folder or archive, or a folder that holds it\n",
-    "phantom": "  - {name: Task99_Phantom, phantom: {cases: 20, size: 32}}     # drawn, with known truth; no data needed\n",
+    "phantom": "  - {name: Task99_Phantom, phantom: {cases: 10, size: 32}}     # drawn, with known truth; no data needed\n",
 }
+TRAINERS = ("", "CELoss", "NACL", "NACL_warmup4", "DiceNACL", "SVLS", "DiceSVLS")
+TRAINERS_TO_TRY = ("", "NACL", "DiceSVLS")
 LENGTHS = {
     "cpu": "length: 20epochs                    # given to every trainer's name alike; 250 iterations each\n",
+    "try": "length: 4epochs_50iterations_5valiterations     # to see a whole study in a quarter of an hour; 20epochs: for results\n",
     "paper": "# length: 100epochs                 # given to every trainer's name alike; default: nnU-Net's 1000\n",
 }
 TEMPLATE = """\
@@ -24,13 +27,7 @@ name: {name}
 scale: {scale}                         # paper: nnU-Net's defaults, on a GPU; cpu: small networks, marked as shortened
 tasks:
 {tasks}trainers:                           # `nnunet-nacl trainers` lists ours; variants by name, and any of nnU-Net's
-  - nnUNetTrainer
-  - nnUNetTrainerCELoss
-  - nnUNetTrainerNACL
-  - nnUNetTrainerDiceNACL
-  - nnUNetTrainerSVLS
-  - nnUNetTrainerDiceSVLS
-baseline: nnUNetTrainer
+{trainers}baseline: nnUNetTrainer
 {length}folds: {folds}
 configuration: 3d_fullres
 plans: nnUNetPlans
@@ -85,9 +82,11 @@ def write_template(folder: Path, scale: str, tasks: str, profile: str) -> list[P
         raise InputError(f"{path} is there already; edit it, or choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in folder.resolve().name)
+    to_try = scale == "cpu" and tasks == "phantom"
     text = TEMPLATE.format(
-        name=name or "benchmark", scale=scale, tasks=TASKS[tasks], length=LENGTHS[scale], profile=profile,
-        folds="[0, 1, 2]" if scale == "cpu" else "[0, 1, 2, 3, 4]",
+        name=name or "benchmark", scale=scale, tasks=TASKS[tasks], length=LENGTHS["try" if to_try else scale], profile=profile,
+        trainers="".join(f"  - nnUNetTrainer{part}\n" for part in (TRAINERS_TO_TRY if to_try else TRAINERS)),
+        folds="[0, 1]" if to_try else "[0, 1, 2]" if scale == "cpu" else "[0, 1, 2, 3, 4]",
     )  # fmt: skip
     path.write_text(text, encoding="utf-8")
     written = [path]
