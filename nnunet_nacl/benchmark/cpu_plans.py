@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_nacl.errors import InputError
-from nnunet_nacl.nnunet_folders import dataset_folders
+from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.nnunet_folders import dataset_folders, read_json
 
 FEATURES = (8, 16, 32, 64)
 LARGEST_SIDE = {2: 128, 3: 40}
@@ -38,9 +38,11 @@ def write_cpu_plans(dataset: str, plans_name: str, new_name: str, patch_size: Se
     source = folder / f"{plans_name}.json"
     if new_name == plans_name:
         raise InputError(f"expected a new name for the plans, got {new_name} again.")
-    if not source.is_file():
-        raise InputError(f"{source}: no such file. Run `nnUNetv2_plan_and_preprocess -d {dataset}` first.")
-    plans = small_plans(json.loads(source.read_text(encoding="utf-8")), new_name, patch_size)
+    planned = read_json(source, f"Run `nnUNetv2_plan_and_preprocess -d {dataset}` first.")
+    try:
+        plans = small_plans(planned, new_name, patch_size)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(f"{source}: is not as nnU-Net writes plans ({first_line(error)}).") from error
     path = source.with_name(f"{new_name}.json")
     path.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
     return path

@@ -6,7 +6,6 @@ just has no file there. The result lies beside nnU-Net's own preprocessed data, 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.nnunet_folders import dataset_folders
+from nnunet_nacl.nnunet_folders import dataset_folders, read_json
 from nnunet_nacl.processes import results_of
 from nnunet_nacl.training.raters import RaterIndex, open_maps, preprocessed_raters
 from nnunet_nacl.whole_folder import whole_folder
@@ -63,7 +62,8 @@ def preprocess_raters(
             preprocessing did not yield the reference that is now made from the same files. No folder is left half done.
     """
     raw, folder = dataset_folders(dataset, "nnUNet_raw", "nnUNet_preprocessed")
-    plans, dataset_json = (_read_json(folder / file, folder.name) for file in (f"{plans_name}.json", "dataset.json"))
+    hint = f"Run `nnUNetv2_plan_and_preprocess -d {folder.name}` first."
+    plans, dataset_json = (read_json(folder / file, hint) for file in (f"{plans_name}.json", "dataset.json"))
     raters = sorted(path for path in (raw / RAW_FOLDER).glob("*") if path.is_dir() and not path.name.startswith("."))
     if not raters:
         raise InputError(f"{raw / RAW_FOLDER}: expected one folder of label maps per rater, found none.")
@@ -81,13 +81,6 @@ def preprocess_raters(
             shutil.rmtree(output, ignore_errors=True)
         written.append(output)
     return written
-
-
-def _read_json(path: Path, dataset: str) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Run `nnUNetv2_plan_and_preprocess -d {dataset}` first.")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def _preprocessed_configurations(manager: PlansManager, folder: Path) -> list[str]:

@@ -18,7 +18,8 @@ import blosc2
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from torch import Tensor, nn
 
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.nnunet_folders import read_json
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
 from nnunet_nacl.training.dice import dice_term
 
@@ -54,13 +55,14 @@ class RaterIndex:
         """Return the index of a folder of preprocessed maps.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or it is damaged.
         """
-        path = folder / INDEX_FILE
-        if not path.is_file():
-            raise InputError(f"{path}: no such file. Run `nnunet-nacl preprocess-raters` for this data set first.")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return cls(tuple(content["raters"]), content["ignore_label"])
+        again = "Run `nnunet-nacl preprocess-raters` for this data set"
+        content = read_json(folder / INDEX_FILE, f"{again} first.")
+        try:
+            return cls(tuple(content["raters"]), content["ignore_label"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{folder / INDEX_FILE}: is damaged ({first_line(error)}). {again} again.") from error
 
 
 class RaterDataset(nnUNetDatasetBlosc2):
