@@ -22,7 +22,8 @@ from nnunet_nacl.evaluation.output import write_summary
 from nnunet_nacl.evaluation.summary import summarize
 from nnunet_nacl.report.prepare_reliability import prepare_reliability_over_cases
 from nnunet_nacl.report.reliability import plot_reliability
-from nnunet_nacl.study.comparison import cautions, compare_runs, describe
+from nnunet_nacl.study.cautions import cautions, describe
+from nnunet_nacl.study.comparison import compare_runs
 from nnunet_nacl.study.run import load_run
 
 OWN = None  # yours, the old training first: ("old/fold_0/validation", "new/fold_0/validation")

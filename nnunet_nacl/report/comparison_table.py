@@ -13,7 +13,8 @@ from rich.text import Text
 
 from nnunet_nacl.report.parts_table import PartsRow, prepare_parts_table
 from nnunet_nacl.report.terminal import SHORT_NAMES, format_score
-from nnunet_nacl.study.comparison import Comparison, Difference, cautions
+from nnunet_nacl.study.cautions import cautions
+from nnunet_nacl.study.comparison import Comparison, Difference
 from nnunet_nacl.study.direction import chosen_by_label, direction_of
 from nnunet_nacl.study.verdict import SOURCE, Kind, Verdict, verdict_on
 

@@ -14,7 +14,8 @@ from nnunet_nacl.report.parts_table import amount, signs_in_words
 from nnunet_nacl.report.prepare_differences import CLASS_MEAN, CaseDifferences
 from nnunet_nacl.report.prepare_scores import Value
 from nnunet_nacl.report.svg import strip_svg
-from nnunet_nacl.study.comparison import Comparison, cautions
+from nnunet_nacl.study.cautions import cautions
+from nnunet_nacl.study.comparison import Comparison
 from nnunet_nacl.study.direction import chosen_by_label, direction_of
 from nnunet_nacl.study.verdict import SOURCE, Verdict, verdicts_of
 

@@ -14,7 +14,7 @@ from nnunet_nacl.errors import InputError
 from nnunet_nacl.study.case_scores import CaseScores, Quantity, check_same_references, paired_values
 from nnunet_nacl.study.direction import Better, chosen_by_label, direction_of
 from nnunet_nacl.study.names import distinctly_named, without_repetition
-from nnunet_nacl.study.paired import PairedResult, compare_pairs, differences_of, holm, smallest_p
+from nnunet_nacl.study.paired import PairedResult, compare_pairs, differences_of, holm
 from nnunet_nacl.study.parts import PartDifference, cases_of_parts, differences_of_parts, in_order, why_not_shared
 from nnunet_nacl.study.run import Run, check_same_protocol
 
@@ -23,8 +23,6 @@ ALL = "all"
 
 ALPHA = 0.05
 """The family-wise error rate below which a difference is called better or worse."""
-
-FEW_CASES = 20
 
 
 @dataclass(frozen=True)
@@ -170,19 +168,6 @@ def compare_runs(
     )
 
 
-def cautions(comparison: Comparison) -> list[str]:
-    """Return what a reader has to know so as not to be misled by the numbers."""
-    return [
-        *_cautions_of_segmentation(comparison),
-        *_cautions_of_size(comparison),
-        *(
-            text
-            for difference in comparison.differences
-            for text in _cautions_of_pairs(difference, len(comparison.cases))
-        ),
-    ]
-
-
 def _common_cases(tables: Sequence[CaseScores]) -> list[str]:
     common = set.intersection(*(table.cases for table in tables))
     if not common:
@@ -257,55 +242,3 @@ def _better_or_worse(quantity: Quantity, difference: float) -> tuple[str, str]:
     if direction.of_probabilities and chosen_by_label(quantity.voxel_set):
         return verdict, f"{verdict} by convention"
     return verdict, direction.words_better if better else direction.words_worse
-
-
-def _cautions_of_segmentation(comparison: Comparison) -> list[str]:
-    worse = []
-    for run in comparison.runs:
-        differences = comparison.of_run(run.name)
-        dice = next(
-            (one.result for one in differences if one.quantity == Quantity("Dice") and one.verdict == "worse"), None
-        )
-        if dice and any(one.verdict == "better" for one in differences):
-            worse.append(f"{run.name} (Dice {dice.run:.3f} against {dice.base:.3f})")
-    if not worse:
-        return []
-    return [
-        f"Segmentation is worse in {', '.join(worse)}. A network that segments badly can have a small calibration error: "
-        "weigh the two together."
-    ]
-
-
-def _cautions_of_pairs(difference: Difference, n_cases: int) -> list[str]:
-    result = difference.result
-    if not (result.n_undefined_base or result.n_undefined_run):
-        return []
-    return [
-        f"{difference.run}, {describe(difference.quantity)}: compared in {result.n_pairs} of {n_cases} cases; not defined in "
-        f"{result.n_undefined_base} of the base and {result.n_undefined_run} of the run."
-    ]
-
-
-def _cautions_of_size(comparison: Comparison) -> list[str]:
-    n_cases, n_tests, alpha = len(comparison.cases), comparison.n_tests, comparison.settings.alpha
-    found = []
-    if n_cases < FEW_CASES:
-        found.append(
-            f"With {n_cases} cases the intervals are too narrow (percentile bootstrap below {FEW_CASES} cases)."
-        )
-    if n_tests and n_tests * smallest_p(n_cases) >= alpha:
-        found.append(
-            f"With {n_cases} cases and {n_tests} tests not even a score that differs the same way in all cases can reach an adjusted "
-            f"p below {alpha:g}: make fewer tests (scores, voxel sets, runs)."
-        )
-    return found
-
-
-def describe(quantity: Quantity) -> str:
-    """Return a quantity in words, with the key of its class."""
-    where = [
-        "class mean" if quantity.is_class_mean else "",
-        f"class {quantity.label}" if quantity.label is not None else "",
-        quantity.voxel_set or "",
-    ]
-    return " ".join([quantity.score, ", ".join(part for part in where if part)])

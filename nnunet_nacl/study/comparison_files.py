@@ -16,7 +16,8 @@ from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.study import paired
 from nnunet_nacl.study import verdict as rules
-from nnunet_nacl.study.comparison import Comparison, Difference, cautions
+from nnunet_nacl.study.cautions import cautions
+from nnunet_nacl.study.comparison import Comparison, Difference
 from nnunet_nacl.study.parts import common_sign, in_order
 
 CSV_FILE = "comparison.csv"
@@ -31,7 +32,6 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 
 def comparison_content(comparison: Comparison) -> dict[str, Any]:
     """Return the content of comparison.json: plain values, NaN as None."""
-    settings = comparison.settings
     origin = provenance({run.name: str(run.folder) for run in (comparison.base, *comparison.runs)})
     origin["versions"]["scipy"] = scipy.__version__
     return {
@@ -49,41 +49,44 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
         "left_out": {name: list(cases) for name, cases in comparison.left_out.items()},
         "given_more_than_once": list(comparison.repeated),
         "cautions": cautions(comparison),
-        "protocol": {
-            "evaluation": {
-                key: value for key, value in comparison.base.summary["protocol"].items() if key != "n_cases"
-            },
-            "unit": "case",
-            "difference": "run - base; absolute values where nearer to zero is better",
-            "interval": {
-                "method": "percentile bootstrap over cases, not adjusted for the number of intervals",
-                "level": settings.level,
-                "replicates": settings.replicates,
-                "seed": settings.seed,
-            },
-            "test": {
-                "method": "two-sided Wilcoxon signed-rank",
-                "zero_method": "wilcox",
-                "equal_within": paired.EQUAL_WITHIN,
-                "exact": f"up to {paired.EXACT_UP_TO} unequal pairs without ties; otherwise normal approximation with "
-                "tie and continuity correction",
-                "at_least": paired.MIN_DIFFERENCES,
-            },
-            "adjustment": "Holm over all tests made",
-            "alpha": settings.alpha,
-            "effect_size": "matched-pairs rank-biserial correlation",
-            "parts": "mean difference over the cases of each merged result (fold), no tests",
-            "verdict": {
-                "source": rules.SOURCE,
-                "dice_kept_above": rules.DICE_KEPT_ABOVE,
-                "p_holm_below": rules.SIGNIFICANT_BELOW,
-                "level": rules.INTERVAL_LEVEL,
-                "greyed_out_below": rules.GREYED_OUT_BELOW,
-                "folds_for_a_claim": rules.FOLDS_FOR_A_CLAIM,
-                "primary_voxel_sets": list(rules.PRIMARY_SETS),
-            },
-        },
+        "protocol": _protocol(comparison),
         "provenance": origin,
+    }
+
+
+def _protocol(comparison: Comparison) -> dict[str, Any]:
+    settings = comparison.settings
+    return {
+        "evaluation": {key: value for key, value in comparison.base.summary["protocol"].items() if key != "n_cases"},
+        "unit": "case",
+        "difference": "run - base; absolute values where nearer to zero is better",
+        "interval": {
+            "method": "percentile bootstrap over cases, not adjusted for the number of intervals",
+            "level": settings.level,
+            "replicates": settings.replicates,
+            "seed": settings.seed,
+        },
+        "test": {
+            "method": "two-sided Wilcoxon signed-rank",
+            "zero_method": "wilcox",
+            "equal_within": paired.EQUAL_WITHIN,
+            "exact": f"up to {paired.EXACT_UP_TO} unequal pairs without ties; otherwise normal approximation with "
+            "tie and continuity correction",
+            "at_least": paired.MIN_DIFFERENCES,
+        },
+        "adjustment": "Holm over all tests made",
+        "alpha": settings.alpha,
+        "effect_size": "matched-pairs rank-biserial correlation",
+        "parts": "mean difference over the cases of each merged result (fold), no tests",
+        "verdict": {
+            "source": rules.SOURCE,
+            "dice_kept_above": rules.DICE_KEPT_ABOVE,
+            "p_holm_below": rules.SIGNIFICANT_BELOW,
+            "level": rules.INTERVAL_LEVEL,
+            "greyed_out_below": rules.GREYED_OUT_BELOW,
+            "folds_for_a_claim": rules.FOLDS_FOR_A_CLAIM,
+            "primary_voxel_sets": list(rules.PRIMARY_SETS),
+        },
     }
 
 

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.report.comparison_table import print_comparison
-from nnunet_nacl.study.comparison import Settings, cautions, compare_runs
+from nnunet_nacl.study.cautions import cautions
+from nnunet_nacl.study.comparison import Settings, compare_runs
 from nnunet_nacl.study.comparison_files import write_comparison
 from nnunet_nacl.study.direction import Better, direction_of
 from nnunet_nacl.study.run import Run
