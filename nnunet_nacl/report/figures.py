@@ -9,7 +9,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nnunet_nacl.errors import InputError
@@ -17,7 +16,7 @@ from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.report.prepare_diagrams import class_diagrams, top_diagram
 from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram
 from nnunet_nacl.report.prepare_scores import label_names, voxel_sets
-from nnunet_nacl.report.reliability import COLOR_ACCURACY, COLOR_OVERCONFIDENT, COLOR_UNDERCONFIDENT
+from nnunet_nacl.report.reliability import draw_bars
 from nnunet_nacl.study.run import Run
 
 COLUMN_INCHES = 3.3
@@ -63,7 +62,7 @@ def draw(diagram: ReliabilityDiagram, title: str) -> Figure:
     """Return the figure of a diagram, one column wide."""
     figure = Figure(figsize=(COLUMN_INCHES, COLUMN_INCHES * 1.2), layout="constrained")
     axes, share_axes = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
-    _draw_bars(diagram, axes)
+    draw_bars(diagram, axes)
     if diagram.band is not None:
         centers = (diagram.edges[:-1] + diagram.edges[1:]) / 2
         axes.vlines(centers, *diagram.band, color="black", linewidth=0.9)
@@ -77,15 +76,6 @@ def draw(diagram: ReliabilityDiagram, title: str) -> Figure:
     share_axes.bar(diagram.edges[:-1], diagram.share, np.diff(diagram.edges), align="edge", color="0.6")
     share_axes.set(ylim=(0, 1), xlabel=said, ylabel="share")
     return figure
-
-
-def _draw_bars(diagram: ReliabilityDiagram, axes: Axes) -> None:
-    left, width = diagram.edges[:-1], np.diff(diagram.edges)
-    axes.bar(left, np.nan_to_num(diagram.accuracy), width, align="edge", color=COLOR_ACCURACY, edgecolor="white", linewidth=0.4)  # fmt: skip
-    gap = np.nan_to_num(diagram.confidence - diagram.accuracy)
-    for part, color in ((np.maximum(gap, 0), COLOR_OVERCONFIDENT), (np.minimum(gap, 0), COLOR_UNDERCONFIDENT)):
-        shown = part != 0
-        axes.bar(left[shown], part[shown], width[shown], bottom=diagram.accuracy[shown], align="edge", color=color, alpha=0.6)  # fmt: skip
 
 
 def _write(diagram: ReliabilityDiagram, title: str, stem: Path) -> list[Path]:

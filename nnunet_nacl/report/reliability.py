@@ -21,25 +21,30 @@ COLOR_OVERCONFIDENT = "#dd6b20"
 COLOR_UNDERCONFIDENT = "#b794f4"
 
 
+def draw_bars(diagram: ReliabilityDiagram, axes: Axes) -> None:
+    """Draw a bar of accuracy per bin that has voxels, with its gap to the confidence on or in it."""
+    filled = diagram.share > 0
+    left, width, accuracy = diagram.edges[:-1][filled], np.diff(diagram.edges)[filled], diagram.accuracy[filled]
+    axes.bar(
+        left, accuracy, width, align="edge", color=COLOR_ACCURACY, edgecolor="white", linewidth=0.4, label="accuracy"
+    )
+    gap = diagram.confidence[filled] - accuracy
+    for part, color, meaning in (
+        (np.maximum(gap, 0), COLOR_OVERCONFIDENT, "overconfident by"),
+        (np.minimum(gap, 0), COLOR_UNDERCONFIDENT, "underconfident by"),
+    ):
+        axes.bar(left, part, width, bottom=accuracy, align="edge", color=color, alpha=0.6, label=meaning)
+
+
 def plot_reliability(diagram: ReliabilityDiagram, axes: Axes, share_axes: Axes, title: str) -> None:
     """Draw accuracy bars with their gap to the confidence into ``axes`` and the share of voxels into ``share_axes``."""
-    left, width = diagram.edges[:-1], np.diff(diagram.edges)
-    filled = ~np.isnan(diagram.accuracy)
-    axes.bar(left[filled], diagram.accuracy[filled], width[filled], align="edge", color=COLOR_ACCURACY,
-             edgecolor="white", linewidth=0.5, label="accuracy")  # fmt: skip
-    gap = (diagram.confidence - diagram.accuracy)[filled]
-    for sign, color, meaning in (
-        (1, COLOR_OVERCONFIDENT, "overconfident by"),
-        (-1, COLOR_UNDERCONFIDENT, "underconfident by"),
-    ):
-        part = np.where(sign * gap > 0, gap, 0.0)
-        axes.bar(left[filled], part, width[filled], bottom=diagram.accuracy[filled], align="edge", color=color,
-                 alpha=0.55, edgecolor=color, linewidth=0.8, label=meaning)  # fmt: skip
+    draw_bars(diagram, axes)
     axes.plot([0, 1], [0, 1], color="0.35", linestyle="--", linewidth=1, label="perfect")
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title)
     axes.text(0.03, 0.97, f"ECE {diagram.ece:.4f}\n{diagram.n_voxels:,} voxels", transform=axes.transAxes, va="top",
               fontsize=9, bbox={"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round"})  # fmt: skip
-    share_axes.bar(left, diagram.share, width, align="edge", color="0.6", edgecolor="white", linewidth=0.5)
+    share_axes.bar(diagram.edges[:-1], diagram.share, np.diff(diagram.edges), align="edge", color="0.6",
+                   edgecolor="white", linewidth=0.5)  # fmt: skip
     share_axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share of\nvoxels")
 
 
