@@ -124,7 +124,13 @@ def _of_nnunet(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        OSError,
+    ) as error:  # OSError: a name that no file can have
         raise InputError(f"{path}: is not as nnU-Net writes it ({first_line(error)}).") from error
 
 

@@ -9,7 +9,8 @@ from mutations import Member, zip_of
 from targets_of_studies import Configurations
 
 from nnunet_nacl.benchmark.config import load_study
-from nnunet_nacl.benchmark.finished import is_fold_finished, is_readable
+from nnunet_nacl.benchmark.finished import is_finished, is_fold_finished, is_readable
+from nnunet_nacl.benchmark.jobs import find_job
 from nnunet_nacl.errors import InputError
 
 SMALL = "version: 1\ntasks: [Task04_Hippocampus]\ntrainers: [nnUNetTrainer]\nfolds: [0]\nscale: cpu\n"
@@ -86,3 +87,16 @@ def test_a_checkpoint_that_zipfile_cannot_open_is_broken(fields, tmp_path):
     assert is_readable(path)
     path.write_bytes(zip_of([replace(Member.of("data.pkl", b"x" * 50), **fields)]))
     assert not is_readable(path)
+
+
+def test_plans_with_a_folder_whose_name_is_too_long(tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))
+    (tmp_path / "benchmark.yaml").write_text(SMALL)
+    study = load_study(tmp_path)
+    folder = tmp_path / "Dataset004_Hippocampus"
+    folder.mkdir()
+    (folder / "dataset.json").write_text('{"numTraining": 1}')
+    plans = {"configurations": {"3d_fullres": {"data_identifier": "x" * 5000}}}
+    (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
+    with pytest.raises(InputError, match="nnUNetPlans.json: is not as nnU-Net writes it"):
+        is_finished(study, find_job(study, "plan/Dataset004_Hippocampus"))

@@ -310,7 +310,7 @@ def test_apply_writes_what_nnunet_writes(extra, fit, apply, predictions, dataset
 def test_factors_per_class_say_what_they_change(fit, apply, predictions, tmp_path, capsys):
     content = fit("--per-class")
     assert len(set(content["temperatures"])) == 3
-    content["factors"] = [0.2, 1.0, 1.0]
+    content |= {"factors": [0.2, 1.0, 1.0], "temperatures": [5.0, 1.0, 1.0]}
     (tmp_path / "temperature.json").write_text(json.dumps(content))
     capsys.readouterr()
     assert apply() == 0
@@ -391,7 +391,9 @@ BAD_TEMPERATURES = {
         "was fitted for the softmax channels background, liver, cap, but",
     ),
     "other K": (
-        damage_json(lambda content: content.update(channels=["background", "body"], factors=[1, 1])),
+        damage_json(
+            lambda content: content.update(channels=["background", "body"], factors=[1, 1], temperatures=[1, 1])
+        ),
         "was fitted for the softmax channels background, body, but",
     ),
     "factors": (damage_json(lambda content: content.update(factors=[1, 0, 1])), "is damaged (ValueError"),

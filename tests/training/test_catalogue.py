@@ -14,6 +14,7 @@ def test_lists_every_trainer_with_its_defaults(capsys):
         "mbls_weight": 0.1,
         "mbls_margin": 10.0,
         "with_dice": True,
+        "warm_up_epochs": 0,
     }
     assert "margin5" in listed["nnUNetTrainerMbLS"]["settings"]
 
