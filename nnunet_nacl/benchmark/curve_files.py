@@ -22,6 +22,7 @@ from nnunet_nacl.benchmark.learning_curves import Curve
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import provenance
+from nnunet_nacl.figure_style import STYLE
 
 STEM = "learning_curves"
 SCHEMA_VERSION = 1
@@ -34,17 +35,6 @@ COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 """Of the folds; told apart with any colour vision (Okabe and Ito)."""
 PANELS_A_ROW = 3
 PANEL_INCHES = (2.4, 2.3)
-STYLE = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.linewidth": 0.6,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "nnunet-nacl",
-}
-"""As in the figures of the report, whose package is a neighbour of this one and not imported."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import ndtr, softmax
 
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.whole_folder import whole_folder
 
 LABELS = ("background", "body", "cap")
 POSTERIOR_FOLDER = "posteriorTr"
@@ -70,17 +69,8 @@ def write_task(folder: Path, n_cases: int = 20, size: int = 32, seed: int = 0, r
         raise InputError(f"{folder}: exists already and is left alone. Choose another folder or remove it.")
     if size < 16:
         raise InputError(f"expected a size of at least 16 voxels, got {size}: smaller ones have no interior.")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise InputError(f"{folder.parent}: cannot be written to ({error.strerror}).") from error
-    try:
+    with whole_folder(folder) as unfinished:
         _write_files(unfinished, folder.name.split("_")[1], n_cases, size, seed, raters)
-        unfinished.chmod(0o755)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write_files(folder: Path, title: str, n_cases: int, size: int, seed: int, raters: int) -> None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.figure_style import STYLE
 from nnunet_nacl.report.prepare_diagrams import class_diagrams, top_diagram
 from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram
 from nnunet_nacl.report.prepare_scores import label_names, voxel_sets
@@ -22,19 +23,6 @@ from nnunet_nacl.study.run import Run
 COLUMN_INCHES = 3.3
 """Width of a column in the usual two-column journals, 84 mm."""
 FORMATS = ("svg", "pdf")
-STYLE = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.linewidth": 0.6,
-    # TrueType, which journals ask for; in an SVG letters become outlines, so that it looks alike everywhere
-    "pdf.fonttype": 42,
-    "svg.fonttype": "path",
-    # ids in the SVG, otherwise random
-    "svg.hashsalt": "nnunet-nacl",
-}
 
 
 def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.evaluation.output import replacing
-from nnunet_nacl.report.figures import STYLE
+from nnunet_nacl.figure_style import STYLE
 from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram, prepare_reliability
 from nnunet_nacl.report.svg import PALE_BELOW
 from nnunet_nacl.results_page.task_results import TaskResults
