@@ -7,6 +7,8 @@ import os
 import re
 from typing import TypeAlias
 
+from nnunet_nacl.errors import InputError
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -54,5 +56,12 @@ def distance(text: str) -> float:
 
 
 def default_processes() -> int:
-    """Return ``nnUNet_def_n_proc``, as nnU-Net's commands do, or the number of cores."""
-    return int(os.environ.get("nnUNet_def_n_proc", os.cpu_count() or 1))
+    """Return ``nnUNet_def_n_proc``, as nnU-Net's commands do, or the number of cores.
+
+    Raises:
+        InputError: the variable is no whole number from 1.
+    """
+    text = os.environ.get("nnUNet_def_n_proc", str(os.cpu_count() or 1))
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise InputError(f"Expected the variable nnUNet_def_n_proc to be a whole number from 1, but got {text!r}.")
+    return int(text)

@@ -37,9 +37,7 @@ def add(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
-
+    from nnunet_nacl.commands.progress_bar import progress_bar
     from nnunet_nacl.commands.results import write_and_print
     from nnunet_nacl.evaluation.bins_file import RESULT_FOLDER
     from nnunet_nacl.evaluation.cases import select_part
@@ -54,9 +52,7 @@ def run(parsed: argparse.Namespace) -> int:
         output /= f"part_{parsed.part_id}_of_{parsed.num_parts}"
     if parsed.o is not None or parsed.pred_folder.is_dir():
         prepare_folder(output)
-    columns = (SpinnerColumn(), *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("evaluating")
+    with progress_bar("evaluating") as advance:
         result = evaluate_folder(
             parsed.gt_folder,
             parsed.pred_folder,
@@ -64,7 +60,7 @@ def run(parsed: argparse.Namespace) -> int:
             parsed.pfile,
             num_processes=parsed.np or default_processes(),
             settings=Settings(parsed.bins, parsed.boundary_mm, parsed.hd95),
-            progress=lambda done, of: progress.update(task, completed=done, total=of),
+            progress=lambda done, of: advance("evaluating", done, of),
             output_folder=output,
             fresh=parsed.fresh,
             max_memory=parsed.max_memory,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunet_nacl.commands.arguments import Commands, default_processes, positive
+from nnunet_nacl.commands.arguments import Commands, bins, default_processes, positive
 from nnunet_nacl.errors import InputError
 
 # the keys of recalibration.selection.FIT_SETS, the default first; not imported, so that --help is instant
@@ -39,7 +39,7 @@ def _add_fit(steps: Commands) -> None:
     parser.add_argument("--parts", type=positive, default=None, help="random parts of a single folder (default: 5)")
     parser.add_argument("--max-voxels", type=positive, default=None, help="fit on that many, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the random draws (default: %(default)s)")
-    parser.add_argument("--bins", type=positive, default=15, help="equal-width confidence bins (default: %(default)s)")
+    parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
     _add_memory(parser)
     parser.set_defaults(run=run_fit)
 
@@ -68,8 +68,8 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
 def run_fit(parsed: argparse.Namespace) -> int:
     """Run ``fit`` and return its exit status."""
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
+    from nnunet_nacl.commands.progress_bar import progress_bar
     from nnunet_nacl.evaluation.output import prepare_folder
     from nnunet_nacl.recalibration.fit import DEFAULT_PARTS, Options, fit_folders
     from nnunet_nacl.recalibration.temperature_file import content_of, write
@@ -90,11 +90,8 @@ def run_fit(parsed: argparse.Namespace) -> int:
         memory=parsed.memory * 2**20,
         n_bins=parsed.bins,
     )
-    columns = (SpinnerColumn(), *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("reading")
-        result = fit_folders(parsed.folders, parsed.gt, parsed.djfile, parsed.pfile, options, parsed.o.parent,
-                             lambda what, done, of: progress.update(task, description=what, completed=done, total=of))  # fmt: skip
+    with progress_bar("reading") as advance:
+        result = fit_folders(parsed.folders, parsed.gt, parsed.djfile, parsed.pfile, options, parsed.o.parent, advance)
     content = content_of(result)
     write(content, parsed.o)
     Console().print(prepare_recalibration_table(content))
@@ -106,14 +103,10 @@ def run_fit(parsed: argparse.Namespace) -> int:
 
 def run_apply(parsed: argparse.Namespace) -> int:
     """Run ``apply`` and return its exit status."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
-
+    from nnunet_nacl.commands.progress_bar import progress_bar
     from nnunet_nacl.recalibration.apply import apply_to_folder
 
-    columns = (SpinnerColumn(), *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("applying")
+    with progress_bar("applying") as advance:
         applied, fitted = apply_to_folder(
             parsed.temperature,
             parsed.predictions,
@@ -123,7 +116,7 @@ def run_apply(parsed: argparse.Namespace) -> int:
             held_out=parsed.held_out,
             num_processes=parsed.np or default_processes(),
             memory=parsed.memory * 2**20,
-            progress=lambda done, of: progress.update(task, completed=done, total=of),
+            progress=lambda done, of: advance("applying", done, of),
         )
     changed = sum(result.n_changed for result in applied)
     print(f"{len(applied)} cases; the temperature changed the label of {changed} voxels.")

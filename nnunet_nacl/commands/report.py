@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunet_nacl.commands.arguments import Commands
+from nnunet_nacl.commands.arguments import Commands, natural
 
 
 def add(commands: Commands) -> None:
@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--voxel-set", default="predicted", help="ranks the cases and fills the case table (default: %(default)s)"
     )
-    parser.add_argument("--worst", type=int, default=6, help="worst cases to picture (default: %(default)s)")
+    parser.add_argument("--worst", type=natural, default=6, help="worst cases to picture (default: %(default)s)")
     parser.add_argument("--figures", type=Path, default=None, metavar="DIR",
                         help="also write the diagrams as SVG and PDF files, one column wide")  # fmt: skip
     parser.set_defaults(run=run)
