@@ -65,13 +65,17 @@ def epochs(trainer: str) -> int:
     return int(found[1]) if found else EPOCHS
 
 
+def iterations_per_epoch(trainer: str) -> int:
+    """Return the training iterations of an epoch that a trainer's name gives, or nnU-Net's 250."""
+    found = re.search(r"_([1-9]\d*)iterations(?=_|$)", trainer)
+    return int(found[1]) if found else ITERATIONS
+
+
 def _relative_length(trainer: str) -> float:
     """Return the length of a trainer's epoch as a share of nnU-Net's."""
-    training = re.search(r"_([1-9]\d*)iterations", trainer)
     validation = re.search(r"_([1-9]\d*)valiterations", trainer)
-    counted = int(training[1]) if training else ITERATIONS
     counted_validation = int(validation[1]) if validation else VALIDATION_ITERATIONS
-    weighted = counted + VALIDATION_COST * counted_validation
+    weighted = iterations_per_epoch(trainer) + VALIDATION_COST * counted_validation
     return weighted / (ITERATIONS + VALIDATION_COST * VALIDATION_ITERATIONS)
 
 

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_nacl.benchmark.estimate import iterations_per_epoch
 from nnunet_nacl.errors import InputError
 
 CHECKPOINT = "checkpoint_final.pth"
 LOGS = "training_log_*.txt"
-ITERATIONS = 250  # nnU-Net's, per epoch
 EMA_WEIGHT = 0.1  # of an epoch in nnU-Net's moving average (MetaLogger.log)
 ReadCheckpoint = Callable[[Path], dict[str, Any]]
 
@@ -33,7 +33,6 @@ _EPOCH = re.compile(r": Epoch (\d+)\s*$")
 _LOSS = re.compile(r": (train|val)_loss (\S+)\s*$")
 _DICE = re.compile(r": Pseudo dice \[(.*)\]\s*$")
 _CALIBRATION = re.compile(r": Pseudo calibration: foreground ECE (\S+), confidence - accuracy (\S+)\s*$")
-_ITERATIONS_IN_NAME = re.compile(r"_([1-9]\d*)iterations(?=_|$)")
 
 
 @dataclass(frozen=True)
@@ -197,8 +196,7 @@ def _iterations_per_epoch(fold: Path) -> int:
     try:
         return int(json.loads((fold / "debug.json").read_text(encoding="utf-8"))["num_iterations_per_epoch"])
     except (OSError, ValueError, KeyError, TypeError):
-        found = _ITERATIONS_IN_NAME.search(fold.parent.name.split("__")[0])
-        return int(found[1]) if found else ITERATIONS
+        return iterations_per_epoch(fold.parent.name.split("__")[0])
 
 
 def _classes(run: Path, number: int) -> tuple[str, ...]:

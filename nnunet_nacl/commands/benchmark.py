@@ -204,14 +204,8 @@ def curves(parsed: argparse.Namespace) -> int:
 
 def _load(path: Path) -> Study:
     from nnunet_nacl.benchmark.config import load_study
-    from nnunet_nacl.errors import InputError
 
-    try:
-        return load_study(path)
-    except ModuleNotFoundError as error:
-        if error.name not in ("yaml", "jsonschema"):
-            raise
-        raise InputError(f"`benchmark` needs {error.name}, which is not installed: pip install 'nnunet-nacl[benchmark]'.") from None  # fmt: skip
+    return load_study(path)
 
 
 def _environment(study: Study) -> dict[str, str]:
