@@ -77,6 +77,18 @@ class Study:
     processes: int | None
     hours_per_epoch: float | None
 
+    def task(self, name: str) -> TaskEntry:
+        """Return a task by its name or its data set's.
+
+        Raises:
+            InputError: the study has no such task.
+        """
+        for task in self.tasks:
+            if name in (task.name, task.dataset):
+                return task
+        named = ", ".join(task.dataset for task in self.tasks)
+        raise InputError(f"Expected a task of {self.name}, one of {named}, but got {name!r}.")
+
     @cached_property
     def trainers(self) -> tuple[str, ...]:
         """The names that nnU-Net is given, with the length."""

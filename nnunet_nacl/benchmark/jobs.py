@@ -90,6 +90,7 @@ class _Builder:
             if repaired:
                 yield self._compare_tempered()
         yield self._report()
+        yield self._results(repaired)
 
     def _data(self) -> Iterator[Job]:
         before: tuple[str, ...] = ()
@@ -177,6 +178,19 @@ class _Builder:
         output = str(self.places.output(self.dataset, "report.html"))
         needs = (f"compare/{self.dataset}",) if len(self.study.trainers) > 1 else self._merged()
         return self._job("report", "nnunet-nacl", "report", *self._runs(), "-o", output, needs=needs)
+
+    def _results(self, repaired: bool) -> Job:
+        """Write the task's page, once all that it shows is there."""
+        shown = ["curves"]
+        shown += ["compare"] if len(self.study.trainers) > 1 else []
+        shown += ["compare_tempered"] if len(self.study.trainers) > 1 and repaired else []
+        tempered = [f"merge_tempered/{self.dataset}/{trainer}" for trainer in self.study.trainers if repaired]
+        command = (
+            "nnunet-nacl", "benchmark", "results", str(self.study.folder), "--task", self.dataset,
+            "-o", str(self.places.pages),
+        )  # fmt: skip
+        needs = (*self._merged(), *tempered, *(f"{rule}/{self.dataset}" for rule in shown))
+        return self._job("results", *command, needs=needs)
 
     def _repair(self) -> Iterator[Job]:
         """Fit temperatures; scale each fold's softmax files with the one that the other folds gave; evaluate those."""

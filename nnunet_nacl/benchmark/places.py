@@ -45,6 +45,11 @@ class Places:
         """Our own results of a data set."""
         return self.study.folder.joinpath("results", dataset, *parts)
 
+    @property
+    def pages(self) -> Path:
+        """The pages of results."""
+        return self.study.folder / "pages"
+
     def marker(self, job: str) -> Path:
         """The file that says that a job is done, and how it was done."""
         return self.study.folder / f"markers/{job}.json"

@@ -26,9 +26,15 @@ def add(commands: Commands) -> None:
         "--lines", type=positive, default=10, help="of a failed job's log (default: %(default)s)"
     )
     _add(actions, "report", report, "compare and report the trainers that are evaluated so far")
-    results_parser = _add(actions, "results", results, "write a Markdown page with figures for each evaluated task")
+    results_parser = _add(
+        actions,
+        "results",
+        results,
+        "write a Markdown page with figures for each evaluated task (the workflow does, at the end)",
+    )
     results_parser.add_argument("-o", type=Path, default=None, metavar="FOLDER",
                                 help="folder of the pages (default: pages/ in the study's folder)")  # fmt: skip
+    results_parser.add_argument("--task", metavar="NAME", default=None, help="only that of a task (default: all)")
     lines_parser = _add(actions, "commands", print_commands, "print the commands, to run them without Snakemake")
     lines_parser.add_argument(
         "--form", default="shell", choices=("shell", "sbatch", "bsub"), help="default: %(default)s"
@@ -145,11 +151,13 @@ def report(parsed: argparse.Namespace) -> int:
 
 def results(parsed: argparse.Namespace) -> int:
     """Write the pages of the tasks that are evaluated."""
+    from nnunet_nacl.benchmark.places import Places
     from nnunet_nacl.results_page.write import configuration_file, write_pages
 
     study = _load(parsed.study)
-    output = parsed.o if parsed.o is not None else study.folder / "pages"
-    for line in write_pages(study, configuration_file(parsed.study), output.resolve()):
+    output = parsed.o if parsed.o is not None else Places(study).pages
+    tasks = study.tasks if parsed.task is None else (study.task(parsed.task),)
+    for line in write_pages(study, tasks, configuration_file(parsed.study), output.resolve()):
         print(line)
     return 0
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from nnunet_nacl.benchmark.config import CONFIG_FILE, Study
+from nnunet_nacl.benchmark.config import CONFIG_FILE, Study, TaskEntry
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.output import prepare_folder, replacing
 from nnunet_nacl.evaluation.provenance import today
@@ -18,18 +18,19 @@ from nnunet_nacl.results_page.task_results import CURVES, TaskResults, read_task
 T = TypeVar("T")
 
 
-def write_pages(study: Study, configuration: Path, output: Path) -> Iterator[str]:
+def write_pages(study: Study, tasks: Sequence[TaskEntry], configuration: Path, output: Path) -> Iterator[str]:
     """Write ``<dataset>.md`` and its figures for each task that is evaluated; give a line for each file, and each task left out.
 
     Args:
         study: the study.
+        tasks: those of its tasks that are asked for.
         configuration: its file.
         output: folder of the pages; made if missing.
 
     Raises:
         InputError: nothing is evaluated, the folder cannot be written to, or results are not as `nnunet-nacl evaluate` writes them.
     """
-    found = {task.dataset: _checked(study, task.dataset, partial(read_task, study, task)) for task in study.tasks}
+    found = {task.dataset: _checked(study, task.dataset, partial(read_task, study, task)) for task in tasks}
     if not any(found.values()):
         raise InputError(
             f"{study.folder}: no task has a trainer with all folds evaluated. `nnunet-nacl benchmark status` says how far it is."

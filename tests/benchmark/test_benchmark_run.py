@@ -68,7 +68,7 @@ def test_from_data_to_report(nnunet, study):
     assert_results(study)
     assert_learning_curves(study, blocked)
     assert benchmark(nnunet, study, "status").returncode == 0
-    assert plan_row(nnunet, study, "all")[:2] == ["13", "0"]
+    assert plan_row(nnunet, study, "all")[:2] == ["14", "0"]
 
 
 def run_with_a_training_that_cannot_start(nnunet, study, blocked):
@@ -126,6 +126,7 @@ def assert_results(study):
     assert (results / "comparison" / "comparison.csv").is_file()
     page = (results / "report.html").read_text()
     assert NACL in page
+    assert NACL in (Places(study).pages / f"{DATA}.md").read_text()
     train = marker(study, f"train/{DATA}/{NACL}/fold_0")
     assert train["command"].endswith("-device cpu --npz --c")
     assert train["shortened"] is True

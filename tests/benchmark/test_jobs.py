@@ -79,6 +79,19 @@ def test_one_trainer_or_one_fold(tmp_path):
     assert rules["temper"] == rules["compare_tempered"] == 0
 
 
+def test_the_page_waits_for_all_that_it_shows(tmp_path):
+    def needs(**changes):
+        study = write_study(tmp_path, **changes)
+        job = find_job(study, "results/Dataset099_Phantom")
+        assert job.command[-2:] == ("-o", str(study.folder / "pages"))
+        return {name.split("/")[0] for name in job.needs}
+
+    everything = {"merge", "merge_tempered", "curves", "compare", "compare_tempered"}
+    assert needs() == everything
+    assert needs(recalibrate=False) == {"merge", "curves", "compare"}
+    assert needs(trainers=["nnUNetTrainerNACL"]) == {"merge", "merge_tempered", "curves"}
+
+
 def test_unknown_job(tmp_path):
     with pytest.raises(
         InputError, match=r"`job` to be one of small's, such as phantom/Dataset099_Phantom, but got 'train/x'"
@@ -128,5 +141,5 @@ def test_done_jobs_are_not_planned_again(tmp_path, unset):
     more = write_study(tmp_path, folds=[0, 1, 2])
     assert planned(more) == {
         "train": 2, "evaluate": 2, "merge": 2, "recalibrate": 2, "temper": 6, "evaluate_tempered": 6, "merge_tempered": 2,
-        "curves": 1, "compare": 1, "compare_tempered": 1, "report": 1,
+        "curves": 1, "compare": 1, "compare_tempered": 1, "report": 1, "results": 1,
     }, "one more fold trains nothing that is trained"  # fmt: skip

@@ -339,6 +339,14 @@ def test_nothing_evaluated_is_one_line(copied, capsys):
     assert error.count("\n") == 1
 
 
+def test_one_task_by_name(copied, tmp_path, capsys):
+    for name in (DATASET, load_study(copied).tasks[0].name):
+        assert main(["benchmark", "results", str(copied), "--task", name, "-o", str(tmp_path / name)]) == 0
+        assert (tmp_path / name / f"{DATASET}.md").is_file()
+    assert main(["benchmark", "results", str(copied), "--task", "Task09_Spleen"]) == 1
+    assert f"one of {DATASET}, but got 'Task09_Spleen'" in capsys.readouterr().err
+
+
 def test_names_are_no_markup(copied, tmp_path):
     def rename(held):
         held["protocol"]["labels"]["1"] = HOSTILE
