@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.nnunet_folders import dataset_folders, read_json
+from nnunet_nacl.json_files import read_mapping
+from nnunet_nacl.nnunet_folders import dataset_folders
 
 FEATURES = (8, 16, 32, 64)
 LARGEST_SIDE = {2: 128, 3: 40}
@@ -38,7 +39,7 @@ def write_cpu_plans(dataset: str, plans_name: str, new_name: str, patch_size: Se
     source = folder / f"{plans_name}.json"
     if new_name == plans_name:
         raise InputError(f"expected a new name for the plans, got {new_name} again.")
-    planned = read_json(source, f"Run `nnUNetv2_plan_and_preprocess -d {dataset}` first.")
+    planned = read_mapping(source, f"Run `nnUNetv2_plan_and_preprocess -d {dataset}` first.")
     try:
         plans = small_plans(planned, new_name, patch_size)
     except (KeyError, TypeError, AttributeError, IndexError) as error:

@@ -6,13 +6,12 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from nnunet_nacl import json_files
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.jobs import Job
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.evaluation import strict_json
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 """In the order in which ``nnUNetv2_train --c`` looks for them."""
@@ -57,7 +56,10 @@ def is_fold_finished(folder: Path, preprocessed: Path, fold: int) -> bool:
         return False
     splits_file = preprocessed / "splits_final.json"
     with _of_nnunet(splits_file):
-        return all(zipfile.is_zipfile(validation / f"{case}.npz") for case in _read_json(splits_file)[fold]["val"])
+        return all(
+            zipfile.is_zipfile(validation / f"{case}.npz")
+            for case in json_files.read(splits_file, finite=False)[fold]["val"]
+        )
 
 
 def set_broken_checkpoints_aside(folder: Path) -> list[str]:
@@ -94,12 +96,12 @@ def _preprocessed(study: Study, folder: Path) -> bool:
     if not (plans_file.is_file() and (folder / "dataset.json").is_file()):
         return False
     with _of_nnunet(plans_file):
-        configuration = _read_json(plans_file)["configurations"].get(study.configuration)
+        configuration = json_files.read(plans_file, finite=False)["configurations"].get(study.configuration)
         if configuration is None:
             return False
         done = len(list((folder / configuration["data_identifier"]).glob("*.pkl")))
     with _of_nnunet(folder / "dataset.json"):
-        n_cases = _read_json(folder / "dataset.json").get("numTraining")
+        n_cases = json_files.read(folder / "dataset.json", finite=False).get("numTraining")
     return done > 0 and done == n_cases == len(list((folder / "gt_segmentations").iterdir()))
 
 
@@ -108,7 +110,9 @@ def _has_cpu_plans(study: Study, folder: Path) -> bool:
     if not plans_file.is_file():
         return False
     with _of_nnunet(plans_file):
-        patch = _read_json(plans_file)["configurations"].get(study.configuration, {}).get("patch_size")
+        patch = (
+            json_files.read(plans_file, finite=False)["configurations"].get(study.configuration, {}).get("patch_size")
+        )
     if study.patch_size is not None and patch is not None and list(study.patch_size) != patch:
         raise InputError(
             f"{plans_file} has patches of {patch}, but `patch_size` asks for {list(study.patch_size)}. Change `patch_size`, "
@@ -132,10 +136,3 @@ def _of_nnunet(path: Path) -> Iterator[None]:
         OSError,
     ) as error:  # OSError: a name that no file can have
         raise InputError(f"{path}: is not as nnU-Net writes it ({first_line(error)}).") from error
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return strict_json.loads(path.read_text(encoding="utf-8"), finite=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}).") from error

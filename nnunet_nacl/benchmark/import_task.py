@@ -14,7 +14,7 @@ from pathlib import Path
 from nnunet_nacl.benchmark.download import Progress, fetch_archive, unpack_task
 from nnunet_nacl.benchmark.msd import MIRRORS, TASKS, dataset_name
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.nnunet_folders import read_json
+from nnunet_nacl.json_files import read_mapping
 
 ARCHIVE_ENDINGS = (".tar", ".tar.gz", ".tgz")
 
@@ -94,7 +94,7 @@ def _in_source(task: str, source: Path) -> Path:
 
 def _as_task(folder: Path, link: Path) -> Path:
     """Return a folder of the task's name whose parts are links into another, with an imagesTs even where there is none."""
-    content = read_json(folder / "dataset.json", "An MSD task has one.")
+    content = read_mapping(folder / "dataset.json", "An MSD task has one.")
     for part in ("imagesTr", "labelsTr"):
         if not (folder / part).is_dir():
             raise InputError(f"{folder}: no folder {part}.")

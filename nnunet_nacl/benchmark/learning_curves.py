@@ -8,7 +8,6 @@ A fold without that checkpoint, or one whose checkpoint holds objects that are n
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.benchmark.estimate import iterations_per_epoch
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.json_files import mapping_if_any
 
 CHECKPOINT = "checkpoint_final.pth"
 LOGS = "training_log_*.txt"
@@ -194,8 +194,8 @@ def _moving_average(dice: NDArray[np.float64]) -> NDArray[np.float64]:
 def _iterations_per_epoch(fold: Path) -> int:
     """Return what the trainer had, from debug.json, which nnU-Net writes at each start; else what its name says."""
     try:
-        return int(json.loads((fold / "debug.json").read_text(encoding="utf-8"))["num_iterations_per_epoch"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(mapping_if_any(fold / "debug.json")["num_iterations_per_epoch"])
+    except (ValueError, KeyError, TypeError):
         return iterations_per_epoch(fold.parent.name.split("__")[0])
 
 

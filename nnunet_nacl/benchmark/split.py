@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.json_files import read_mapping
 
 
 def write_split(dataset: str, configuration: str, plans_name: str) -> Path:
@@ -34,10 +35,10 @@ def write_split(dataset: str, configuration: str, plans_name: str) -> Path:
     if path.is_file():
         return path
     try:
-        plans = json.loads((folder / f"{plans_name}.json").read_text(encoding="utf-8"))
+        plans = read_mapping(folder / f"{plans_name}.json", "Plan and preprocess first.")
         data = folder / plans["configurations"][configuration]["data_identifier"]
         cases = infer_dataset_class(str(data)).get_identifiers(str(data))
-    except (OSError, KeyError, ValueError, AssertionError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise InputError(f"{folder}: {configuration} of {plans_name} is not preprocessed ({error}).") from error
     splits = generate_crossval_split([str(case) for case in np.sort(list(cases))], seed=12345, n_splits=5)
     plain = [{part: [str(case) for case in names] for part, names in split.items()} for split in splits]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from nnunet_nacl.benchmark import locks, slurm
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.jobs import Job, all_jobs
 from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.json_files import mapping_if_any
 
 State = Literal["done", "running", "failed", "interrupted", "waiting"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "interrupted", "waiting")
@@ -47,8 +47,8 @@ def tail(log: Path, lines: int) -> str:
 def _state(places: Places, name: str, queued: Callable[[], set[str] | None]) -> State:
     if places.marker(name).is_file():
         return "done"
-    last = _read(places.state(name))
-    if last is None:
+    last = mapping_if_any(places.state(name))
+    if not last:
         return "waiting"
     if last.get("state") == "running":
         return "running" if _runs(last, places.state(name).with_suffix(".lock"), queued) else "interrupted"
@@ -61,11 +61,3 @@ def _runs(last: dict[str, Any], lock: Path, queued: Callable[[], set[str] | None
         return locks.is_locked(lock)
     numbers = queued() if "slurm_job" in last else None
     return numbers is None or last["slurm_job"] in numbers
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content

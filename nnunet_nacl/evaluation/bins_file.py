@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_nacl import json_files
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.evaluation import strict_json
 from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.folder_result import FolderResult
@@ -71,7 +71,7 @@ def read_result(path: Path) -> FolderResult:
                 raise InputError(
                     f"{path}: expected schema version {SCHEMA_VERSION}, but got {version}. Evaluate it again."
                 )
-            protocol, files = (strict_json.loads(str(stored.texts(name))) for name in ("protocol", "files"))
+            protocol, files = (json_files.loads(str(stored.texts(name))) for name in ("protocol", "files"))
             _check_protocol(protocol, files)
             return FolderResult(_cases_of(stored), protocol, files)
     except InputError:

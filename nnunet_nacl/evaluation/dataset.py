@@ -12,8 +12,8 @@ from nnunetv2.evaluation.evaluate_predictions import label_or_region_to_key
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
+from nnunet_nacl import json_files
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.evaluation import strict_json
 from nnunet_nacl.evaluation.gzip_check import check_gzip
 
 
@@ -124,7 +124,7 @@ def _members(region: Any) -> tuple[int, ...]:
 
 def _load_json(path: Path, required: tuple[str, ...]) -> dict[str, Any]:
     try:
-        content = strict_json.loads(path.read_text(encoding="utf-8"), finite=False)
+        content = json_files.read(path, finite=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Pass nnU-Net's {path.name} file.") from error
     except ValueError as error:

@@ -23,6 +23,7 @@ from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.evaluation.output import prepare_folder, replacing
 from nnunet_nacl.evaluation.probabilities import KEY
 from nnunet_nacl.evaluation.provenance import provenance
+from nnunet_nacl.json_files import read_mapping
 from nnunet_nacl.processes import results_of
 from nnunet_nacl.recalibration.heads import Heads, heads_of
 from nnunet_nacl.recalibration.temperature_file import TemperatureFile, load
@@ -189,8 +190,8 @@ def _factors_of(name: str, fitted: TemperatureFile, held_out: bool, path: Path) 
 
 
 def _label_manager(job: Job) -> LabelManager:
-    plans = json.loads(job.plans_json.read_text(encoding="utf-8"))
-    return PlansManager(plans).get_label_manager(json.loads(job.dataset_json.read_text(encoding="utf-8")))
+    plans, dataset = (read_mapping(path, "") for path in (job.plans_json, job.dataset_json))
+    return PlansManager(plans).get_label_manager(dataset)
 
 
 def _read_segmentation(job: Job, reader: Any) -> tuple[NDArray[Any], dict[str, Any]]:

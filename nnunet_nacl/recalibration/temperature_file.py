@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_nacl import json_files
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
 from nnunet_nacl.calibration.scores import mean_of_defined
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.calibration.temperature import HIGHEST_FACTOR, LOWEST_FACTOR, ceiling_gap_of, floor_of
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.evaluation import strict_json
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.evaluation.summary import SCORE_NAMES, named_scores
@@ -110,7 +110,7 @@ def load(path: Path) -> TemperatureFile:
         InputError: it is missing, damaged, of another schema version, or no temperature file.
     """
     try:
-        content = strict_json.loads(path.read_text(encoding="utf-8"))
+        content = json_files.read(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.json_files import mapping_if_any
 from nnunet_nacl.results_page.task_results import TaskResults
 
 DEBUG_FILE = "debug.json"
@@ -73,8 +73,8 @@ def processor() -> str:
 
 def _record(study: Study, dataset: str, trainer: str, fold: int) -> TrainingRecord:
     places = Places(study)
-    debug = _read(places.fold(dataset, trainer, fold) / DEBUG_FILE)
-    marker = _read(places.marker(f"train/{dataset}/{trainer}/fold_{fold}"))
+    debug = mapping_if_any(places.fold(dataset, trainer, fold) / DEBUG_FILE)
+    marker = mapping_if_any(places.marker(f"train/{dataset}/{trainer}/fold_{fold}"))
     versions = marker.get("versions")
     return TrainingRecord(
         trainer=trainer,
@@ -95,14 +95,6 @@ def _provenances(results: TaskResults) -> Iterator[dict[str, Any]]:
             provenance = summary.get("provenance")
             if isinstance(provenance, dict):
                 yield provenance
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _whole(value: Any) -> int | None:

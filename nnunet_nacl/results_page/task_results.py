@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nnunet_nacl import json_files
 from nnunet_nacl.benchmark.config import Study, TaskEntry
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.errors import InputError
@@ -151,7 +151,7 @@ class _Reader:
     def json(self, path: Path) -> Any:
         """Return the content of a file, None where there is none."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json_files.read(path, finite=False)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

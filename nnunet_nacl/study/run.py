@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nnunet_nacl import json_files
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.evaluation import strict_json
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, RESULT_FOLDER, read_result, result_folder
 from nnunet_nacl.evaluation.output import SUMMARY_FILE
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION, difference
@@ -69,7 +69,7 @@ def load_summary(path: Path) -> dict[str, Any]:
         InputError: it is missing, damaged, or of another schema version.
     """
     try:
-        summary: dict[str, Any] = strict_json.loads(path.read_text(encoding="utf-8"))
+        summary: dict[str, Any] = json_files.read(path)
         version = summary["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(

@@ -20,7 +20,8 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.nnunet_folders import dataset_folders, read_json
+from nnunet_nacl.json_files import read_mapping
+from nnunet_nacl.nnunet_folders import dataset_folders
 from nnunet_nacl.processes import results_of
 from nnunet_nacl.training.raters import RaterIndex, open_maps, preprocessed_raters
 from nnunet_nacl.whole_folder import whole_folder
@@ -63,7 +64,7 @@ def preprocess_raters(
     """
     raw, folder = dataset_folders(dataset, "nnUNet_raw", "nnUNet_preprocessed")
     hint = f"Run `nnUNetv2_plan_and_preprocess -d {folder.name}` first."
-    plans, dataset_json = (read_json(folder / file, hint) for file in (f"{plans_name}.json", "dataset.json"))
+    plans, dataset_json = (read_mapping(folder / file, hint) for file in (f"{plans_name}.json", "dataset.json"))
     raters = sorted(path for path in (raw / RAW_FOLDER).glob("*") if path.is_dir() and not path.name.startswith("."))
     if not raters:
         raise InputError(f"{raw / RAW_FOLDER}: expected one folder of label maps per rater, found none.")

@@ -19,7 +19,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from torch import Tensor, nn
 
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.nnunet_folders import read_json
+from nnunet_nacl.json_files import read_mapping
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
 from nnunet_nacl.training.dice import dice_term
 
@@ -58,7 +58,7 @@ class RaterIndex:
             InputError: there is none, or it is damaged.
         """
         again = "Run `nnunet-nacl preprocess-raters` for this data set"
-        content = read_json(folder / INDEX_FILE, f"{again} first.")
+        content = read_mapping(folder / INDEX_FILE, f"{again} first.")
         try:
             return cls(tuple(content["raters"]), content["ignore_label"])
         except (KeyError, TypeError) as error:

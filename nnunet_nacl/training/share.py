@@ -31,6 +31,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunet_nacl import __version__
 from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.json_files import read_mapping
 from nnunet_nacl.training import predict_alone
 from nnunet_nacl.training.trainer_path import trainer_path
 from nnunet_nacl.training.variants import UnknownVariantError, resolve
@@ -189,10 +190,10 @@ def _check_images(model_folder: Path, configuration: str, images: Sequence[Path]
     if not images:
         return
     try:
-        dataset, plans = (json.loads((model_folder / file).read_text(encoding="utf-8")) for file in NEEDED_FILES)
+        dataset, plans = (read_mapping(model_folder / file, "") for file in NEEDED_FILES)
         channels = len(dataset["channel_names"] if "channel_names" in dataset else dataset["modality"])
         is_cascade = "previous_stage" in plans["configurations"][configuration]
-    except (ValueError, KeyError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(f"{model_folder}: dataset.json and plans.json are not those of nnU-Net ({error}).") from error
     if len(images) != channels:
         raise InputError(f"expected {channels} image files with -i, one per channel of one case, got {len(images)}.")
