@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from nnunet_nacl.benchmark import locks, slurm
+from nnunet_nacl.benchmark.child import forwarding, signalled_with_parent
 from nnunet_nacl.benchmark.config import CONFIG_FILE, Study
 from nnunet_nacl.errors import InputError
 
@@ -55,7 +57,8 @@ def snakemake_command(study: Study, extra: Sequence[str] = ()) -> list[str]:
 def run_workflow(study: Study, variables: Mapping[str, str], extra: Sequence[str] = ()) -> int:
     """Run a study's workflow and return Snakemake's exit status: 0 if every job is done.
 
-    Snakemake's own lock outlives a kill, so this process holds one of the operating system's in its place.
+    Snakemake's own lock outlives a kill, so this process holds one of the operating system's in its place. Snakemake takes a
+    SIGTERM as: finish the jobs that run, start no more. It gets those that this process is sent, and one if this process is killed.
 
     Raises:
         InputError: Snakemake is missing, or the same study is being run already.
@@ -66,7 +69,9 @@ def run_workflow(study: Study, variables: Mapping[str, str], extra: Sequence[str
         raise InputError(f"{study.folder}: `benchmark run` works on this study already.")
     with lock:
         command = snakemake_command(study, [*slurm.status_options(study, extra), *extra])
-        return subprocess.run(command, env=dict(variables), check=False).returncode
+        process = subprocess.Popen(command, env=dict(variables), preexec_fn=signalled_with_parent(signal.SIGTERM))
+        with forwarding(process, (signal.SIGTERM,), os.kill):
+            return process.wait()
 
 
 def planned_jobs(study: Study, variables: Mapping[str, str]) -> dict[str, int]:

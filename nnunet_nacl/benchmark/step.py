@@ -10,13 +10,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
 from nnunet_nacl.benchmark import locks
+from nnunet_nacl.benchmark.child import forwarding, signalled_with_parent
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.finished import is_finished, set_broken_checkpoints_aside
 from nnunet_nacl.benchmark.jobs import Job
@@ -120,39 +121,12 @@ def _call(command: list[str], variables: dict[str, str], log: IO[str]) -> int:
     """
     process = subprocess.Popen(
         command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-        start_new_session=True, preexec_fn=_die_with_parent(),
+        start_new_session=True, preexec_fn=signalled_with_parent(signal.SIGKILL),
     )  # fmt: skip
-    with _forwarding(process):
+    with forwarding(process, (signal.SIGTERM, signal.SIGINT), os.killpg):
         status = process.wait()
     _kill_group(process.pid)
     return status if status >= 0 else 128 - status
-
-
-def _die_with_parent() -> Any:
-    """Return what makes a child of this process end when this process is killed (Linux), or None."""
-    try:
-        import ctypes
-
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-    except (OSError, AttributeError):
-        return None
-    return lambda: prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
-
-
-@contextmanager
-def _forwarding(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Pass SIGTERM and SIGINT on to the child's group: what Ctrl-C and a cluster's scheduler send."""
-
-    def forward(number: int, _frame: Any) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _kill_group(group: int) -> None:
