@@ -12,7 +12,7 @@ TASKS = {
     "  # - {name: Task09_Spleen, from: /data/msd}       # the task's folder or archive, or a folder that holds it\n",
     "phantom": "  - {name: Task99_Phantom, phantom: {cases: 10, size: 32}}     # drawn, with known truth; no data needed\n",
 }
-TRAINERS = ("", "CELoss", "NACL", "NACL_warmup4", "DiceNACL", "SVLS", "DiceSVLS")
+TRAINERS = ("", "CELoss", "NACL", "NACL_warmup8", "DiceNACL", "SVLS", "DiceSVLS")
 TRAINERS_TO_TRY = ("", "NACL", "DiceSVLS")
 LENGTHS = {
     "cpu": "length: 20epochs                    # given to every trainer's name alike; 250 iterations each\n",

@@ -83,7 +83,7 @@ SETTINGS = (
     ),
     *_settings(
         CalibratedLossMixin,
-        (r"warmup([1-9]\d*)", "warmup4", "epochs of Dice + CE before the trainer's own loss", "warm_up_epochs", int),
+        (r"warmup([1-9]\d*)", "warmup8", "epochs of Dice + CE before the trainer's own loss", "warm_up_epochs", int),
     ),
     *_settings(
         NACLMixin,

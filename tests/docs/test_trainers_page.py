@@ -8,8 +8,11 @@ from pages import ROOT
 from nnunet_nacl.training.trainers import TRAINERS
 
 DOCS = ROOT / "docs"
-MINUS = "\N{MINUS SIGN}"
 PAGE = (DOCS / "trainers.md").read_text(encoding="utf-8")
+STUDY = "hippocampus/Dataset004_Hippocampus.md"
+NUMBER = r"\d+\.\d{3,}"
+ROUNDING = 0.00056
+"""Three digits of a number that is given in the study with four, rounded from more."""
 SECTIONS = {part.split(":")[0]: " ".join(part.split()) for part in PAGE.split("\n## ")}
 
 
@@ -25,10 +28,20 @@ def costs(loss):
 
 
 def effects(trainer):
-    """Return the scores of a trainer, rounded as the page does."""
-    header, *lines = rows("hippocampus-fold0.md")
-    place = header.index(trainer)
-    return {cells[0]: f"{float(cells[place].replace(MINUS, '-')):.3f}" for cells in lines}
+    """Return the means over the cases of a trainer, as the study's page has them, with four digits."""
+    page = (DOCS / "results" / STUDY).read_text(encoding="utf-8")
+    found = {}
+    for key, heading, table, column in (
+        ("Dice", "### 1a. ", 0, 0), ("predicted", "### 1b. ", 0, 0), ("nll", "### 1b. ", 1, 0), ("all", "### 1c. ", 0, 0),
+        ("scaled_nll", "### 3b. ", 0, 3), ("scaled_predicted", "### 3b. ", 0, 1), ("scaled_all", "### 3c. ", 0, 1),
+    ):  # fmt: skip
+        part = page[page.index(heading) :].split("\n### ")[0]
+        lines = [line for line in part.splitlines() if line.startswith(f"| `nnUNetTrainer{trainer}_20epochs`")]
+        found[key] = float(re.findall(NUMBER, lines[table].split("|", 2)[2])[column])
+    part = page[page.index("### 1g. ") :]
+    line = next(line for line in part.splitlines() if line.startswith(f"| `nnUNetTrainer{trainer}_20epochs`"))
+    found["folds"] = [float(value) for value in re.findall(NUMBER, line.split("|", 2)[2])]
+    return found
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -48,16 +61,46 @@ def test_costs(loss):
     assert f"takes {step[1]} (NACL) and {step[2]} (SVLS)" in " ".join(PAGE.split())
 
 
+def assert_says(text, words, expected):
+    """Assert that a text has these words, with numbers in the place of each # that are the expected ones, rounded."""
+    said = re.search(re.escape(words).replace(r"\#", f"({NUMBER})"), " ".join(text.split()))
+    assert said, words
+    assert [float(value) for value in said.groups()] == pytest.approx(expected, abs=ROUNDING)
+
+
 @pytest.mark.parametrize(
-    ("trainer", "section", "words"),
+    ("trainer", "section", "words", "keys"),
     [
-        ("NACL", "NACL", "NACL: Dice {Dice}; ECE `predicted` {predicted}, `all` {all} (the ceiling); NLL `predicted` {nll}"),
-        ("Dice+NACL", "NACL", "Dice + NACL: Dice {Dice}; ECE `predicted` {predicted}, `all` {all}; NLL `predicted` {nll}"),
-        ("Dice+SVLS", "SVLS", "Dice + SVLS: Dice {Dice}; ECE `predicted` {predicted}, `all` 0.007; NLL `predicted` {nll}"),
-        ("SVLS", "SVLS", "within these iterations (Dice {Dice})"),
+        ("NACL", "NACL", "NACL: Dice #, #, # in the three folds", ["folds"]),
+        ("NACL_warmup4", "NACL", "warm-up of four epochs Dice #, #, #", ["folds"]),
+        ("DiceNACL", "NACL", "Dice + NACL: Dice #; ECE `predicted` #, `all` #; NLL `predicted` #", ["Dice", "predicted", "all", "nll"]),
+        ("DiceSVLS", "SVLS", "Dice + SVLS: Dice #; ECE `predicted` #, `all` #; NLL `predicted` #; with one temperature NLL #", ["Dice", "predicted", "all", "nll", "scaled_nll"]),
+        ("SVLS", "SVLS", "SVLS: Dice #, #, #, so it learned", ["folds"]),
     ],
 )  # fmt: skip
-def test_effects(trainer, section, words):
+def test_effects(trainer, section, words, keys):
     found = effects(trainer)
-    values = {"Dice": found["Dice"], "predicted": found["ECE `predicted`"], "all": found["ECE `all`"], "nll": found["NLL `predicted`"]}  # fmt: skip
-    assert words.format(**values) in SECTIONS[section]
+    assert_says(SECTIONS[section], words, found["folds"] if keys == ["folds"] else [found[key] for key in keys])
+
+
+def test_the_baseline():
+    found = effects("")
+    words = "(Dice #; ECE in `predicted` #, in `all` #; NLL in `predicted` #)"
+    assert_says(PAGE, words, [found[key] for key in ("Dice", "predicted", "all", "nll")])
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results/hippocampus.md"])
+@pytest.mark.parametrize("trainer", ["", "DiceNACL", "DiceSVLS", "NACL_warmup4", "NACL", "CELoss", "SVLS"])
+def test_the_tables_in_short(page, trainer):
+    """Each row of README's and the reading's table has the numbers of the study's page."""
+    found = effects(trainer)
+    name = {"": "Dice+CE", "CELoss": "CE", "NACL_warmup4": "NACL, warm-up"}.get(
+        trainer, trainer.replace("Dice", "Dice+")
+    )
+    row = re.compile(rf"\| {re.escape(name)}( of 4 epochs| \(stock\))?( [†‡]+)? \|")
+    line = next(line for line in (ROOT / page).read_text(encoding="utf-8").splitlines() if row.match(line))
+    shown = [float(value) for value in re.findall(NUMBER, line)]
+    scores = [found[key] for key in ("predicted", "scaled_predicted", "all", "scaled_all", "nll", "scaled_nll")]
+    segments = "does not segment" not in line
+    assert shown == pytest.approx(found["folds"] + (scores if segments else []), abs=ROUNDING)
+    assert segments or page == "README.md"
