@@ -211,8 +211,12 @@ def curves(parsed: argparse.Namespace) -> int:
 
 
 def _load(path: Path) -> Study:
-    from nnunet_nacl.benchmark.config import load_study
+    from nnunet_nacl.benchmark.config import CONFIG_FILE, load_study
+    from nnunet_nacl.errors import InputError
 
+    # the jobs, on whatever machine, find the study by its folder
+    if path.is_file() and path.name != CONFIG_FILE:
+        raise InputError(f"{path}: expected {CONFIG_FILE} or its folder. A study has a folder of its own.")
     return load_study(path)
 
 

@@ -46,6 +46,16 @@ def test_wrong_trainer_is_named_before_anything_runs(tmp_path, capsys):
     assert "Expected `trainers[1]` to be a trainer, but got 'nnUNetTrainerNACLE'" in capsys.readouterr().err
 
 
+def test_another_file_is_refused(tmp_path, capsys):
+    """Its jobs would be those of the folder's benchmark.yaml."""
+    write_study(tmp_path)
+    (tmp_path / "benchmark.yaml").rename(tmp_path / "other.yaml")
+    assert main(["benchmark", "commands", str(tmp_path / "other.yaml")]) == 1
+    assert "other.yaml: expected benchmark.yaml or its folder" in capsys.readouterr().err
+    (tmp_path / "other.yaml").rename(tmp_path / "benchmark.yaml")
+    assert main(["benchmark", "commands", str(tmp_path / "benchmark.yaml")]) == 0
+
+
 def test_trainer_of_the_users_own(tmp_path, monkeypatch, capsys):
     """Found where nnUNet_extTrainer points, and that folder stays in it, before ours."""
     own = tmp_path / "own"
