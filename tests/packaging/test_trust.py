@@ -16,8 +16,8 @@ MODULES = {
     "requests": {"benchmark/download.py"},
     "pooch": {"benchmark/download.py"},
     "tarfile": {"benchmark/download.py"},
-    # a system call: a step's command ends with the step
-    "ctypes": {"benchmark/step.py"},
+    # a system call: a child ends with its parent
+    "ctypes": {"benchmark/child.py"},
     # where this host's name goes into states and locks of a benchmark; no connection is made
     "socket": {"benchmark/status.py", "benchmark/step.py"},
 } | {
