@@ -56,10 +56,8 @@ def is_fold_finished(folder: Path, preprocessed: Path, fold: int) -> bool:
         return False
     splits_file = preprocessed / "splits_final.json"
     with _of_nnunet(splits_file):
-        return all(
-            zipfile.is_zipfile(validation / f"{case}.npz")
-            for case in json_files.read(splits_file, finite=False)[fold]["val"]
-        )
+        cases = json_files.read(splits_file, finite=False)[fold]["val"]
+        return all(zipfile.is_zipfile(validation / f"{case}.npz") for case in cases)
 
 
 def set_broken_checkpoints_aside(folder: Path) -> list[str]:
@@ -110,9 +108,8 @@ def _has_cpu_plans(study: Study, folder: Path) -> bool:
     if not plans_file.is_file():
         return False
     with _of_nnunet(plans_file):
-        patch = (
-            json_files.read(plans_file, finite=False)["configurations"].get(study.configuration, {}).get("patch_size")
-        )
+        configurations = json_files.read(plans_file, finite=False)["configurations"]
+        patch = configurations.get(study.configuration, {}).get("patch_size")
     if study.patch_size is not None and patch is not None and list(study.patch_size) != patch:
         raise InputError(
             f"{plans_file} has patches of {patch}, but `patch_size` asks for {list(study.patch_size)}. Change `patch_size`, "
@@ -128,11 +125,6 @@ def _of_nnunet(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (
-        LookupError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        OSError,
-    ) as error:  # OSError: a name that no file can have
+    # OSError: unreadable, or a name in it that no file can have
+    except (LookupError, TypeError, AttributeError, ValueError, OSError) as error:
         raise InputError(f"{path}: is not as nnU-Net writes it ({first_line(error)}).") from error
