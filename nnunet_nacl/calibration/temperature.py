@@ -175,6 +175,13 @@ def negative_log_likelihood(
     return nats, gradient
 
 
+def n_wrong(logarithm: FloatArray, labels: NDArray[Any], factors: Float64Array) -> int:
+    """Return in how many voxels another class has a higher probability than the label once tempered; a tie is none."""
+    scaled = logarithm * factors[:, None]
+    of_label = np.take_along_axis(scaled, labels[None].astype(np.intp), 0)[0]
+    return int(np.count_nonzero(scaled.max(0) > of_label))
+
+
 @dataclass(frozen=True)
 class Fit:
     """Fitted factors and how they came about.
@@ -187,6 +194,8 @@ class Fit:
         converged: whether the optimiser says so.
         message: the optimiser's last word.
         at_bound: classes whose factor ended at a bound, so that it has no optimum in between.
+        separable: whether no voxel is wrong, by which the likelihood grows without end: the largest factor is at the upper
+            bound, and all of them are in ``at_bound``.
         held: classes without a labelled voxel; a factor of their own could only be driven to a bound, so they have the
             one that suits all classes together.
     """
@@ -199,6 +208,7 @@ class Fit:
     converged: bool
     message: str
     at_bound: tuple[int, ...]
+    separable: bool
     held: tuple[int, ...]
 
 
@@ -233,16 +243,23 @@ def fit_factors(
         ]
         result = _minimize(objective.of_all_factors, begin, bounds)
         factors = np.asarray(result.x, np.float64)
-    bounded = np.isclose(factors, LOWEST_FACTOR) | np.isclose(factors, HIGHEST_FACTOR)
+    nll_after, _ = objective.of_all_factors(factors)
+    # the optimiser stops where a likelihood without maximum has become flat, which is anywhere
+    separable = objective.wrong == 0
+    if separable:
+        factors = factors * (HIGHEST_FACTOR / factors.max())
+        nll_after, _ = objective.of_all_factors(factors)
+    bounded = np.isclose(factors, LOWEST_FACTOR) | np.isclose(factors, HIGHEST_FACTOR) | separable
     return Fit(
         factors=factors,
         n_voxels=int(objective.labelled.sum()),
         nll_before=objective.first,
-        nll_after=float(result.fun),
+        nll_after=nll_after,
         evaluations=objective.evaluations,
         converged=bool(result.success),
         message=str(result.message),
         at_bound=tuple(int(label) for label in np.flatnonzero(bounded)),
+        separable=separable,
         held=tuple(int(label) for label in np.flatnonzero(absent)),
     )
 
@@ -255,6 +272,7 @@ class _Objective:
         self.num_classes = num_classes
         self.evaluations = 0
         self.first = np.nan
+        self.wrong = 0
         self.labelled = np.zeros(num_classes, np.int64)
 
     def of_one_factor(self, factor: Float64Array) -> tuple[float, Float64Array]:
@@ -262,12 +280,13 @@ class _Objective:
         return nats, np.array([gradient.sum()])
 
     def of_all_factors(self, factors: Float64Array) -> tuple[float, Float64Array]:
-        nats, gradient = 0.0, np.zeros(self.num_classes)
+        nats, gradient, wrong = 0.0, np.zeros(self.num_classes), 0
         labelled = np.zeros(self.num_classes, np.int64)
         for logarithm, labels in self.blocks():
             part, slope = negative_log_likelihood(logarithm, labels, factors)
             nats += part
             gradient += slope
+            wrong += n_wrong(logarithm, labels, factors)
             labelled += np.bincount(labels, minlength=self.num_classes)
         n_voxels = int(labelled.sum())
         if n_voxels == 0:
@@ -276,6 +295,7 @@ class _Objective:
             self.first = nats / n_voxels
         self.evaluations += 1
         self.labelled = labelled
+        self.wrong = wrong
         return nats / n_voxels, gradient / n_voxels
 
 

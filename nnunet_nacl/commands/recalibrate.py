@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_nacl.commands.arguments import Commands, bins, default_processes, positive
 from nnunet_nacl.errors import InputError
+
+if TYPE_CHECKING:
+    from nnunet_nacl.recalibration.apply import Applied
 
 # the keys of recalibration.selection.FIT_SETS, the default first; not imported, so that --help is instant
 VOXEL_SETS = ("predicted", "all", "foreground", "union")
@@ -45,7 +49,7 @@ def _add_fit(steps: Commands) -> None:
 
 
 def _add_apply(steps: Commands) -> None:
-    text = "write tempered copies of the softmax files and segmentations of a folder"
+    text = "write a copy of a folder of predictions in which the probabilities are tempered and all else is as it was"
     parser = steps.add_parser("apply", help=text, description=text)
     parser.add_argument("temperature", type=Path, metavar="TEMPERATURE_JSON", help="file of `recalibrate fit`")
     parser.add_argument("predictions", type=Path, metavar="PRED_FOLDER", help="folder with .npz and segmentations")
@@ -54,6 +58,8 @@ def _add_apply(steps: Commands) -> None:
     parser.add_argument("-pfile", type=Path, default=None, help="plans.json (default: the one in PRED_FOLDER)")
     parser.add_argument("--held-out", action="store_true", help="for the cases of the fit: each with the temperature of "
                         "--cross-fit that it had no part in")  # fmt: skip
+    parser.add_argument("--rewrite-segmentations", action="store_true", help="make the segmentations anew from the tempered "
+                        "probabilities (default: the given ones, which may have been postprocessed, are copied)")  # fmt: skip
     parser.add_argument("-np", type=positive, default=None, help="processes (default: nnUNet_def_n_proc or all cores)")
     _add_memory(parser)
     parser.set_defaults(run=run_apply)
@@ -116,21 +122,38 @@ def run_apply(parsed: argparse.Namespace) -> int:
             held_out=parsed.held_out,
             num_processes=parsed.np or default_processes(),
             memory=parsed.memory * 2**20,
+            rewrite=parsed.rewrite_segmentations,
             progress=lambda done, of: advance("applying", done, of),
         )
-    changed = sum(result.n_changed for result in applied)
-    print(f"{len(applied)} cases; the temperature changed the label of {changed} voxels.")
-    edited = [result for result in applied if result.n_edited]
-    if edited:
-        print(
-            f"{sum(result.n_edited for result in edited)} voxels of {len(edited)} given segmentations were not those of their own "
-            "probabilities (postprocessed?); the written segmentations are."
-        )
+    for line in _segmentation_lines(applied):
+        print(line)
     used = sum(result.case in fitted.fitted_on for result in applied)
     if used and not parsed.held_out:
         print(f"{used} of these cases were fitted on: their scores flatter. Use --cross-fit and --held-out for them.")
     print(f"wrote {parsed.o}")
     return 0
+
+
+def _segmentation_lines(applied: list[Applied]) -> list[str]:
+    """Return in words what the segmentations have to do with the new probabilities."""
+    changed, rewritten = sum(result.n_changed for result in applied), any(result.rewritten for result in applied)
+    edited = [result for result in applied if result.n_edited]
+    lines = [f"{len(applied)} cases; the temperature changed the label of {changed} voxels."]
+    if changed and not rewritten:
+        lines.append(
+            "The segmentations are copies of the given ones, without these changes; --rewrite-segmentations makes them anew."
+        )
+    if edited:
+        outcome = (
+            "those written are, so what had been done to them is undone"
+            if rewritten
+            else "they were copied as they are"
+        )
+        lines.append(
+            f"{sum(result.n_edited for result in edited)} voxels of {len(edited)} given segmentations were not those of their "
+            f"own probabilities (postprocessed?); {outcome}."
+        )
+    return lines
 
 
 def _fit_lines(content: dict) -> list[str]:  # type: ignore[type-arg]
@@ -154,7 +177,11 @@ def _fit_lines(content: dict) -> list[str]:  # type: ignore[type-arg]
     for fit in [*content["fits"], *(fit for part in (content["cross_fit"] or {"parts": []})["parts"] for fit in part["fits"])]:  # fmt: skip
         if not fit["converged"]:
             lines.append(f"warning: the optimiser did not converge: {fit['message']}")
-        if fit["at_bound"]:
+        if fit["separable"]:
+            lines.append(
+                f"warning: none of {fit['n_voxels']} voxels is wrong, so that no temperature is the best one: it ended at its bound"
+            )
+        elif fit["at_bound"]:
             lines.append(
                 f"warning: a factor ended at its bound ({fit['at_bound']}): too few errors, or nothing but errors"
             )

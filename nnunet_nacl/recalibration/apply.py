@@ -1,4 +1,9 @@
-"""Applying a temperature to a folder of predictions: new softmax files and segmentations in nnU-Net's form."""
+"""Applying a temperature to a folder of predictions: new softmax files in nnU-Net's form, beside what belongs to each case.
+
+The segmentation of a case is copied as it is, since only probabilities are recalibrated: it may have been postprocessed, or be that
+of an ensemble. So are the files that nnU-Net or a reader leave beside it (``<case>.pkl``, without which ``nnUNetv2_ensemble`` does not
+take the folder; the spacing of a TIFF). They are never opened.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +43,15 @@ class Applied:
 
     Attributes:
         case: its name.
-        n_changed: voxels whose label in the segmentation is another one, because of the factors.
+        n_changed: voxels whose label by the probabilities is another one, because of the factors.
         n_edited: voxels in which the given segmentation was not that of its own probabilities (postprocessing, ensembling).
+        rewritten: whether the segmentation was made anew from the new probabilities.
     """
 
     case: str
     n_changed: int
     n_edited: int
+    rewritten: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class Job:
     dataset_json: Path
     plans_json: Path
     memory: int
+    rewrite: bool = False
 
 
 def apply_to_folder(
@@ -72,6 +80,7 @@ def apply_to_folder(
     held_out: bool = False,
     num_processes: int = 1,
     memory: int = 2**31,
+    rewrite: bool = False,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[list[Applied], TemperatureFile]:
     """Write tempered copies of all cases of a folder.
@@ -85,6 +94,7 @@ def apply_to_folder(
         held_out: each case with the factors that it had no part in, instead of those fitted on all cases.
         num_processes: worker processes over the cases.
         memory: bytes for the probabilities of a case, and again for the tempered ones; more go to a scratch file.
+        rewrite: make the segmentations anew from the new probabilities instead of copying those given.
         progress: called after each case.
 
     Raises:
@@ -99,7 +109,8 @@ def apply_to_folder(
     found = _find(predictions, dataset.file_ending)
     jobs = [
         Job(name, predictions / f"{name}.npz", predictions / f"{name}{dataset.file_ending}",
-            _factors_of(name, fitted, held_out, temperature), output, dataset, heads, dataset_json, plans_json, memory)
+            _factors_of(name, fitted, held_out, temperature), output, dataset, heads, dataset_json, plans_json, memory,
+            rewrite)
         for name in found
     ]  # fmt: skip
     _prepare(output, predictions)
@@ -115,9 +126,9 @@ def apply_to_folder(
 
 
 def apply_to_case(job: Job) -> Applied:
-    """Write the tempered probabilities and the segmentation of a case.
+    """Write the tempered probabilities of a case, and beside them its segmentation and the other files of the case.
 
-    Both are written elsewhere and moved into place, the probabilities last.
+    All are written elsewhere and moved into place, the probabilities last.
 
     Raises:
         InputError: files that cannot be used; nothing is written then.
@@ -142,12 +153,25 @@ def apply_to_case(job: Job) -> Applied:
         n_edited += int(np.count_nonzero(before != given.reshape(-1)[part]))
     with tempfile.TemporaryDirectory(prefix=f".{job.case}.", dir=job.output) as unfinished:
         folder = Path(unfinished)
-        reader.write_seg(segmentation.reshape(given.shape), str(folder / job.segmentation.name), properties)
+        for path in (*_side_files(job), job.segmentation):
+            shutil.copyfile(path, folder / path.name)
+        if job.rewrite:
+            reader.write_seg(segmentation.reshape(given.shape), str(folder / job.segmentation.name), properties)
         arrays: dict[str, Any] = {KEY: tempered.reshape(stored_header(job.probabilities)[0])}
         np.savez_compressed(folder / job.probabilities.name, **arrays)
-        for name in (job.segmentation.name, job.probabilities.name):
-            (folder / name).replace(job.output / name)
-    return Applied(job.case, n_changed, n_edited)
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == job.probabilities.name):
+            path.replace(job.output / path.name)
+    return Applied(job.case, n_changed, n_edited, job.rewrite)
+
+
+def _side_files(job: Job) -> list[Path]:
+    """Return what else is named after the case: nnU-Net's ``.pkl``, a reader's ``.json``."""
+    own = (job.probabilities.name, job.segmentation.name)
+    return [
+        path
+        for path in job.segmentation.parent.iterdir()
+        if path.stem == job.case and path.name not in own and path.is_file()
+    ]
 
 
 def _prepare(output: Path, predictions: Path) -> None:

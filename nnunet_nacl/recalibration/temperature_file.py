@@ -169,6 +169,7 @@ def _factors(heads: Heads, factors: Factors) -> dict[str, Any]:
             "converged": fit.converged,
             "evaluations": fit.evaluations,
             "at_bound": [heads.channels[number] for number in fit.at_bound] if heads.kind == "softmax" else bool(fit.at_bound),
+            "separable": fit.separable,
             "without_labelled_voxel": [heads.channels[number] for number in fit.held] if heads.kind == "softmax" else [],
         }
         for fit in factors.fits

@@ -211,6 +211,23 @@ def test_a_network_without_errors_ends_at_the_bound():
     assert fit.factors[0] == pytest.approx(LOWEST_FACTOR)
 
 
+@pytest.mark.parametrize("lowest", [0.55, 0.9, 1 - 1e-5, 1 - 1e-9])
+@pytest.mark.parametrize("per_class", [False, True])
+def test_where_no_voxel_is_wrong_there_is_no_optimum_however_flat_the_likelihood(lowest, per_class):
+    """The optimiser's own tolerance ended these fits at factors of 52 to 1, unmarked."""
+    rng = np.random.default_rng(0)
+    confidence, labels = rng.uniform(lowest, 1 - (1 - lowest) / 10, 5000), rng.integers(0, 2, 5000)
+    probabilities = np.where(labels == 0, [confidence, 1 - confidence], [1 - confidence, confidence])
+    fit = fit_factors(once(probabilities, labels), 2, per_class)
+    assert fit.separable
+    assert fit.at_bound == (0, 1)
+    assert fit.factors.max() == HIGHEST_FACTOR
+    assert fit.nll_after <= fit.nll_before
+    labels[0] = 1 - labels[0]
+    fit = fit_factors(once(probabilities, labels), 2, per_class)
+    assert not fit.separable
+
+
 def test_a_class_without_labels_has_the_common_factor():
     posterior, labels = oracle(2_000)
     kept = labels != 2

@@ -2,13 +2,18 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnunetv2.ensembling.ensemble import merge_files
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from scipy.special import softmax
 
 from nnunet_nacl.benchmark.phantom import write_task
@@ -313,19 +318,20 @@ def test_factors_per_class_say_what_they_change(fit, apply, predictions, tmp_pat
     content |= {"factors": [0.2, 1.0, 1.0], "temperatures": [5.0, 1.0, 1.0]}
     (tmp_path / "temperature.json").write_text(json.dumps(content))
     capsys.readouterr()
-    assert apply() == 0
+    assert apply("--rewrite-segmentations") == 0
+    assert apply(output=tmp_path / "kept") == 0
     changed = 0
     for path in predictions.glob("*.nii.gz"):
-        one, two = (
-            sitk.GetArrayFromImage(sitk.ReadImage(str(folder / path.name)))
-            for folder in (predictions, tmp_path / "out")
-        )
+        one, two = (sitk.GetArrayFromImage(sitk.ReadImage(str(f / path.name))) for f in (predictions, tmp_path / "out"))
         changed += np.count_nonzero(one != two)
+        assert (tmp_path / "kept" / path.name).read_bytes() == path.read_bytes()
     assert changed > 0
-    assert f"the temperature changed the label of {changed} voxels." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.count(f"the temperature changed the label of {changed} voxels.") == 2
+    assert printed.count("without these changes; --rewrite-segmentations makes them anew") == 1
 
 
-def test_postprocessed_segmentations_are_said(fit, apply, predictions, capsys):
+def test_postprocessed_segmentations_stay(fit, apply, predictions, tmp_path, capsys):
     fit()
     path = predictions / "phantom_003.nii.gz"
     values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
@@ -334,7 +340,53 @@ def test_postprocessed_segmentations_are_said(fit, apply, predictions, capsys):
     write_segmentation(values, path)
     capsys.readouterr()
     assert apply() == 0
-    assert f"{n_removed} voxels of 1 given segmentations were not those of their own" in capsys.readouterr().out
+    said = f"{n_removed} voxels of 1 given segmentations were not those of their own probabilities (postprocessed?); "
+    assert said + "they were copied as they are." in capsys.readouterr().out
+    for given in predictions.glob("*.nii.gz"):
+        assert (tmp_path / "out" / given.name).read_bytes() == given.read_bytes()
+    assert apply("--rewrite-segmentations", output=tmp_path / "anew") == 0
+    assert said + "those written are, so what had been done to them is undone." in capsys.readouterr().out
+    anew = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "anew" / path.name)))
+    assert np.count_nonzero(anew == 2) == n_removed
+
+
+class Opened:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_what_lies_beside_a_case_is_carried_over_unopened(fit, apply, predictions, tmp_path):
+    """nnU-Net's .pkl and Tiff3DIO's .json; not the files of a case whose name only begins like that."""
+    fit()
+    (predictions / "phantom_000.pkl").write_bytes(pickle.dumps(Opened(tmp_path / "opened")))
+    (predictions / "phantom_001.json").write_text('{"spacing": [6, 2, 2]}')
+    (predictions / "phantom_0001.pkl").touch()
+    assert apply("-np", 2) == 0
+    for name in ("phantom_000.pkl", "phantom_001.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (predictions / name).read_bytes()
+    assert not (tmp_path / "out" / "phantom_0001.pkl").exists()
+    assert not (tmp_path / "opened").exists()
+
+
+def test_nnunet_ensembles_the_new_folder(fit, apply, predictions, dataset_files, tmp_path):
+    fit()
+    for path in predictions.glob("*.nii.gz"):
+        properties = SimpleITKIO().read_seg(str(path))[1]
+        (predictions / path.name.replace(".nii.gz", ".pkl")).write_bytes(pickle.dumps(properties))
+    assert apply() == 0
+    manager = PlansManager(str(dataset_files[1])).get_label_manager(json.loads(dataset_files[0].read_text()))
+    files = [str(folder / "phantom_002.npz") for folder in (predictions, tmp_path / "out")]
+    merge_files(files, str(tmp_path / "ensemble"), ".nii.gz", SimpleITKIO(), manager)
+    one, two = (
+        sitk.ReadImage(str(path)) for path in (tmp_path / "ensemble.nii.gz", predictions / "phantom_002.nii.gz")
+    )
+    assert one.GetSpacing() == pytest.approx(two.GetSpacing())
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(one), sitk.GetArrayFromImage(two))
 
 
 def test_two_processes_write_the_same(fit, apply, predictions, tmp_path):
@@ -525,6 +577,17 @@ def test_nothing_predicted(fit, predictions, capsys):
         np.savez_compressed(path, probabilities=probabilities)
     assert fit() == 1
     assert_one_line(capsys.readouterr().err, "no voxel of the set 'predicted' to fit on")
+
+
+def test_no_voxel_is_wrong(fit, predictions, tmp_path, capsys):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for path in predictions.glob("*.nii.gz"):
+        shutil.copy(path, labels)
+    content = fit(labels=labels)
+    assert content["fits"][0]["separable"]
+    assert content["fits"][0]["at_bound"] == ["background", "body", "cap"]
+    assert "is wrong, so that no temperature is the best one: it ended at its bound" in capsys.readouterr().out
 
 
 def test_help_is_instant():
