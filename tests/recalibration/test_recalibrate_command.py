@@ -335,7 +335,8 @@ def test_postprocessed_segmentations_stay(fit, apply, predictions, tmp_path, cap
     fit()
     path = predictions / "phantom_003.nii.gz"
     values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    assert (n_removed := int(np.count_nonzero(values == 2))) > 0
+    n_removed = int(np.count_nonzero(values == 2))
+    assert n_removed > 0
     values[values == 2] = 0
     write_segmentation(values, path)
     capsys.readouterr()
