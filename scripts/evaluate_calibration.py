@@ -1,6 +1,6 @@
 """Post-inference calibration figures: the same as ``nnunet-nacl evaluate``, for those who call scripts.
 
-python scripts/evaluate_calibration.py GT_FOLDER PRED_FOLDER -djfile dataset.json -pfile plans.json
+python scripts/evaluate_calibration.py PREDICTED -gt LABELS
 """
 
 import sys

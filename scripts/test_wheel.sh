@@ -131,13 +131,13 @@ draw_and_evaluate_phantom() {
     quietly plan nnUNetv2_plan_and_preprocess -d 99 -c 3d_fullres -npfp 1 -np 1
     quietly cpu_plans nnunet-nacl cpu-plans 99
     preprocessed=$nnUNet_preprocessed/Dataset099_Phantom
-    evaluate truth "$task/labelsTr" "$task/posteriorTr"
+    evaluate truth "$task/posteriorTr" "$task/labelsTr"
     sed -n '/voxel set/,/boundary/p' "$work/truth.log"
 }
 
-# evaluate NAME LABELS PREDICTED
+# evaluate NAME PREDICTED LABELS
 evaluate() {
-    quietly "$1" nnunet-nacl evaluate "$2" "$3" -o "$work/$1" -djfile "$preprocessed/dataset.json" \
+    quietly "$1" nnunet-nacl evaluate "$2" -gt "$3" -o "$work/$1" -djfile "$preprocessed/dataset.json" \
         -pfile "$preprocessed/nnUNetPlansCPU.json" -np 1
     for file in calibration.json calibration_cases.csv calibration_bins.npz; do
         [ -s "$work/$1/$file" ] || fail "nnunet-nacl evaluate wrote no $file"
@@ -152,7 +152,7 @@ train() {
     [ -s "$fold/validation/calibration/calibration.json" ] || fail "the training did not evaluate its validation"
     quietly predict nnUNetv2_predict -i "$nnUNet_raw/Dataset099_Phantom/imagesTr" -o "$work/predicted" -d 99 -c 3d_fullres \
         -f 0 -tr $trainer -p nnUNetPlansCPU -device cpu --save_probabilities -npp 1 -nps 1
-    evaluate of_predicted "$preprocessed/gt_segmentations" "$work/predicted"
+    evaluate of_predicted "$work/predicted" "$preprocessed/gt_segmentations"
     quietly compare nnunet-nacl compare "$work/truth" "$work/of_predicted"
     quietly report nnunet-nacl report "$work/truth" "$work/of_predicted" -o "$work/report.html"
     [ "$(grep -c '</html>' "$work/report.html")" = 1 ] || fail "the report is no whole page"

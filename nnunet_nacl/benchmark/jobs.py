@@ -150,7 +150,7 @@ class _Builder:
 
     def _evaluate(self, trainer: str, fold: int) -> Job:
         command = (
-            "nnunet-nacl", "evaluate", str(self.files / "gt_segmentations"), self._validation(trainer, fold),
+            "nnunet-nacl", "evaluate", self._validation(trainer, fold), "-gt", str(self.files / "gt_segmentations"),
             *self._json_files(), *self._hd95, "-o", str(self._result(trainer, f"fold_{fold}")),
         )  # fmt: skip
         needs = (f"train/{self.dataset}/{trainer}/fold_{fold}",)
@@ -226,7 +226,7 @@ class _Builder:
     def _evaluate_tempered(self, trainer: str, fold: int) -> Job:
         folder = str(self._result(trainer, f"scaled/fold_{fold}"))
         labels = str(self.files / "gt_segmentations")
-        command = ("nnunet-nacl", "evaluate", labels, folder, *self._json_files(), *self._hd95)
+        command = ("nnunet-nacl", "evaluate", folder, "-gt", labels, *self._json_files(), *self._hd95)
         needs = (f"temper/{self.dataset}/{trainer}/fold_{fold}",)
         return self._job("evaluate_tempered", *command, needs=needs, trainer=trainer, fold=fold)
 

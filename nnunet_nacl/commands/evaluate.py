@@ -6,20 +6,25 @@ import argparse
 import sys
 from pathlib import Path
 
+from nnunet_nacl.commands import inputs
 from nnunet_nacl.commands.arguments import Commands, bins, default_processes, distance, memory_size, positive
+from nnunet_nacl.commands.former import note
+from nnunet_nacl.errors import InputError
 
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     text = "calibration of the softmax files of a prediction folder"
     parser = commands.add_parser("evaluate", help=text, description=text)
+    inputs.add_predicted(parser)
+    parser.add_argument("former", type=Path, nargs="?", default=None, help=argparse.SUPPRESS)
     # named as in nnUNetv2_evaluate_folder
-    parser.add_argument("gt_folder", type=Path, help="folder with the label files")
-    parser.add_argument("pred_folder", type=Path, help="folder with the predictions and their .npz files")
-    parser.add_argument("-djfile", type=Path, required=True, help="dataset.json")
-    parser.add_argument("-pfile", type=Path, required=True, help="plans.json")
-    parser.add_argument("-o", type=Path, default=None, help="output folder (default: PRED_FOLDER/calibration)")
-    parser.add_argument("-np", type=positive, default=None, help="processes (default: nnUNet_def_n_proc or all cores)")
+    inputs.add_labels(parser)
+    inputs.add_descriptions(parser)
+    parser.add_argument(
+        "-o", type=Path, default=None, metavar="FOLDER", help="output folder (default: PREDICTED/calibration)"
+    )
+    inputs.add_processes(parser)
     parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
     parser.add_argument("--boundary-mm", type=distance, default=3.0, metavar="MM",
                         help="how near to another label the voxel set `boundary` is (default: %(default)s)")  # fmt: skip
@@ -46,18 +51,19 @@ def run(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.evaluation.settings import Settings
     from nnunet_nacl.evaluation.store import clear_store
 
-    output: Path = parsed.o if parsed.o is not None else parsed.pred_folder / RESULT_FOLDER
+    _take_former_order(parsed)
+    files = inputs.find_inputs(parsed, [parsed.predicted])
+    output: Path = parsed.o if parsed.o is not None else parsed.predicted / RESULT_FOLDER
     select_part([], parsed.num_parts, parsed.part_id)  # refuse a wrong one before a folder is made for it
     if parsed.num_parts > 1:
         output /= f"part_{parsed.part_id}_of_{parsed.num_parts}"
-    if parsed.o is not None or parsed.pred_folder.is_dir():
-        prepare_folder(output)
+    prepare_folder(output)
     with progress_bar("evaluating") as advance:
         result = evaluate_folder(
-            parsed.gt_folder,
-            parsed.pred_folder,
-            parsed.djfile,
-            parsed.pfile,
+            files.label_folder,
+            parsed.predicted,
+            files.dataset_json,
+            files.plans_json,
             num_processes=parsed.np or default_processes(),
             settings=Settings(parsed.bins, parsed.boundary_mm, parsed.hd95),
             progress=lambda done, of: advance("evaluating", done, of),
@@ -75,3 +81,18 @@ def run(parsed: argparse.Namespace) -> int:
             f"{result.recalled} of {len(result.cases)} cases had not changed since an earlier run (--fresh computes all anew)"
         )
     return 0
+
+
+def _take_former_order(parsed: argparse.Namespace) -> None:
+    """Take ``evaluate LABELS PREDICTED``, in either order: the predictions are the folder with the softmax files."""
+    if parsed.former is None:
+        return
+    if parsed.labels is not None:
+        raise InputError(
+            f"expected one folder of predictions beside -gt, but got {parsed.predicted} and {parsed.former}. Evaluate each by "
+            "itself, and join the results with `nnunet-nacl merge`."
+        )
+    note("evaluate LABELS PREDICTED", "evaluate PREDICTED -gt LABELS")
+    folders = (parsed.predicted, parsed.former)
+    swapped = inputs.has_softmax_files(folders[0]) and not inputs.has_softmax_files(folders[1])
+    parsed.predicted, parsed.labels = folders if swapped else folders[::-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nnunet_nacl.commands import inputs
 from nnunet_nacl.commands.arguments import Commands
 
 
@@ -12,18 +13,13 @@ def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     text = "maps of confidence, entropy and local calibration error as NIfTI, for ITK-SNAP and 3D Slicer"
     parser = commands.add_parser("map", help=text, description=text)
-    parser.add_argument("pred_folder", type=Path, help="folder with the predictions and their .npz files")
+    inputs.add_predicted(parser)
     parser.add_argument("cases", nargs="*", metavar="CASE", help="names of cases (default: all)")
-    parser.add_argument("-o", type=Path, required=True, help="output folder")
-    parser.add_argument(
-        "--labels", type=Path, default=None, help="folder with the label files, for the local calibration error"
-    )
+    parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="output folder")
+    inputs.add_labels(parser, "for the local calibration error; default: without it")
     parser.add_argument("--sigma-mm", type=_length, default=3.0,
                         help="sigma of the Gaussian over which the local error is averaged (default: %(default)s mm)")  # fmt: skip
-    parser.add_argument(
-        "-djfile", type=Path, default=None, help="dataset.json (default: that of the predictions or their model)"
-    )
-    parser.add_argument("-pfile", type=Path, default=None, help="plans.json (default: likewise)")
+    inputs.add_descriptions(parser)
     parser.set_defaults(run=run)
 
 
@@ -38,15 +34,13 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from nnunet_nacl.evaluation.dataset import load_dataset
     from nnunet_nacl.evaluation.output import prepare_folder
-    from nnunet_nacl.report.case_maps import find_description, find_names, write_case_maps
+    from nnunet_nacl.report.case_maps import find_names, write_case_maps
 
-    names = find_names(parsed.pred_folder, parsed.cases)
-    dataset = load_dataset(
-        parsed.djfile or find_description(parsed.pred_folder, "dataset.json"),
-        parsed.pfile or find_description(parsed.pred_folder, "plans.json"),
-    )
+    files = inputs.find_inputs(parsed, [parsed.predicted], labels=False)
+    names = find_names(parsed.predicted, parsed.cases)
+    dataset = load_dataset(files.dataset_json, files.plans_json)
     prepare_folder(parsed.o)
     for name in names:
-        for path in write_case_maps(name, parsed.pred_folder, parsed.labels, dataset, parsed.sigma_mm, parsed.o):
+        for path in write_case_maps(name, parsed.predicted, files.labels, dataset, parsed.sigma_mm, parsed.o):
             print(f"wrote {path}")
     return 0

@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_nacl.commands.arguments import Commands, bins, default_processes, positive
+from nnunet_nacl.commands import inputs
+from nnunet_nacl.commands.arguments import Commands, bins, default_processes, memory_size, positive
+from nnunet_nacl.commands.former import FormerOption
 from nnunet_nacl.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,19 +30,23 @@ def add(commands: Commands) -> None:
 def _add_fit(steps: Commands) -> None:
     text = "fit temperatures on the softmax files of validation folders"
     parser = steps.add_parser("fit", help=text, description=text)
-    parser.add_argument("folders", type=Path, nargs="+", metavar="VAL_FOLDER", help="validation folder, one per fold")
-    parser.add_argument("-gt", type=Path, required=True, metavar="GT_FOLDER", help="folder with the label files")
-    parser.add_argument("-djfile", type=Path, required=True, help="dataset.json")
-    parser.add_argument("-pfile", type=Path, required=True, help="plans.json")
+    parser.add_argument("predicted", type=Path, nargs="+", metavar="PREDICTED",
+                        help="validation folders with their .npz files, one per fold")  # fmt: skip
+    inputs.add_labels(parser)
+    inputs.add_descriptions(parser)
     parser.add_argument("-o", type=Path, required=True, metavar="TEMPERATURE_JSON", help="file to write")
     parser.add_argument("--per-class", action="store_true", help="a factor per class, or per region, instead of one")
     parser.add_argument("--voxel-set", choices=VOXEL_SETS, default=VOXEL_SETS[0],
                         help="voxels to fit on (default: %(default)s). `foreground` and `union` choose by the label and "
                              "make even a calibrated network underconfident")  # fmt: skip
     parser.add_argument("--cross-fit", action="store_true",
-                        help="also fit without each folder, or without each of --parts parts of a single folder, so that no "
+                        help="also fit without each folder, or without each of several parts of a single folder, so that no "
                              "case is scored with a temperature it had a part in")  # fmt: skip
-    parser.add_argument("--parts", type=positive, default=None, help="random parts of a single folder (default: 5)")
+    parser.add_argument("--cross-fit-parts", type=positive, default=None, metavar="N",
+                        help="random parts of a single folder (default: 5)")  # fmt: skip
+    parser.add_argument(
+        "--parts", type=positive, dest="cross_fit_parts", action=FormerOption, now="--cross-fit-parts N"
+    )
     parser.add_argument("--max-voxels", type=positive, default=None, help="fit on that many, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the random draws (default: %(default)s)")
     parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
@@ -52,23 +58,24 @@ def _add_apply(steps: Commands) -> None:
     text = "write a copy of a folder of predictions in which the probabilities are tempered and all else is as it was"
     parser = steps.add_parser("apply", help=text, description=text)
     parser.add_argument("temperature", type=Path, metavar="TEMPERATURE_JSON", help="file of `recalibrate fit`")
-    parser.add_argument("predictions", type=Path, metavar="PRED_FOLDER", help="folder with .npz and segmentations")
-    parser.add_argument("-o", type=Path, required=True, metavar="OUT", help="new or empty folder")
-    parser.add_argument("-djfile", type=Path, default=None, help="dataset.json (default: the one in PRED_FOLDER)")
-    parser.add_argument("-pfile", type=Path, default=None, help="plans.json (default: the one in PRED_FOLDER)")
+    inputs.add_predicted(parser)
+    parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="new or empty folder")
+    inputs.add_descriptions(parser)
     parser.add_argument("--held-out", action="store_true", help="for the cases of the fit: each with the temperature of "
                         "--cross-fit that it had no part in")  # fmt: skip
     parser.add_argument("--rewrite-segmentations", action="store_true", help="make the segmentations anew from the tempered "
                         "probabilities (default: the given ones, which may have been postprocessed, are copied)")  # fmt: skip
-    parser.add_argument("-np", type=positive, default=None, help="processes (default: nnUNet_def_n_proc or all cores)")
+    inputs.add_processes(parser)
     _add_memory(parser)
     parser.set_defaults(run=run_apply)
 
 
 def _add_memory(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--memory", type=positive, default=2048, metavar="MIB",
-                        help="MiB for the probabilities of a case; larger ones are unpacked to a file in the folder of -o "
-                             "(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--max-memory", type=memory_size, default=2 * 2**30, metavar="SIZE",
+                        help="for the probabilities of a case, e.g. 512M; larger ones are unpacked to a file in the folder of "
+                             "-o (default: 2G)")  # fmt: skip
+    parser.add_argument("--memory", type=positive, dest="max_memory", action=FormerOption, now="--max-memory SIZE",
+                        convert=lambda mebibytes: mebibytes * 2**20)  # fmt: skip
 
 
 def run_fit(parsed: argparse.Namespace) -> int:
@@ -81,23 +88,34 @@ def run_fit(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.recalibration.temperature_file import content_of, write
     from nnunet_nacl.report.recalibration_table import prepare_recalibration_table
 
-    if parsed.parts is not None and (not parsed.cross_fit or len(parsed.folders) > 1):
-        raise InputError("--parts goes with --cross-fit and a single folder; several folders are the parts themselves.")
+    if parsed.cross_fit_parts is not None and (not parsed.cross_fit or len(parsed.predicted) > 1):
+        raise InputError(
+            "--cross-fit-parts goes with --cross-fit and a single folder; several folders are the parts themselves."
+        )
     if parsed.o.is_dir():
         raise InputError(f"{parsed.o}: is a folder. Give -o the name of a file, e.g. temperature.json.")
+    files = inputs.find_inputs(parsed, parsed.predicted)
     prepare_folder(parsed.o.parent)
     options = Options(
         voxel_set=parsed.voxel_set,
         per_class=parsed.per_class,
         cross_fit=parsed.cross_fit,
-        parts=parsed.parts or DEFAULT_PARTS,
+        parts=parsed.cross_fit_parts or DEFAULT_PARTS,
         max_voxels=parsed.max_voxels,
         seed=parsed.seed,
-        memory=parsed.memory * 2**20,
+        memory=parsed.max_memory,
         n_bins=parsed.bins,
     )
     with progress_bar("reading") as advance:
-        result = fit_folders(parsed.folders, parsed.gt, parsed.djfile, parsed.pfile, options, parsed.o.parent, advance)
+        result = fit_folders(
+            parsed.predicted,
+            files.label_folder,
+            files.dataset_json,
+            files.plans_json,
+            options,
+            parsed.o.parent,
+            advance,
+        )
     content = content_of(result)
     write(content, parsed.o)
     Console().print(prepare_recalibration_table(content))
@@ -112,16 +130,17 @@ def run_apply(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.commands.progress_bar import progress_bar
     from nnunet_nacl.recalibration.apply import apply_to_folder
 
+    files = inputs.find_inputs(parsed, [parsed.predicted], labels=False)
     with progress_bar("applying") as advance:
         applied, fitted = apply_to_folder(
             parsed.temperature,
-            parsed.predictions,
+            parsed.predicted,
             parsed.o,
-            parsed.djfile,
-            parsed.pfile,
+            files.dataset_json,
+            files.plans_json,
             held_out=parsed.held_out,
             num_processes=parsed.np or default_processes(),
-            memory=parsed.memory * 2**20,
+            memory=parsed.max_memory,
             rewrite=parsed.rewrite_segmentations,
             progress=lambda done, of: advance("applying", done, of),
         )

@@ -11,8 +11,11 @@ from nnunet_nacl.commands.arguments import Commands, natural
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     text = "evaluated runs as one HTML file that opens offline"
-    parser = commands.add_parser("report", help=text, description=f"{text}. Several runs are held against the first.")
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output folder of `nnunet-nacl evaluate`")
+    parser = commands.add_parser(
+        "report", help=text, description=f"{text}. Several results are held against the first."
+    )
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT",
+                        help="output folder of `nnunet-nacl evaluate` or `merge`, or the evaluated prediction folder")  # fmt: skip
     parser.add_argument("-o", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
     parser.add_argument("--images", type=Path, default=None, metavar="FOLDER",
                         help="nnU-Net's imagesTr or imagesTs, to show the image of the worst cases")  # fmt: skip
@@ -36,7 +39,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     if parsed.images is not None and not parsed.images.is_dir():
         raise InputError(f"{parsed.images}: no such folder. Pass nnU-Net's imagesTr as --images.")
-    runs = distinctly_named(without_repetition(map(load_run, parsed.runs))[0])
+    runs = distinctly_named(without_repetition(map(load_run, parsed.results))[0])
     page = prepare_page(runs, Options(parsed.voxel_set, parsed.images, parsed.worst))
     write_report(page, parsed.o)
     print(f"wrote {parsed.o}")

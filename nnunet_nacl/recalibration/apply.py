@@ -29,6 +29,7 @@ from nnunet_nacl.evaluation.output import prepare_folder, replacing
 from nnunet_nacl.evaluation.probabilities import KEY
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.json_files import read_mapping
+from nnunet_nacl.nnunet_files import DATASET_JSON, PLANS_JSON, find_description
 from nnunet_nacl.processes import results_of
 from nnunet_nacl.recalibration.heads import Heads, heads_of
 from nnunet_nacl.recalibration.temperature_file import TemperatureFile, load
@@ -89,8 +90,8 @@ def apply_to_folder(
         temperature: file of ``nnunet-nacl recalibrate fit``.
         predictions: folder with ``<case>.npz`` and the segmentations, which give the geometry.
         output: new or empty folder.
-        dataset_json: default: the one in ``predictions``.
-        plans_json: default: the one in ``predictions``.
+        dataset_json: default: see :func:`~nnunet_nacl.nnunet_files.find_description`.
+        plans_json: likewise.
         held_out: each case with the factors that it had no part in, instead of those fitted on all cases.
         num_processes: worker processes over the cases.
         memory: bytes for the probabilities of a case, and again for the tempered ones; more go to a scratch file.
@@ -101,8 +102,8 @@ def apply_to_folder(
         InputError: anything that cannot be used; the cases finished until then stay.
     """
     fitted = load(temperature)
-    dataset_json = _beside(predictions, "dataset.json", dataset_json, "-djfile")
-    plans_json = _beside(predictions, "plans.json", plans_json, "-pfile")
+    dataset_json = dataset_json or find_description(predictions, DATASET_JSON)
+    plans_json = plans_json or find_description(predictions, PLANS_JSON)
     dataset = load_dataset(dataset_json, plans_json)
     heads = heads_of(dataset)
     fitted.check_heads(heads, temperature, dataset_json)
@@ -180,14 +181,6 @@ def _prepare(output: Path, predictions: Path) -> None:
     prepare_folder(output)
     if any(output.iterdir()):
         raise InputError(f"{output}: is not empty; what lies there could be mixed up. Remove it or choose another -o.")
-
-
-def _beside(predictions: Path, name: str, given: Path | None, option: str) -> Path:
-    if given is not None:
-        return given
-    if not (predictions / name).is_file():
-        raise InputError(f"{predictions}: has no {name}. Pass it with {option}.")
-    return predictions / name
 
 
 def _find(predictions: Path, file_ending: str) -> list[str]:

@@ -33,7 +33,7 @@ def at_random(n_cases: int, n_parts: int, seed: int) -> list[Part]:
         InputError: fewer cases than parts, or one part.
     """
     if n_parts < 2 or n_cases < n_parts:
-        raise InputError(f"expected --parts to be 2 to {n_cases}, the number of cases, got {n_parts}.")
+        raise InputError(f"expected --cross-fit-parts to be 2 to {n_cases}, the number of cases, got {n_parts}.")
     order = np.random.default_rng(seed).permutation(n_cases)
     return [
         Part(f"part {number}", tuple(sorted(int(case) for case in members)))

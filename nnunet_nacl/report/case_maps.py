@@ -19,22 +19,6 @@ from nnunet_nacl.report.maps import Maps, Reference, prepare_class_maps, prepare
 from nnunet_nacl.report.nifti import ENDING, affine_of, write_map
 
 
-def find_description(predictions: Path, name: str) -> Path:
-    """Return ``dataset.json`` or ``plans.json`` of a prediction folder.
-
-    ``nnUNetv2_predict`` puts both beside its predictions; for a fold's ``validation`` they lie in the model's folder.
-
-    Raises:
-        InputError: neither place has it.
-    """
-    places = (predictions / name, predictions.resolve().parent.parent / name)
-    for place in places:
-        if place.is_file():
-            return place
-    option = "-djfile" if name == "dataset.json" else "-pfile"
-    raise InputError(f"{predictions}: no {name} here or in {places[1].parent}. Pass it with {option}.")
-
-
 def find_names(predictions: Path, wanted: Iterable[str]) -> list[str]:
     """Return the wanted cases, or all that have a softmax file, sorted.
 
@@ -72,11 +56,13 @@ def write_case_maps(
     softmax = predictions / f"{name}.npz"
     label_file = None if labels is None else labels / f"{name}{dataset.file_ending}"
     if label_file is not None and not label_file.is_file():
-        raise InputError(f"{label_file}: no such label file. Leave out --labels for confidence and entropy alone.")
+        raise InputError(f"{label_file}: no such label file. Leave out -gt for confidence and entropy alone.")
     segmentation = predictions / f"{name}{dataset.file_ending}"
     geometry_file = segmentation if segmentation.is_file() else label_file
     if geometry_file is None:
-        raise InputError(f"{segmentation}: no such file, and without --labels nothing else says where the case lies.")
+        raise InputError(
+            f"{segmentation}: no such file, and without labels (-gt) nothing else says where the case lies."
+        )
     array, properties = _read(dataset, geometry_file)
     reference = None
     if label_file is not None:

@@ -43,7 +43,7 @@ class CalibrationEvaluationMixin(Trainer):
         # nnU-Net keeps both files there, for inference
         trained = Path(self.output_folder_base)
         command = [sys.executable, "-m", "nnunet_nacl.cli", "evaluate",
-                   Path(self.preprocessed_dataset_folder_base) / "gt_segmentations", validation,
+                   validation, "-gt", Path(self.preprocessed_dataset_folder_base) / "gt_segmentations",
                    "-djfile", trained / "dataset.json", "-pfile", trained / "plans.json"]  # fmt: skip
         # nothing that lies in the working directory may pass for a module (from Python 3.11 on)
         environment = os.environ | {"PYTHONSAFEPATH": "1"}

@@ -18,7 +18,7 @@ DEFINING = [block for block in BLOCKS if "class " in block]
 def evaluated(phantom_task, dataset_files, tmp_path, monkeypatch):
     """A folder PREDICTED in the working directory, as `evaluate` leaves it."""
     monkeypatch.chdir(tmp_path)
-    folders = [str(phantom_task / "labelsTr"), str(phantom_task / "posteriorTr")]
+    folders = [str(phantom_task / "posteriorTr"), "-gt", str(phantom_task / "labelsTr")]
     files = ["-djfile", str(dataset_files[0]), "-pfile", str(dataset_files[1])]
     assert main(["evaluate", *folders, *files, "-np", "1", "-o", "PREDICTED"]) == 0
 

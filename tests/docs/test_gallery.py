@@ -70,7 +70,7 @@ def test_one_line_makes_the_comparison_the_readers_own(phantom_task, dataset_fil
             raised = np.load(file)["probabilities"] ** power
             np.savez_compressed(folder / file.name, probabilities=raised / raised.sum(0))
         files = ["-djfile", str(dataset_files[0]), "-pfile", str(dataset_files[1]), "-np", "1"]
-        assert main(["evaluate", str(phantom_task / "labelsTr"), str(folder), *files]) == 0
+        assert main(["evaluate", str(folder), "-gt", str(phantom_task / "labelsTr"), *files]) == 0
     text = (GALLERY / "compare_two_trainings.py").read_text(encoding="utf-8")
     own = re.sub(r"^OWN = None.*$", f"OWN = {(str(old), str(new))}", text, flags=re.M)
     assert own != text

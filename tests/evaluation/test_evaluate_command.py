@@ -33,7 +33,21 @@ def predictions(phantom_task, tmp_path):
 def evaluate(phantom_task, predictions, dataset_files, tmp_path):
     def run(*extra, labels=phantom_task / "labelsTr", predictions=predictions, output=tmp_path / "out"):
         dataset, plans = dataset_files
-        command = ["evaluate", labels, predictions, "-djfile", dataset, "-pfile", plans, "-np", 1, "-o", output, *extra]
+        command = [
+            "evaluate",
+            predictions,
+            "-gt",
+            labels,
+            "-djfile",
+            dataset,
+            "-pfile",
+            plans,
+            "-np",
+            1,
+            "-o",
+            output,
+            *extra,
+        ]
         return main([str(part) for part in command])
 
     return run
@@ -104,7 +118,7 @@ def test_default_output_folder_and_repeated_run(phantom_task, predictions, datas
     """The result lies in a folder of its own: nnU-Net's ensembling takes each npz beside the softmax files for a case."""
     before = {path.name for path in predictions.iterdir()}
     dataset, plans = dataset_files
-    command = ["evaluate", phantom_task / "labelsTr", predictions, "-djfile", dataset, "-pfile", plans, "-np", 1]
+    command = ["evaluate", predictions, "-gt", phantom_task / "labelsTr", "-djfile", dataset, "-pfile", plans, "-np", 1]
     for _ in range(2):
         assert main([str(part) for part in command]) == 0
     assert {path.name for path in predictions.iterdir()} == before | {"calibration"}
@@ -141,7 +155,17 @@ def test_bins_hold_every_score(evaluate, tmp_path):
 
 def test_script_is_the_same_command(phantom_task, predictions, dataset_files, tmp_path):
     dataset, plans = dataset_files
-    command = [sys.executable, SCRIPT, phantom_task / "labelsTr", predictions, "-djfile", dataset, "-pfile", plans]
+    command = [
+        sys.executable,
+        SCRIPT,
+        predictions,
+        "-gt",
+        phantom_task / "labelsTr",
+        "-djfile",
+        dataset,
+        "-pfile",
+        plans,
+    ]
     finished = subprocess.run(
         [*command, "-np", "1", "-o", tmp_path / "out"], capture_output=True, text=True, cwd=tmp_path
     )

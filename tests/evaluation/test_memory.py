@@ -159,7 +159,7 @@ def test_a_real_case_takes_no_more_than_estimated(phantom_task, dataset_files, t
 def evaluate(phantom_task, dataset_files, tmp_path):
     def run(*extra, output=tmp_path / "out"):
         dataset, plans = dataset_files
-        command = ["evaluate", phantom_task / "labelsTr", phantom_task / "posteriorTr", "-djfile", dataset]
+        command = ["evaluate", phantom_task / "posteriorTr", "-gt", phantom_task / "labelsTr", "-djfile", dataset]
         return main([str(part) for part in [*command, "-pfile", plans, "-o", output, *extra]])
 
     return run

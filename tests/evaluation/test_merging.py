@@ -140,7 +140,7 @@ def test_parts_merged_by_command_are_the_whole(parts, folders, tmp_path, capsys)
 
 def test_part_command_writes_into_a_folder_of_its_own(folders, tmp_path):
     labels, predictions, dataset, plans = folders
-    command = ["evaluate", labels, predictions, "-djfile", dataset, "-pfile", plans, "-np", 1, "-o", tmp_path]
+    command = ["evaluate", predictions, "-gt", labels, "-djfile", dataset, "-pfile", plans, "-np", 1, "-o", tmp_path]
     assert main([str(part) for part in [*command, "-num_parts", 3, "-part_id", 2]]) == 0
     cases = read_result(tmp_path / "part_2_of_3" / BINS_FILE).cases
     assert [result.case.name for result in cases] == ["phantom_002", "phantom_005"]
@@ -158,7 +158,19 @@ def test_part_command_writes_into_a_folder_of_its_own(folders, tmp_path):
 )
 def test_parts_that_are_none(extra, message, folders, tmp_path, capsys):
     labels, predictions, dataset, plans = folders
-    command = ["evaluate", labels, predictions, "-djfile", dataset, "-pfile", plans, "-o", tmp_path / "out", *extra]
+    command = [
+        "evaluate",
+        predictions,
+        "-gt",
+        labels,
+        "-djfile",
+        dataset,
+        "-pfile",
+        plans,
+        "-o",
+        tmp_path / "out",
+        *extra,
+    ]
     assert main([str(part) for part in command]) == 1
     assert message in capsys.readouterr().err
 

@@ -38,8 +38,9 @@ def test_blurred_labels_as_probabilities(task, dataset_files, tmp_path):
     dataset, plans = dataset_files
     command = [
         "evaluate",
-        task / "labelsTr",
         predictions,
+        "-gt",
+        task / "labelsTr",
         "-djfile",
         dataset,
         "-pfile",

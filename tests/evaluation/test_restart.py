@@ -195,7 +195,7 @@ def long_run(request, tmp_path_factory, dataset_files):
             files = [predictions.parents[1] / name for name in ("dataset.json", "plans.json")]
         else:
             blur(sorted(labels.glob("*.nii.gz"))[:40], folder)
-    return [labels, predictions, "-djfile", files[0], "-pfile", files[1]]
+    return [predictions, "-gt", labels, "-djfile", files[0], "-pfile", files[1]]
 
 
 def blur(paths, folder):

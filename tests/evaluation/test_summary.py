@@ -29,7 +29,7 @@ def write_dataset(folder, dataset_files, labels, **more):
 
 
 def evaluate(folder, dataset_files, *extra):
-    command = ["evaluate", folder / "labels", folder / "predictions", "-djfile", folder / "dataset.json"]
+    command = ["evaluate", folder / "predictions", "-gt", folder / "labels", "-djfile", folder / "dataset.json"]
     command += ["-pfile", dataset_files[1], "-np", 1, "-o", folder / "out", *extra]
     assert main([str(part) for part in command]) == 0
     return json.loads((folder / "out" / "calibration.json").read_text())

@@ -31,7 +31,7 @@ def command(name, folder):
     out = folder / "out"
     files = ["-djfile", folder / "dataset.json", "-pfile", folder / "plans.json"]
     return {
-        "evaluate": ["evaluate", folder / "labels", folder / "predictions", *files, "-np", 1, "-o", out],
+        "evaluate": ["evaluate", folder / "predictions", "-gt", folder / "labels", *files, "-np", 1, "-o", out],
         "merge": ["merge", folder, "-o", out],
         "compare": ["compare", folder.parent / "base", folder, "-o", out],
         "report": ["report", folder, "-o", out / "report.html"],

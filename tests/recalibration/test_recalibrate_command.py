@@ -84,7 +84,7 @@ def apply(predictions, dataset_files, tmp_path):
 def evaluated(labels, folder, output):
     """Evaluate with nothing but what lies in the folder itself."""
     files = ["-djfile", folder / "dataset.json", "-pfile", folder / "plans.json", "-np", 1, "-o", output]
-    assert main([str(part) for part in ["evaluate", labels, folder, *files]]) == 0
+    assert main([str(part) for part in ["evaluate", folder, "-gt", labels, *files]]) == 0
     return json.loads((output / "calibration.json").read_text())
 
 
@@ -146,7 +146,7 @@ def test_fit_sets_are_the_evaluator_s(phantom_task):
 
 
 def test_each_part_is_fitted_on_the_others_alone(fit, predictions, tmp_path):
-    content = fit("--cross-fit", "--parts", 3)
+    content = fit("--cross-fit", "--cross-fit-parts", 3)
     parts = content["cross_fit"]["parts"]
     assert sorted(name for part in parts for name in part["cases"]) == sorted(labels_of(content))
     assert [len(part["cases"]) for part in parts] == [2, 2, 2]
@@ -159,8 +159,8 @@ def test_each_part_is_fitted_on_the_others_alone(fit, predictions, tmp_path):
         alone = fit(folders=[others], output=tmp_path / f"others{number}.json")
         assert part["temperatures"] == pytest.approx(alone["temperatures"], rel=1e-6)
     assert len({part["temperatures"][0] for part in parts}) == 3
-    assert fit("--cross-fit", "--parts", 3)["cross_fit"] == content["cross_fit"]
-    assert fit("--cross-fit", "--parts", 3, "--seed", 1)["cross_fit"]["parts"] != parts
+    assert fit("--cross-fit", "--cross-fit-parts", 3)["cross_fit"] == content["cross_fit"]
+    assert fit("--cross-fit", "--cross-fit-parts", 3, "--seed", 1)["cross_fit"]["parts"] != parts
 
 
 def test_folders_are_the_parts(fit, predictions, tmp_path, apply):
@@ -188,7 +188,7 @@ def test_folders_are_the_parts(fit, predictions, tmp_path, apply):
 
 def test_after_scores_are_held_out(fit):
     """Temperature of a case, from the file, gives the pooled NLL that is announced."""
-    content = fit("--cross-fit", "--parts", 2)
+    content = fit("--cross-fit", "--cross-fit-parts", 2)
     own = {name: part["temperatures"][0] for part in content["cross_fit"]["parts"] for name in part["cases"]}
     nats, voxels = 0.0, 0
     for case in content["cases"]:
@@ -412,7 +412,7 @@ def test_cases_are_those_of_the_evaluator(fit, apply, predictions, tmp_path):
 
 
 def test_table_and_lines(fit, capsys):
-    fit("--cross-fit", "--parts", 2)
+    fit("--cross-fit", "--cross-fit-parts", 2)
     printed = capsys.readouterr().out
     for word in (
         "each case with a temperature it had no part in",
@@ -537,7 +537,7 @@ def test_json_files_come_from_the_folder(fit, predictions, dataset_files, tmp_pa
     fit()
     command = ["recalibrate", "apply", tmp_path / "temperature.json", predictions, "-o", tmp_path / "out", "-np", 1]
     assert main([str(part) for part in command]) == 1
-    assert_one_line(capsys.readouterr().err, "has no dataset.json. Pass it with -djfile")
+    assert_one_line(capsys.readouterr().err, "found no dataset.json in")
     shutil.copy(dataset_files[0], predictions / "dataset.json")
     shutil.copy(dataset_files[1], predictions / "plans.json")
     assert main([str(part) for part in command]) == 0
@@ -560,10 +560,18 @@ def test_bad_fits(fit, predictions, phantom_task, tmp_path, capsys):
     shutil.copy(predictions / "phantom_001.npz", other)
     for extra, folders, message in (
         ((), (predictions, other), "phantom_001 is in"),
-        (("--cross-fit", "--parts", 7), (predictions,), "expected --parts to be 2 to 6, the number of cases, got 7"),
-        (("--cross-fit", "--parts", 1), (predictions,), "expected --parts to be 2 to 6"),
-        (("--parts", 3), (predictions,), "--parts goes with --cross-fit"),
-        (("--cross-fit", "--parts", 2), (predictions, other), "--parts goes with --cross-fit and a single folder"),
+        (
+            ("--cross-fit", "--cross-fit-parts", 7),
+            (predictions,),
+            "expected --cross-fit-parts to be 2 to 6, the number of cases, got 7",
+        ),
+        (("--cross-fit", "--cross-fit-parts", 1), (predictions,), "expected --cross-fit-parts to be 2 to 6"),
+        (("--cross-fit-parts", 3), (predictions,), "--cross-fit-parts goes with --cross-fit"),
+        (
+            ("--cross-fit", "--cross-fit-parts", 2),
+            (predictions, other),
+            "--cross-fit-parts goes with --cross-fit and a single folder",
+        ),
         ((), (tmp_path / "nowhere",), "no such folder"),
         (("-o", other), (predictions,), "is a folder. Give -o the name of a file"),
     ):

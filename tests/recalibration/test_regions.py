@@ -116,7 +116,7 @@ def test_command(cases, tmp_path, capsys):
         segmentation = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / f"{name}.nii.gz")))
         np.testing.assert_array_equal(segmentation, expected[name])
     files = ["-djfile", tmp_path / "out" / "dataset.json", "-pfile", tmp_path / "out" / "plans.json", "-np", 1]
-    assert main([str(part) for part in ["evaluate", tmp_path / "labels", tmp_path / "out", *files]]) == 0
+    assert main([str(part) for part in ["evaluate", tmp_path / "out", "-gt", tmp_path / "labels", *files]]) == 0
     scored = json.loads((tmp_path / "out" / "calibration" / "calibration.json").read_text())
     announced = fitted.content["scores"]["after"]
     for voxel_set in ("all", "predicted", "boundary"):

@@ -33,6 +33,17 @@ def evaluated(phantom_task, dataset_files, tmp_path_factory):
         shutil.copy(path, images / path.name.replace(".nii.gz", "_0000.nii.gz"))
     dataset, plans = dataset_files
     for name, predictions in (("truth", phantom_task / "posteriorTr"), ("sharp", softmax)):
-        command = ["evaluate", phantom_task / "labelsTr", predictions, "-djfile", dataset, "-pfile", plans, "-np", 1]
+        command = [
+            "evaluate",
+            predictions,
+            "-gt",
+            phantom_task / "labelsTr",
+            "-djfile",
+            dataset,
+            "-pfile",
+            plans,
+            "-np",
+            1,
+        ]
         assert main([str(part) for part in [*command, "-o", folder / name]]) == 0
     return Evaluated(folder / "truth", folder / "sharp", images, softmax)

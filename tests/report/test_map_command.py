@@ -46,7 +46,7 @@ def read(path):
 
 
 def test_all_cases_with_labels(predictions, labels, tmp_path, capsys):
-    assert run(predictions, "-o", tmp_path / "out", "--labels", labels) == 0
+    assert run(predictions, "-o", tmp_path / "out", "-gt", labels) == 0
     names = {f"phantom_{number:03d}_{part}.nii.gz" for number in range(6) for part in PARTS}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     assert capsys.readouterr().out.count("wrote ") == 24
@@ -72,11 +72,11 @@ def test_one_case_without_labels_lies_where_its_segmentation_does(predictions, l
 
 def test_overconfidence_shows(predictions, labels, tmp_path):
     """The posterior sharpened has a larger local error, and its gap says: overconfident."""
-    run(predictions, "-o", tmp_path / "truth", "--labels", labels)
+    run(predictions, "-o", tmp_path / "truth", "-gt", labels)
     for path in predictions.glob("*.npz"):
         sharp = np.load(path)["probabilities"].astype(float) ** 4
         np.savez_compressed(path, probabilities=(sharp / sharp.sum(0)).astype(np.float32))
-    run(predictions, "-o", tmp_path / "sharp", "--labels", labels)
+    run(predictions, "-o", tmp_path / "sharp", "-gt", labels)
     mean = {
         (run_, part): np.mean([read(path).mean() for path in (tmp_path / run_).glob(f"*_{part}.nii.gz")])
         for run_ in ("truth", "sharp")
@@ -92,7 +92,7 @@ def test_regions(predictions, labels, tmp_path):
     (predictions / "dataset.json").write_text(json.dumps(dataset))
     posterior = np.load(predictions / "phantom_001.npz")["probabilities"]
     np.savez_compressed(predictions / "phantom_001.npz", probabilities=np.stack([posterior[1:].sum(0), posterior[2]]))
-    assert run(predictions, "phantom_001", "-o", tmp_path / "out", "--labels", labels) == 0
+    assert run(predictions, "phantom_001", "-o", tmp_path / "out", "-gt", labels) == 0
     parts = PARTS - {"confidence"} | {"probability"}
     names = {
         f"phantom_001_{region}_{part}.nii.gz" for region in ("region1-whole-body", "region2-cap") for part in parts
@@ -109,7 +109,7 @@ def test_validation_folder_of_a_model(predictions, labels, tmp_path):
     shutil.copy(predictions / "phantom_000.npz", validation)
     for name in ("dataset.json", "plans.json"):
         shutil.copy(predictions / name, tmp_path / "model")
-    assert run(validation, "-o", tmp_path / "out", "--labels", labels) == 0
+    assert run(validation, "-o", tmp_path / "out", "-gt", labels) == 0
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
@@ -122,17 +122,15 @@ def test_unusable_input(predictions, labels, tmp_path, capsys):
 
     assert "no softmax file (.npz) for phantom_777" in message(predictions, "phantom_777", *out)
     assert "nothing else says where the case lies" in message(predictions, *out)
-    assert "phantom_000.nii.gz: no such label file" in message(predictions, *out, "--labels", tmp_path)
+    assert "phantom_000.nii.gz: no such label file" in message(predictions, *out, "-gt", tmp_path)
     (predictions / "phantom_000.nii.gz").write_bytes(b"no image")
-    assert "cannot read this file" in message(predictions, "phantom_000", *out, "--labels", labels)
+    assert "cannot read this file" in message(predictions, "phantom_000", *out, "-gt", labels)
     other = sitk.GetImageFromArray(np.zeros((4, 5, 6), np.uint8))
     sitk.WriteImage(other, str(predictions / "phantom_000.nii.gz"))
-    assert "has shape (16, 16, 16), but" in message(predictions, "phantom_000", *out, "--labels", labels)
+    assert "has shape (16, 16, 16), but" in message(predictions, "phantom_000", *out, "-gt", labels)
     assert "to match the label file" in message(predictions, "phantom_000", *out)
     np.savez_compressed(predictions / "phantom_001.npz", probabilities=np.full((3, 16, 16, 16), np.nan, np.float32))
-    assert "phantom_001.npz: Expected probabilities between" in message(
-        predictions, "phantom_001", *out, "--labels", labels
-    )
+    assert "phantom_001.npz: Expected probabilities between" in message(predictions, "phantom_001", *out, "-gt", labels)
     (predictions / "plans.json").unlink()
-    assert "no plans.json here" in message(predictions, *out)
+    assert "found no plans.json in" in message(predictions, *out)
     assert not list(tmp_path.glob("out/*"))

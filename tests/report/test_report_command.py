@@ -211,7 +211,7 @@ def test_regions(phantom_task, dataset_files, tmp_path):
     for path in (phantom_task / "posteriorTr").iterdir():
         probabilities = np.load(path)["probabilities"]
         np.savez_compressed(softmax / path.name, probabilities=np.stack([probabilities[1:].sum(0), probabilities[2]]))
-    command = ["evaluate", phantom_task / "labelsTr", softmax, "-djfile", tmp_path / "dataset.json"]
+    command = ["evaluate", softmax, "-gt", phantom_task / "labelsTr", "-djfile", tmp_path / "dataset.json"]
     assert main([str(part) for part in [*command, "-pfile", dataset_files[1], "-np", 1, "-o", tmp_path / "run"]]) == 0
     page = report(tmp_path, tmp_path / "run", "--worst", 1, "--figures", tmp_path / "figures")
     assert page.count('class="reliability"') == 5 * (1 + 2)

@@ -47,8 +47,8 @@ def run_job(job):
     """Run a job of ours in this process; evaluations and merges without their figures, which nobody looks at here."""
     command = job.command
     if job.rule in ("evaluate", "evaluate_tempered"):
-        output = command[command.index("-o") + 1] if "-o" in command else f"{command[3]}/calibration"
-        result = evaluate_folder(command[2], command[3], command[5], command[7], 1, Settings(hd95=True))
+        output = command[command.index("-o") + 1] if "-o" in command else f"{command[2]}/calibration"
+        result = evaluate_folder(command[4], command[2], command[6], command[8], 1, Settings(hd95=True))
         write(result, output)
     elif job.rule in ("merge", "merge_tempered"):
         folders = [result_folder(Path(folder)) for folder in command[2 : command.index("-o")]]

@@ -25,7 +25,7 @@ def runs(phantom_task, dataset_files, tmp_path):
         outputs.append(
             tmp_path / name / "nnUNetTrainerX__plans__3d_fullres" / "fold_0" if name == "sharp" else tmp_path / name
         )
-        command = ["evaluate", phantom_task / "labelsTr", folder, "-djfile", dataset, "-pfile", plans, "-np", 1]
+        command = ["evaluate", folder, "-gt", phantom_task / "labelsTr", "-djfile", dataset, "-pfile", plans, "-np", 1]
         assert main([str(part) for part in [*command, "-o", outputs[-1]]]) == 0
     return outputs
 
@@ -62,8 +62,9 @@ def test_sharpened_probabilities_are_worse_calibrated(phantom_task, dataset_file
             np.savez_compressed(tmp_path / name / path.name, probabilities=raised / raised.sum(0))
         command = [
             "evaluate",
-            phantom_task / "labelsTr",
             tmp_path / name,
+            "-gt",
+            phantom_task / "labelsTr",
             "-djfile",
             dataset,
             "-pfile",
@@ -119,7 +120,18 @@ def test_merged_folds_are_one_run(phantom_task, dataset_files, tmp_path, capsys)
             for path in files[fold::2]:
                 raised = np.load(path)["probabilities"].astype(float) ** power
                 np.savez_compressed(folds[-1] / path.name, probabilities=raised / raised.sum(0))
-            command = ["evaluate", phantom_task / "labelsTr", folds[-1], "-djfile", dataset, "-pfile", plans, "-np", 1]
+            command = [
+                "evaluate",
+                folds[-1],
+                "-gt",
+                phantom_task / "labelsTr",
+                "-djfile",
+                dataset,
+                "-pfile",
+                plans,
+                "-np",
+                1,
+            ]
             assert main([str(part) for part in command]) == 0
         merged.append(tmp_path / "merged" / trainer)
         assert main(["merge", *map(str, folds), "-o", str(merged[-1])]) == 0
@@ -207,7 +219,18 @@ def test_no_common_case(runs, phantom_task, dataset_files, tmp_path, capsys):
         main(
             [
                 str(p)
-                for p in ["evaluate", phantom_task / "labelsTr", only, "-djfile", dataset, "-pfile", plans, "-np", 1]
+                for p in [
+                    "evaluate",
+                    only,
+                    "-gt",
+                    phantom_task / "labelsTr",
+                    "-djfile",
+                    dataset,
+                    "-pfile",
+                    plans,
+                    "-np",
+                    1,
+                ]
             ]
         )
         == 0

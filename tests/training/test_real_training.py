@@ -59,10 +59,7 @@ def test_train_predict_evaluate(name, nnunet, phantom_task, tmp_path):
     saved = sorted((tmp_path / "predicted").glob("*.npz"))
     assert len(saved) == 2
     assert np.load(saved[0])["probabilities"].shape == (3, 16, 16, 16)
-    evaluated = nnunet.run(
-        "nnunet-nacl", "evaluate", nnunet.preprocessed / "gt_segmentations", fold / "validation",
-        "-djfile", nnunet.preprocessed / "dataset.json", "-pfile", nnunet.preprocessed / "nnUNetPlansCPU.json",
-    )  # fmt: skip
+    evaluated = nnunet.run("nnunet-nacl", "evaluate", fold / "validation")
     assert "foreground mean" in evaluated.stdout
 
 

@@ -1,0 +1,45 @@
+"""Former spellings, which work for one release: each says once on standard error how it is spelled now."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def note(former: str, now: str) -> None:
+    """Say on standard error how something is spelled now."""
+    print(f"nnunet-nacl: note: `{former}` is now `{now}`; the next release takes no other.", file=sys.stderr)
+
+
+class FormerOption(argparse.Action):
+    """An option under its former name: notes the present one, and sets what that sets.
+
+    Args:
+        now: the present spelling.
+        convert: makes the present value of the former one.
+    """
+
+    def __init__(
+        self,
+        option_strings: Sequence[str],
+        dest: str,
+        now: str,
+        type: Callable[[str], Any] | None = None,
+        convert: Callable[[Any], Any] = lambda value: value,
+    ) -> None:
+        super().__init__(option_strings, dest, type=type, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        self.now = now
+        self.convert = convert
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Set the value under the present name."""
+        note(str(option_string), self.now)
+        setattr(namespace, self.dest, self.convert(values))
