@@ -240,7 +240,7 @@ def test_bad_predictions(name, processes, evaluate, predictions, tmp_path, capsy
     before = sorted(predictions.iterdir())
     assert evaluate("-np", processes) == 1
     assert_one_line(capsys.readouterr().err, message)
-    assert not any(path.is_file() for path in (tmp_path / "out").iterdir())
+    assert not any(path.is_file() for path in (tmp_path / "out").glob("*"))
     assert sorted(predictions.iterdir()) == before
 
 
