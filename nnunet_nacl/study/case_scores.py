@@ -142,16 +142,45 @@ def paired_values(
 ) -> tuple[Float64Array, Float64Array]:
     """Return a quantity of two runs, each ``(N,)``, NaN where it is not defined.
 
-    The mean of the classes of a case is over those that are defined in both runs, so that both means are over the same classes.
+    Dice and HD95 are as nnU-Net counts them: a class that is neither labelled nor predicted in a case has none, and one that is only
+    predicted has Dice 0. The mean of the classes of a case is over those that the run itself has. A case in which only one of
+    the two has a value (the other rightly leaves out what the labels lack) is no pair by itself; there the other enters with
+    its mean over its own cases, so that both means are those of nnU-Net, which leaves the case out of one of them.
     """
-    if not quantity.is_class_mean:
+    if quantity.voxel_set is not None:
         return base.values(cases, quantity), run.values(cases, quantity)
-    of_classes = [Quantity(quantity.score, None, label) for label in base.labels]
-    both = np.array([[each.values(cases, one) for one in of_classes] for each in (base, run)])
-    defined = ~np.isnan(both).any(0)
-    means = np.full((2, len(cases)), np.nan)
-    np.divide(np.where(defined, both, 0.0).sum(1), defined.sum(0), out=means, where=defined.any(0))
-    return means[0], means[1]
+    ours, theirs = (_with_class_means(each, cases, quantity) for each in (base, run))
+    return _filled(ours, theirs), _filled(theirs, ours)
+
+
+def predicted_where_absent(table: CaseScores, cases: Sequence[str]) -> dict[str, int]:
+    """Return by class in how many cases it is predicted though the labels lack it."""
+    counts = {}
+    for label in table.labels:
+        dice = table.values(cases, Quantity("Dice", None, label)) if "Dice" in table.of_classes else np.array([])
+        absent = [table.reference(case)[0][label] == 0 for case in cases]
+        counts[label] = int((~np.isnan(dice) & absent).sum()) if dice.size else 0
+    return counts
+
+
+def _with_class_means(table: CaseScores, cases: Sequence[str], quantity: Quantity) -> Float64Array:
+    if not quantity.is_class_mean:
+        return table.values(cases, quantity)
+    each = np.array([table.values(cases, Quantity(quantity.score, None, label)) for label in table.labels])
+    return _mean_of_defined(each.reshape(len(table.labels), len(cases)))
+
+
+def _filled(values: Float64Array, others: Float64Array) -> Float64Array:
+    alone = np.isnan(values) & ~np.isnan(others)
+    return np.where(alone, _mean_of_defined(values), values)
+
+
+def _mean_of_defined(values: Float64Array) -> Float64Array:
+    """Return the mean over the first axis of what is not NaN, NaN where nothing is."""
+    defined = ~np.isnan(values)
+    means = np.full(values.shape[1:], np.nan)
+    np.divide(np.where(defined, values, 0.0).sum(0), defined.sum(0), out=means, where=defined.any(0))
+    return means
 
 
 def check_same_references(base: CaseScores, run: CaseScores, cases: Iterable[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nnunet_nacl.study.case_scores import Quantity
 from nnunet_nacl.study.comparison import Comparison, Difference
-from nnunet_nacl.study.paired import smallest_p
+from nnunet_nacl.study.signed_rank import smallest_p
 
 FEW_CASES = 20
 
@@ -13,6 +13,7 @@ def cautions(comparison: Comparison) -> list[str]:
     """Return what a reader has to know so as not to be misled by the numbers."""
     return [
         *_cautions_of_segmentation(comparison),
+        *_cautions_of_absent_classes(comparison),
         *_cautions_of_size(comparison),
         *(
             text
@@ -46,6 +47,22 @@ def _cautions_of_segmentation(comparison: Comparison) -> list[str]:
     return [
         f"Segmentation is worse in {', '.join(worse)}. A network that segments badly can have a small calibration error: "
         "weigh the two together."
+    ]
+
+
+def _cautions_of_absent_classes(comparison: Comparison) -> list[str]:
+    counts = comparison.predicted_where_absent
+    of_base = counts.get(comparison.base.name, {})
+    differing = [
+        (run.name, label, number, of_base[label])
+        for run in comparison.runs
+        for label, number in counts.get(run.name, {}).items()
+        if number != of_base[label]
+    ]
+    return [
+        f"{run}: predicts {comparison.labels[label]} in {number} of {len(comparison.cases)} cases whose labels lack it, the base in "
+        f"{in_base}; such a class has Dice 0 there, as nnU-Net counts it."
+        for run, label, number, in_base in differing
     ]
 
 

@@ -11,7 +11,13 @@ import numpy as np
 from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.bootstrap import DEFAULT_LEVEL, DEFAULT_REPLICATES, DEFAULT_SEED
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.study.case_scores import CaseScores, Quantity, check_same_references, paired_values
+from nnunet_nacl.study.case_scores import (
+    CaseScores,
+    Quantity,
+    check_same_references,
+    paired_values,
+    predicted_where_absent,
+)
 from nnunet_nacl.study.direction import Better, chosen_by_label, direction_of
 from nnunet_nacl.study.names import distinctly_named, without_repetition
 from nnunet_nacl.study.paired import PairedResult, compare_pairs, differences_of, holm
@@ -76,6 +82,7 @@ class Comparison:
         parts: those that it is over, if some were chosen; empty: all.
         of_other_parts: the cases that all runs have and that are of no chosen part.
         no_parts: name of a run to why it has no differences of parts.
+        predicted_where_absent: by name of base or run and by class, the cases in which it is predicted and the labels lack it.
     """
 
     base: Run
@@ -89,6 +96,7 @@ class Comparison:
     parts: tuple[str, ...] = ()
     of_other_parts: tuple[str, ...] = ()
     no_parts: dict[str, str] = field(default_factory=dict)
+    predicted_where_absent: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def n_tests(self) -> int:
@@ -164,6 +172,9 @@ def compare_runs(
             run.name: why
             for run, table in zip(others, tables[1:], strict=True)
             if (why := why_not_shared(tables[0], table, cases))
+        },
+        predicted_where_absent={
+            run.name: predicted_where_absent(table, cases) for run, table in zip((base, *others), tables, strict=True)
         },
     )
 

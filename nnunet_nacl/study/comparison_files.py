@@ -14,7 +14,7 @@ import scipy
 
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import provenance
-from nnunet_nacl.study import paired
+from nnunet_nacl.study import paired, signed_rank
 from nnunet_nacl.study import verdict as rules
 from nnunet_nacl.study.cautions import cautions
 from nnunet_nacl.study.comparison import Comparison, Difference
@@ -48,6 +48,7 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
         "of_other_parts": list(comparison.of_other_parts),
         "left_out": {name: list(cases) for name, cases in comparison.left_out.items()},
         "given_more_than_once": list(comparison.repeated),
+        "predicted_where_absent": comparison.predicted_where_absent,
         "cautions": cautions(comparison),
         "protocol": _protocol(comparison),
         "provenance": origin,
@@ -69,10 +70,10 @@ def _protocol(comparison: Comparison) -> dict[str, Any]:
         "test": {
             "method": "two-sided Wilcoxon signed-rank",
             "zero_method": "wilcox",
-            "equal_within": paired.EQUAL_WITHIN,
-            "exact": f"up to {paired.EXACT_UP_TO} unequal pairs without ties; otherwise normal approximation with "
-            "tie and continuity correction",
-            "at_least": paired.MIN_DIFFERENCES,
+            "equal_within": f"{paired.EQUAL_WITHIN:g} of the largest value of the score; magnitudes no further apart tie",
+            "exact": f"permutation distribution, ties or not, up to {signed_rank.EXACT_UP_TO} unequal pairs; otherwise normal "
+            "approximation with tie and continuity correction",
+            "at_least": signed_rank.MIN_DIFFERENCES,
         },
         "adjustment": "Holm over all tests made",
         "alpha": settings.alpha,

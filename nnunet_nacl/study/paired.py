@@ -1,18 +1,15 @@
 """Paired statistics of two runs over cases: pure functions on arrays.
 
-For each score: the mean difference with a percentile bootstrap interval over cases, the two-sided Wilcoxon signed-rank test, and
-the matched-pairs rank-biserial correlation (Kerby 2014: share of the rank sum in favour of `higher` minus the share in favour
-of `lower`). Over all tests: Holm's step-down procedure (Holm 1979), which bounds the probability of any false finding whatever
-the dependence of the tests.
+For each score: the mean difference with a bootstrap interval over cases, the two-sided Wilcoxon signed-rank test, and the
+matched-pairs rank-biserial correlation (:mod:`~nnunet_nacl.study.signed_rank`). Over all tests: Holm's step-down procedure (Holm
+1979), which bounds the probability of any false finding whatever the dependence of the tests.
 
-Conventions of the test, all stated in comparison.json:
+Conventions, all stated in comparison.json:
 
 - a pair in which a run has no value (NaN) is left out and counted;
-- a difference of at most :data:`EQUAL_WITHIN` is 0: the same number from sums in another order;
-- zero differences are dropped before ranking (Wilcoxon's own way, ``zero_method="wilcox"``);
-- the null distribution is exact up to :data:`EXACT_UP_TO` differences without ties, otherwise the normal approximation with
-  tie and continuity correction, which errs to the side of larger p;
-- fewer than :data:`MIN_DIFFERENCES` differences are not tested: not even all of one sign would give p < 0.05.
+- a difference of at most :data:`EQUAL_WITHIN` of the largest value of the score is 0, and magnitudes that lie no further apart tie:
+  the same number from sums in another order, or in another unit, ranks alike;
+- fewer than six differences are not tested: not even all of one sign would give p < 0.05.
 """
 
 from __future__ import annotations
@@ -20,14 +17,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.bootstrap import DEFAULT_LEVEL, DEFAULT_REPLICATES, DEFAULT_SEED, mean_interval
+from nnunet_nacl.study.signed_rank import rank_biserial, signed_rank_test
 
-EQUAL_WITHIN = 1e-12
-EXACT_UP_TO = 50
-MIN_DIFFERENCES = 6
+EQUAL_WITHIN = 1e-9
+"""Share of the largest value. Sums of float64 over a case's voxels agree to about 1e-12 of themselves in any order."""
 
 
 @dataclass(frozen=True)
@@ -81,53 +77,38 @@ def compare_pairs(
     """
     if base.ndim != 2 or base.shape != run.shape:
         raise ValueError(f"Expected `base` and `run` of one shape (N, M), but got {base.shape} and {run.shape}.")
-    differences = differences_of(base, run)
+    differences, tolerances = differences_of(base, run), tolerance_of(base, run)
     low, high = mean_interval(differences, level, replicates, seed)
     return [
         _compare_column(
-            base[:, column], run[:, column], differences[:, column], float(low[column]), float(high[column])
+            base[:, column],
+            run[:, column],
+            differences[:, column],
+            float(tolerances[column]),
+            (float(low[column]), float(high[column])),
         )
         for column in range(base.shape[1])
     ]
 
 
 def differences_of(base: Float64Array, run: Float64Array) -> Float64Array:
-    """Return run - base, of any one shape, with 0 for what is at most :data:`EQUAL_WITHIN` and NaN where either is."""
+    """Return run - base, ``(N,)`` or ``(N, M)`` as they are, with 0 for what rounding explains and NaN where either is."""
     differences = np.asarray(run - base)
-    differences[np.abs(differences) <= EQUAL_WITHIN] = 0.0
+    differences[np.abs(differences) <= tolerance_of(base, run)] = 0.0
     return differences
 
 
-def signed_rank_test(differences: Float64Array) -> tuple[float, str, str]:
-    """Return p, method and, where no test is made (p NaN), the reason; see the conventions above.
+def tolerance_of(base: Float64Array, run: Float64Array) -> Float64Array:
+    """Return below what a difference is rounding: :data:`EQUAL_WITHIN` of the largest value of each column.
 
     Args:
-        differences: ``(N,)`` without NaN.
+        base, run: ``(N,)`` or ``(N, M)``; NaNs are left out.
+
+    Returns:
+        ``()`` or ``(M,)``.
     """
-    unequal = differences[differences != 0]
-    if not differences.size:
-        return np.nan, "", "no case has a value in both runs"
-    if not unequal.size:
-        return np.nan, "", f"equal in all {_counted(differences.size)}"
-    if unequal.size < MIN_DIFFERENCES:
-        reason = f"differs in {_counted(unequal.size)} only, and fewer than {MIN_DIFFERENCES} cannot give p < 0.05"
-        return np.nan, "", reason
-    tied = np.unique(np.abs(unequal)).size < unequal.size
-    method = "exact" if unequal.size <= EXACT_UP_TO and not tied else "asymptotic"
-    # scipy before 1.16 knows the normal approximation as "approx" only, later ones by both names
-    result = stats.wilcoxon(
-        unequal, zero_method="wilcox", correction=True, method="exact" if method == "exact" else "approx"
-    )
-    return float(result.pvalue), method, ""
-
-
-def rank_biserial(differences: Float64Array) -> float:
-    """Return the matched-pairs rank-biserial correlation of ``(N,)`` differences, zeros dropped; NaN if all are 0."""
-    unequal = differences[differences != 0]
-    if not unequal.size:
-        return np.nan
-    ranks = stats.rankdata(np.abs(unequal))
-    return float((ranks * np.sign(unequal)).sum() / ranks.sum())
+    magnitudes = np.abs(np.stack([base, run]))
+    return np.asarray(EQUAL_WITHIN * np.where(np.isnan(magnitudes), 0.0, magnitudes).max((0, 1), initial=0.0))
 
 
 def holm(p: Float64Array) -> Float64Array:
@@ -144,17 +125,12 @@ def holm(p: Float64Array) -> Float64Array:
     return adjusted
 
 
-def smallest_p(n_pairs: int) -> float:
-    """Return the smallest two-sided p that the exact signed-rank test can give for so many pairs."""
-    return min(1.0, 2.0 ** (1 - n_pairs))
-
-
 def _compare_column(
-    base: Float64Array, run: Float64Array, differences: Float64Array, low: float, high: float
+    base: Float64Array, run: Float64Array, differences: Float64Array, tolerance: float, interval: tuple[float, float]
 ) -> PairedResult:
     paired = ~np.isnan(differences)
     differences = differences[paired]
-    p, method, reason = signed_rank_test(differences)
+    p, method, reason = signed_rank_test(differences, tolerance)
     return PairedResult(
         n_pairs=int(paired.sum()),
         n_undefined_base=int(np.isnan(base).sum()),
@@ -162,12 +138,12 @@ def _compare_column(
         base=_mean(base[paired]),
         run=_mean(run[paired]),
         difference=_mean(differences),
-        low=low,
-        high=high,
+        low=interval[0],
+        high=interval[1],
         n_lower=int((differences < 0).sum()),
         n_equal=int((differences == 0).sum()),
         n_higher=int((differences > 0).sum()),
-        rank_biserial=rank_biserial(differences),
+        rank_biserial=rank_biserial(differences, tolerance),
         p=p,
         method=method,
         reason=reason,
@@ -176,7 +152,3 @@ def _compare_column(
 
 def _mean(values: Float64Array) -> float:
     return float(values.mean()) if values.size else np.nan
-
-
-def _counted(number: int) -> str:
-    return f"{number} case" if number == 1 else f"{number} cases"

@@ -14,8 +14,8 @@ from enum import Enum
 
 from nnunet_nacl.study.case_scores import Quantity
 from nnunet_nacl.study.comparison import Comparison, Difference
-from nnunet_nacl.study.paired import MIN_DIFFERENCES
 from nnunet_nacl.study.parts import PartDifference, folds_among
+from nnunet_nacl.study.signed_rank import MIN_DIFFERENCES
 
 SOURCE = "docs/protocol.md, What counts as a win"
 

@@ -186,20 +186,57 @@ def test_rows_per_class(base, tmp_path):
         compare_runs(base, [other], scores=("class_wise_ECE",))
 
 
-def test_class_mean_is_over_the_same_classes(tmp_path):
-    """A class that one run does not have in a case is left out of both means; a case without any pair is counted."""
+def absent_in(run, label, rows):
+    """Make the labels of these cases lack a class."""
+    for number in rows:
+        run.summary["metric_per_case"][number]["metrics"][label]["n_ref"] = 0
+
+
+def test_a_class_that_only_one_run_predicts_costs(tmp_path):
+    """The labels of cases 1 and 2 lack the cap. The base leaves it out; the run predicts it and gets Dice 0, as from nnU-Net."""
     nan = np.nan
-    base = make_run(tmp_path / "base", [[0.8, nan], [0.8, 0.6], [nan, 0.5]], [0.1] * 3)
-    run = make_run(tmp_path / "run", [[0.9, 0.0], [0.7, 0.7], [0.4, nan]], [0.1] * 3)
+    base = make_run(tmp_path / "base", [[0.8, 0.6], [0.8, nan], [0.6, nan]], [0.1] * 3)
+    run = make_run(tmp_path / "run", [[0.8, 0.6], [0.8, 0.0], [0.6, nan]], [0.1] * 3)
+    for each in (base, run):
+        absent_in(each, "2", (1, 2))
     comparison = compare_runs(base, [run], per_class=True, scores=("Dice",))
     mean = row(comparison, "Dice").result
-    assert (mean.n_pairs, mean.n_undefined_base, mean.n_undefined_run) == (2, 1, 1)
-    assert (mean.base, mean.run) == (pytest.approx((0.8 + 0.7) / 2), pytest.approx((0.9 + 0.7) / 2))
-    assert row(comparison, "Dice", None, "2").result.n_pairs == 1
+    assert (mean.n_pairs, mean.n_undefined_base, mean.n_undefined_run) == (3, 0, 0)
+    assert (mean.base, mean.run) == (pytest.approx((0.7 + 0.8 + 0.6) / 3), pytest.approx((0.7 + 0.4 + 0.6) / 3))
+    # nnU-Net's mean of the class: 0.6 over one case, and (0.6 + 0) / 2
+    of_class = row(comparison, "Dice", None, "2").result
+    assert (of_class.n_pairs, of_class.base, of_class.run) == (2, pytest.approx(0.6), pytest.approx(0.3))
+    assert comparison.predicted_where_absent == {"base": {"1": 0, "2": 0}, "run": {"1": 0, "2": 1}}
     assert any(
-        "run, Dice class 2: compared in 1 of 3 cases; not defined in 1 of the base and 1 of the run" in caution
-        for caution in cautions(comparison)
+        "run: predicts cap [red] in 1 of 3 cases whose labels lack it, the base in 0" in each
+        for each in cautions(comparison)
     )
+    back = row(compare_runs(run, [base], per_class=True, scores=("Dice",)), "Dice", None, "2").result
+    assert back.difference == pytest.approx(-of_class.difference)
+
+
+def test_healthy_cases_in_which_one_run_finds_something(tmp_path):
+    """One class, labelled in six cases; in four others the run alone predicts it. Both means are nnU-Net's: 0.8, and 6 x 0.8 / 10."""
+    dice = np.full((10, 2), np.nan)
+    dice[:6, 0] = 0.8
+    base = make_run(tmp_path / "base", dice, [0.1] * 10)
+    dice[6:, 0] = 0.0
+    run = make_run(tmp_path / "run", dice, [0.1] * 10)
+    for each in (base, run):
+        absent_in(each, "1", range(6, 10))
+    result = row(compare_runs(base, [run], scores=("Dice",)), "Dice").result
+    assert (result.n_pairs, result.base, result.run) == (10, pytest.approx(0.8), pytest.approx(0.48))
+
+
+def test_a_class_that_the_base_never_has(tmp_path):
+    """No mean to enter with: no pair, and counted."""
+    base = make_run(tmp_path / "base", [[0.8, np.nan]] * 3, [0.1] * 3)
+    run = make_run(tmp_path / "run", [[0.8, 0.0]] * 3, [0.1] * 3)
+    comparison = compare_runs(base, [run], per_class=True, scores=("Dice",))
+    assert row(comparison, "Dice").result.difference == pytest.approx(-0.4)
+    result = row(comparison, "Dice", None, "2").result
+    assert (result.n_pairs, result.n_undefined_base, result.n_undefined_run) == (0, 3, 0)
+    assert any("Dice class 2: compared in 0 of 3 cases" in caution for caution in cautions(comparison))
 
 
 def test_cases_left_out_and_holm_over_all_runs(base, tmp_path, random):

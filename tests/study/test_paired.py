@@ -1,52 +1,16 @@
 """Paired statistics: worked examples, agreement with scipy, and the error rates that they promise."""
 
-import itertools
-
 import numpy as np
 import pytest
 import scipy.stats
 
-from nnunet_nacl.study.paired import compare_pairs, holm, rank_biserial, signed_rank_test, smallest_p
+from nnunet_nacl.study.paired import compare_pairs, holm
+from nnunet_nacl.study.signed_rank import signed_rank_test
 
 
 @pytest.fixture
 def random():
     return np.random.default_rng(11)
-
-
-def within_binomial(count, n, share):
-    """Whether a count is within the central 99.9 % of its binomial distribution."""
-    low, high = scipy.stats.binom.interval(0.999, n, share)
-    return low <= count <= high
-
-
-def attainable_level(n, alpha=0.05):
-    """The largest p not above alpha of the exact two-sided test with n pairs, from all sign patterns."""
-    sums = np.zeros(1, dtype=np.int64)
-    for rank in range(1, n + 1):
-        sums = np.add.outer(sums, [0, rank]).ravel()
-    distance = np.abs(2 * sums - n * (n + 1) // 2)
-    shares = [(distance >= value).mean() for value in np.unique(distance)]
-    return max(share for share in shares if share <= alpha)
-
-
-def test_false_positive_rate_is_the_level(random):
-    n_cases, n_sets = 12, 2000
-    base = random.normal(size=(n_cases, n_sets))
-    run = base + random.laplace(size=base.shape) * random.uniform(0.1, 3, size=n_cases)[:, None]
-    p = np.array([result.p for result in compare_pairs(base, run, replicates=10)])
-    assert within_binomial((p < 0.05).sum(), n_sets, attainable_level(n_cases))
-
-
-def test_false_positive_rate_with_ties_and_zeros(random):
-    """Dice differences that are often 0 and come in steps: the normal approximation must not exceed the level."""
-    n_sets = 1500
-    differences = random.integers(-3, 4, size=(25, n_sets)) / 100
-    results = compare_pairs(np.full(differences.shape, 0.5), 0.5 + differences, replicates=10)
-    assert {result.method for result in results} == {"asymptotic"}
-    count = sum(result.p < 0.05 for result in results)
-    assert count <= scipy.stats.binom.ppf(0.999, n_sets, 0.05)
-    assert count >= scipy.stats.binom.ppf(0.001, n_sets, 0.03)
 
 
 def test_holm_keeps_the_family_wise_error(random):
@@ -70,57 +34,6 @@ def test_holm_by_hand():
     np.testing.assert_allclose(holm(np.array([0.6, np.nan, 0.7])), [1.0, np.nan, 1.0])
     assert np.isnan(holm(np.array([np.nan]))).all()
     assert holm(np.array([])).shape == (0,)
-
-
-def test_exact_p_by_all_sign_patterns(random):
-    differences = random.normal(loc=0.4, size=9)
-    ranks = scipy.stats.rankdata(np.abs(differences))
-    observed = abs((ranks * np.sign(differences)).sum())
-    patterns = np.array(list(itertools.product([-1, 1], repeat=9)))
-    expected = (np.abs(patterns @ ranks) >= observed).mean()
-    assert signed_rank_test(differences) == (pytest.approx(expected), "exact", "")
-
-
-@pytest.mark.parametrize(
-    ("n", "ties", "method"), [(50, False, "exact"), (51, False, "asymptotic"), (30, True, "asymptotic")]
-)
-def test_p_is_scipys(random, n, ties, method):
-    differences = random.normal(loc=0.2, size=n)
-    differences = differences.round(1) if ties else differences
-    differences = differences[differences != 0]
-    theirs = scipy.stats.wilcoxon(
-        np.append(differences, [0, 0]), correction=True, method="auto" if not ties else "approx"
-    )
-    expected = theirs.pvalue if method == "asymptotic" else scipy.stats.wilcoxon(differences, method="exact").pvalue
-    assert signed_rank_test(np.append(differences, [0.0, 0.0])) == (pytest.approx(expected), method, "")
-
-
-def test_rank_biserial_by_hand():
-    """|d| 1, 2, 3, 4 with -, +, +, +: (9 - 1) / 10."""
-    assert rank_biserial(np.array([-1.0, 2.0, 3.0, 4.0, 0.0])) == pytest.approx(0.8)
-    assert rank_biserial(np.array([-1.0, -5.0])) == -1
-    assert np.isnan(rank_biserial(np.zeros(3)))
-
-
-@pytest.mark.parametrize(
-    ("differences", "reason"),
-    [
-        ([], "no case has a value in both runs"),
-        ([0.0] * 40, "equal in all 40 cases"),
-        ([0.0], "equal in all 1 case"),
-        ([0.1, -0.2, 0.3, 0.4, 0.5, 0, 0], "differs in 5 cases only, and fewer than 6 cannot give p < 0.05"),
-    ],
-)
-def test_no_test(differences, reason):
-    p, method, said = signed_rank_test(np.array(differences))
-    assert np.isnan(p)
-    assert (method, said) == ("", reason)
-
-
-def test_six_pairs_are_enough():
-    p, method, _ = signed_rank_test(np.arange(1.0, 7.0))
-    assert (p, method) == (2 / 2**6, "exact")
-    assert p == smallest_p(6) < 0.05 < smallest_p(5)
 
 
 def test_missing_values_are_left_out_and_counted(random):
