@@ -27,10 +27,11 @@ def statistics_of_regions(
     *,
     spacing: Sequence[float] | None = None,
     boundary_mm: float = DEFAULT_BOUNDARY_MM,
-) -> Iterator[tuple[CalibrationStatistics, NDArray[np.int16], NDArray[np.bool_]]]:
+) -> Iterator[tuple[CalibrationStatistics, NDArray[np.bool_]]]:
     """Yield the statistics of each region, as classes outside (0) and inside (1) with probabilities 1 - p and p.
 
-    A voxel is predicted inside where p > 0.5, as in nnU-Net. A region's interface is its boundary band.
+    A voxel is predicted inside where p > 0.5, whatever the other channels say: the label map that nnU-Net writes is another thing
+    (:mod:`nnunet_nacl.calibration.overlap`). A region's interface is its boundary band.
 
     Args:
         blocks: gives ``(channel, start, values)`` in order, one channel per region.
@@ -39,7 +40,7 @@ def statistics_of_regions(
         n_bins, ignore_label, spacing, boundary_mm: as in :class:`CalibrationStatistics`.
 
     Yields:
-        Statistics, the region's labels ``(*spatial)`` int16 (0 outside, 1 inside, 2 ignored), and the prediction ``(*spatial)``.
+        Statistics, and where the region's channel is above 0.5, ``(*spatial)``.
 
     Raises:
         ValueError: as in :meth:`CalibrationStatistics.update`.
@@ -87,5 +88,5 @@ class _Region:
             sums_of_array(both, self.labels.reshape(-1)[part], self._group[part], n_bins, threads=1)
         )
 
-    def result(self) -> tuple[CalibrationStatistics, NDArray[np.int16], NDArray[np.bool_]]:
-        return self.statistics, self.labels, self.prediction
+    def result(self) -> tuple[CalibrationStatistics, NDArray[np.bool_]]:
+        return self.statistics, self.prediction

@@ -9,10 +9,13 @@ from nnunet_nacl.evaluation.folder_result import FolderResult
 
 def write_and_print(result: FolderResult, folder: Path) -> None:
     """Write calibration.json, the csv, calibration_bins.npz and the reliability diagrams, and print the tables."""
+    import sys
+
     from rich.console import Console
 
     from nnunet_nacl.evaluation.bins_file import write_result
     from nnunet_nacl.evaluation.output import write_cases, write_summary
+    from nnunet_nacl.evaluation.remarks import in_words
     from nnunet_nacl.evaluation.summary import summarize
     from nnunet_nacl.report.reliability import write_reliability_of_sets
     from nnunet_nacl.report.terminal import prepare_class_table, prepare_voxel_set_table
@@ -25,5 +28,7 @@ def write_and_print(result: FolderResult, folder: Path) -> None:
         *write_reliability_of_sets(result.pooled, folder),
     ]
     Console().print(prepare_voxel_set_table(summary), prepare_class_table(summary))
+    for sentence in in_words(summary["remarks"], len(result.cases)):
+        print(f"nnunet-nacl: note: {sentence}", file=sys.stderr)
     for path in written:
         print(f"wrote {path}")

@@ -17,7 +17,7 @@ from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.output import replacing
-from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
+from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION, check_readable
 from nnunet_nacl.evaluation.stored_arrays import StoredArrays
 from nnunet_nacl.evaluation.stored_statistics import read_statistics
 
@@ -46,7 +46,8 @@ def write_bins(result: FolderResult, path: Path) -> None:
 
     Arrays, with N cases and P problems: each field of :class:`CalibrationStatistics` as ``(N, P, ...)``; ``case``,
     ``reference_file``, ``prediction_file``, ``voxel_volume_mm3`` and ``fingerprint`` ``(N,)``; ``hd95_mm`` ``(N, channels)``; ``schema_version``,
-    ``protocol`` and ``files`` ``()``, the last two as JSON. A merged result has ``part`` ``(N,)`` as well.
+    ``protocol`` and ``files`` ``()``, the last two as JSON. A merged result has ``part`` ``(N,)`` as well, one of a region model
+    ``region_overlap`` ``(N, channels, 3)``, and one with remarks ``remarks`` ``(N,)``, each as JSON.
     """
     arrays: dict[str, Any] = {
         "schema_version": np.array(SCHEMA_VERSION),
@@ -67,12 +68,10 @@ def read_result(path: Path) -> FolderResult:
     try:
         with StoredArrays(path) as stored:
             version = int(stored.numbers("schema_version", np.int64, ())) if "schema_version" in stored else 1
-            if version != SCHEMA_VERSION:
-                raise InputError(
-                    f"{path}: expected schema version {SCHEMA_VERSION}, but got {version}. Evaluate it again."
-                )
+            check_readable(path, version)
             protocol, files = (json_files.loads(str(stored.texts(name))) for name in ("protocol", "files"))
             _check_protocol(protocol, files)
+            check_readable(path, version, protocol)
             return FolderResult(_cases_of(stored), protocol, files)
     except InputError:
         raise
@@ -87,7 +86,13 @@ def _arrays_of(cases: tuple[CaseResult, ...]) -> dict[str, NDArray[Any]]:
         field.name: np.stack([[getattr(problem, field.name) for problem in result.problems] for result in cases])
         for field in fields(CalibrationStatistics)
     }
-    parts = {"part": np.array([result.part for result in cases])} if any(result.part for result in cases) else {}
+    some: dict[str, NDArray[Any]] = {}
+    if any(result.part for result in cases):
+        some["part"] = np.array([result.part for result in cases])
+    if any(result.remarks for result in cases):
+        some["remarks"] = np.array([json.dumps(dict(result.remarks)) for result in cases])
+    if any(result.region_overlap is not None for result in cases):
+        some["region_overlap"] = np.array([result.overlap for result in cases])
     return statistics | {
         "case": np.array([result.case.name for result in cases]),
         "reference_file": np.array([str(result.case.labels) for result in cases]),
@@ -95,7 +100,7 @@ def _arrays_of(cases: tuple[CaseResult, ...]) -> dict[str, NDArray[Any]]:
         "voxel_volume_mm3": np.array([result.voxel_volume_mm3 for result in cases]),
         "hd95_mm": np.array([result.hd95_mm for result in cases]),
         "fingerprint": np.array([result.fingerprint for result in cases]),
-        **parts,
+        **some,
     }
 
 
@@ -108,8 +113,11 @@ def _cases_of(stored: StoredArrays) -> tuple[CaseResult, ...]:
         stored.texts(name) for name in ("reference_file", "prediction_file", "fingerprint")
     )
     parts = stored.texts("part") if "part" in stored else np.full(names.shape, "")  # of merged results only
-    if not names.shape == references.shape == predictions.shape == prints.shape == parts.shape:
-        raise ValueError("expected the files, the fingerprint and, of a merged result, the part of each case")
+    remarks = stored.texts("remarks") if "remarks" in stored else np.full(names.shape, "{}")
+    if not names.shape == references.shape == predictions.shape == prints.shape == parts.shape == remarks.shape:
+        raise ValueError(
+            "expected the files, the fingerprint, the remarks and, of a merged result, the part of each case"
+        )
     statistics = read_statistics(stored, names.size)
     volumes = stored.numbers("voxel_volume_mm3", np.float64, (names.size,))
     distances = stored.numbers("hd95_mm", np.float64, (names.size, None))
@@ -118,6 +126,9 @@ def _cases_of(stored: StoredArrays) -> tuple[CaseResult, ...]:
     n_problems, num_classes = statistics["confusion"].shape[1:3]
     if distances.shape[1] != (num_classes if n_problems == 1 and distances.shape[1] != 1 else n_problems):
         raise ValueError(f"expected a distance for each class or region, but got {distances.shape[1]}")
+    overlaps = _region_overlaps(stored, statistics["confusion"]) if "region_overlap" in stored else None
+    if overlaps is None and distances.shape[1] != num_classes:
+        raise ValueError("expected `region_overlap` of a region model")
     return tuple(
         CaseResult(
             Case(str(name), Path(str(predictions[row])), Path(str(references[row]))),
@@ -129,9 +140,31 @@ def _cases_of(stored: StoredArrays) -> tuple[CaseResult, ...]:
             np.asarray(distances[row]),
             str(prints[row]),
             str(parts[row]),
+            _remarks(str(remarks[row])),
+            None if overlaps is None else overlaps[row],
         )
         for row, name in enumerate(names)
     )
+
+
+def _remarks(text: str) -> dict[str, str]:
+    remarks = json_files.loads(text)
+    if not isinstance(remarks, dict) or not all(isinstance(value, str) for value in remarks.values()):
+        raise ValueError("expected the remarks on a case as a JSON mapping of texts")
+    "".join((*remarks, *remarks.values())).encode()  # a UnicodeEncodeError is a ValueError
+    return remarks
+
+
+def _region_overlaps(stored: StoredArrays, confusion: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the overlaps ``(N, P, 3)`` of regions, each with as many labelled voxels as its problem has."""
+    overlaps = stored.numbers("region_overlap", np.int64, (*confusion.shape[:2], 3))
+    both, labelled, predicted = np.moveaxis(overlaps, -1, 0)
+    voxels = confusion.sum((-1, -2))
+    if confusion.shape[2] != 2 or not np.array_equal(labelled, confusion[..., 1, :].sum(-1)):
+        raise ValueError("`region_overlap` does not have the labelled voxels of `confusion`")
+    if ((both < 0) | (both > labelled) | (both > predicted) | (predicted > voxels - labelled + both)).any():
+        raise ValueError("`region_overlap` holds more voxels than there are")
+    return overlaps
 
 
 def _check_protocol(protocol: Any, files: Any) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import CalibrationStatistics
-from nnunet_nacl.calibration.regions import NO_LABEL, statistics_of_regions
+from nnunet_nacl.calibration.arrays import Int64Array
+from nnunet_nacl.calibration.checks import as_labels
+from nnunet_nacl.calibration.overlap import overlap_of_classes, overlap_of_regions
+from nnunet_nacl.calibration.regions import statistics_of_regions
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
 from nnunet_nacl.evaluation.probabilities import ProbabilityFile, open_probabilities
+from nnunet_nacl.evaluation.remarks import SEGMENTATION_DIFFERS
+from nnunet_nacl.evaluation.segmentation import difference_to_saved
 from nnunet_nacl.evaluation.settings import Settings
 from nnunet_nacl.evaluation.surface import hd95, hd95_per_class
 
@@ -31,6 +37,8 @@ class CaseResult:
         hd95_mm: ``(channels,)`` float64, NaN for background, for a mask that is nowhere, and where it was not asked for.
         fingerprint: of what the result was computed from, see :mod:`~nnunet_nacl.evaluation.fingerprint`; empty: unknown.
         part: which of the results that were merged it is from, as ``fold_0``; empty where nothing was merged.
+        remarks: what a reader should know of the case, in words, by kind, a key of :data:`~nnunet_nacl.evaluation.remarks.KINDS`.
+        region_overlap: of a region model, see :attr:`overlap`; None for a label model, whose confusion tells it.
     """
 
     case: Case
@@ -39,6 +47,19 @@ class CaseResult:
     hd95_mm: NDArray[np.float64] = field(repr=False)
     fingerprint: str = ""
     part: str = ""
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    region_overlap: Int64Array | None = field(default=None, repr=False)
+
+    @property
+    def overlap(self) -> Int64Array:
+        """Voxels of each class or region in the label map that nnU-Net writes for the probabilities, ``(channels, 3)`` int64.
+
+        The columns are those of :mod:`nnunet_nacl.calibration.overlap`; Dice and predicted volumes come from them.
+        """
+        if self.region_overlap is not None:
+            return self.region_overlap
+        (problem,) = self.problems
+        return overlap_of_classes(problem.confusion)
 
     @property
     def statistics(self) -> CalibrationStatistics:
@@ -56,17 +77,35 @@ def evaluate_case(case: Case, dataset: Dataset, settings: Settings) -> CaseResul
     file = open_probabilities(case.probabilities, dataset.num_channels, labels.shape)
     evaluate = _evaluate_labels if dataset.regions is None else _evaluate_regions
     try:
-        problems, distances = evaluate(file, labels, spacing, dataset, settings)
+        found = evaluate(file, labels, spacing, dataset, settings)
     except InputError:
         raise
     except ValueError as error:
         raise InputError(f"{case.probabilities} with {case.labels}: {error}") from error
-    return CaseResult(case, problems, voxel_volume(spacing), distances)
+    differs = difference_to_saved(found.segmentation, case.segmentation, dataset)
+    remarks = {SEGMENTATION_DIFFERS: differs} if differs else {}
+    return CaseResult(
+        case,
+        found.problems,
+        voxel_volume(spacing),
+        found.hd95_mm,
+        remarks=remarks,
+        region_overlap=found.region_overlap,
+    )
+
+
+class _Found(NamedTuple):
+    """What the probabilities of a case give; the segmentation is the label map ``(z, y, x)`` that nnU-Net writes for them."""
+
+    problems: tuple[CalibrationStatistics, ...]
+    region_overlap: Int64Array | None
+    hd95_mm: NDArray[np.float64]
+    segmentation: NDArray[Any]
 
 
 def _evaluate_labels(
     file: ProbabilityFile, labels: NDArray[Any], spacing: tuple[float, ...], dataset: Dataset, settings: Settings
-) -> tuple[tuple[CalibrationStatistics, ...], NDArray[np.float64]]:
+) -> _Found:
     statistics = CalibrationStatistics.empty(dataset.num_channels, settings.n_bins)
     prediction = statistics.update_channels(
         file.blocks, labels, dataset.ignore_label, spacing=spacing, boundary_mm=settings.boundary_mm
@@ -75,28 +114,36 @@ def _evaluate_labels(
     if settings.hd95:
         whole = labels.astype(np.int64)
         distances[1:] = hd95_per_class(whole, prediction, range(1, dataset.num_channels), spacing, dataset.ignore_label)
-    return (statistics,), distances
+    return _Found((statistics,), None, distances, prediction)
 
 
 def _evaluate_regions(
     file: ProbabilityFile, labels: NDArray[Any], spacing: tuple[float, ...], dataset: Dataset, settings: Settings
-) -> tuple[tuple[CalibrationStatistics, ...], NDArray[np.float64]]:
+) -> _Found:
     assert dataset.regions is not None
-    problems, distances = [], np.full(dataset.num_channels, np.nan)
+    ignored = max(max(region) for region in dataset.regions) + 1
+    whole = as_labels(labels, labels.shape, ignored, dataset.ignore_label)
+    segmentation = np.zeros(labels.shape, np.uint16)
+    problems = []
     results = statistics_of_regions(
         file.blocks(),
-        labels,
+        whole,
         dataset.regions,
         settings.n_bins,
-        dataset.ignore_label,
+        ignored,
         spacing=spacing,
         boundary_mm=settings.boundary_mm,
     )
-    for channel, (statistics, region, prediction) in enumerate(results):
+    for label, (statistics, inside) in zip(dataset.region_labels, results, strict=True):
         problems.append(statistics)
-        if settings.hd95:
-            distances[channel] = hd95(region == 1, prediction & (region != NO_LABEL), spacing)
-    return tuple(problems), distances
+        segmentation[inside] = label
+    overlap = overlap_of_regions(whole, segmentation, dataset.regions, ignored)
+    distances = np.full(dataset.num_channels, np.nan)
+    if settings.hd95:
+        for channel, region in enumerate(dataset.regions):
+            reference, predicted = (np.isin(values, region) for values in (whole, segmentation))
+            distances[channel] = hd95(reference, predicted & (whole != ignored), spacing)
+    return _Found(tuple(problems), overlap, distances, segmentation)
 
 
 def voxel_volume(spacing: tuple[float, ...]) -> float:

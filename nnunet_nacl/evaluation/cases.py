@@ -17,11 +17,12 @@ OUR_FILES = frozenset({"calibration_bins.npz"})
 
 @dataclass(frozen=True)
 class Case:
-    """One case: its name, the softmax file and the label file."""
+    """One case: its name, the softmax file, the label file, and the segmentation that nnU-Net saved, where it is there."""
 
     name: str
     probabilities: Path
     labels: Path
+    segmentation: Path | None = None
 
 
 def find_cases(gt_folder: Path, pred_folder: Path, file_ending: str) -> list[Case]:
@@ -41,7 +42,8 @@ def find_cases(gt_folder: Path, pred_folder: Path, file_ending: str) -> list[Cas
     """
     labelled = case_names(gt_folder, file_ending)
     names = sorted(case_names(pred_folder, ".npz"))
-    without_npz = sorted(case_names(pred_folder, file_ending) - set(names))
+    segmented = case_names(pred_folder, file_ending)
+    without_npz = sorted(segmented - set(names))
     if without_npz:
         raise InputError(f"{pred_folder}: no softmax file (.npz) for {_listed(without_npz)}. {HOW_TO_SAVE}")
     if not names:
@@ -52,7 +54,15 @@ def find_cases(gt_folder: Path, pred_folder: Path, file_ending: str) -> list[Cas
         raise InputError(
             f"{gt_folder}: no label file ({file_ending}) for {_listed(without_labels)}, predicted in {pred_folder}."
         )
-    return [Case(name, pred_folder / f"{name}.npz", gt_folder / f"{name}{file_ending}") for name in names]
+    return [
+        Case(
+            name,
+            pred_folder / f"{name}.npz",
+            gt_folder / f"{name}{file_ending}",
+            pred_folder / f"{name}{file_ending}" if name in segmented else None,
+        )
+        for name in names
+    ]
 
 
 def select_part(cases: Sequence[Case], num_parts: int, part_id: int) -> list[Case]:

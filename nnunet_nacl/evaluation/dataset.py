@@ -13,6 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
 from nnunet_nacl import json_files
+from nnunet_nacl.calibration.overlap import LABEL_VALUES
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.gzip_check import check_gzip
 
@@ -29,6 +30,8 @@ class Dataset:
         ignore_label: value of voxels without annotation, or None.
         file_ending: of the label files, e.g. ``.nii.gz``.
         reader: class name of nnU-Net's reader.
+        region_labels: the label that nnU-Net writes where each channel is above 0.5, later channels over earlier ones
+            (``regions_class_order``); empty where channels are labels.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Dataset:
     ignore_label: int | None
     file_ending: str
     reader: str
+    region_labels: tuple[int, ...] = ()
 
     @property
     def num_channels(self) -> int:
@@ -85,6 +89,7 @@ def load_dataset(dataset_json: Path, plans_json: Path) -> Dataset:
             ignore_label=label_manager.ignore_label,
             file_ending=str(dataset["file_ending"]),
             reader=str(plans["image_reader_writer"]),
+            region_labels=() if regions is None else _region_labels(label_manager.regions_class_order),
         )
     except InputError:
         raise
@@ -116,6 +121,14 @@ def _region_names(labels: dict[str, Any], regions: list[Any], dataset_json: Path
     if len(names) != len(regions):
         raise InputError(f"{dataset_json}: expected regions that differ, got {regions}.")
     return names
+
+
+def _region_labels(order: Any) -> tuple[int, ...]:
+    """Return the label that nnU-Net writes for each region; it writes uint16."""
+    labels = tuple(int(label) for label in order)
+    if not all(0 <= label < LABEL_VALUES for label in labels):
+        raise ValueError(f"expected regions_class_order to hold labels below {LABEL_VALUES}, but got {list(labels)}")
+    return labels
 
 
 def _members(region: Any) -> tuple[int, ...]:

@@ -34,7 +34,10 @@ def fingerprint(case: Case, protocol: dict[str, Any], reader: str) -> str:
             members = [
                 (member.filename, member.CRC, member.file_size, member.compress_size) for member in archive.infolist()
             ]
-        labels = hashlib.blake2b(case.labels.read_bytes()).hexdigest()
+        labels, segmentation = (
+            "" if path is None else hashlib.blake2b(path.read_bytes()).hexdigest()
+            for path in (case.labels, case.segmentation)
+        )
     except (
         Exception
     ):  # zipfile fails on damaged files in many ways: struct.error, UnicodeDecodeError, NotImplementedError, ...
@@ -42,5 +45,5 @@ def fingerprint(case: Case, protocol: dict[str, Any], reader: str) -> str:
         return ""
     schema = [__version__, SCHEMA_VERSION, [field.name for field in fields(CalibrationStatistics)]]
     # not sorted: the order of the regions in the protocol is the order of the channels
-    text = json.dumps([schema, protocol, reader, members, labels])
+    text = json.dumps([schema, protocol, reader, members, labels, segmentation])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -29,12 +29,15 @@ from typing import Any
 import numpy as np
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics, Scores
+from nnunet_nacl.calibration.arrays import Int64Array
 from nnunet_nacl.calibration.bootstrap import mean_interval
+from nnunet_nacl.calibration.overlap import LABELLED, PREDICTED, dice_of_overlap
 from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.pooled_intervals import pooled_intervals
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
 from nnunet_nacl.evaluation.provenance import provenance
+from nnunet_nacl.evaluation.remarks import gather
 
 ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     {
@@ -80,7 +83,7 @@ def summarize(result: FolderResult) -> dict[str, Any]:
     class or region, mean over cases) and ``metric_per_case``. Beside them: ``per_case`` (mean over cases of each voxel set's
     scores), ``pooled`` (scores of all cases' voxels together), ``protocol`` and ``provenance``. Beside a score in ``mean``,
     ``per_case`` and ``pooled`` stands its 95 % bootstrap interval over cases, as ``<score>_interval``. A case of a merged result
-    says which ``part`` it is of.
+    says which ``part`` it is of. ``remarks`` is what a reader should know of some cases.
     """
     labels = list(result.protocol["labels"])
     cases = [_case_entry(case, labels) for case in result.cases]
@@ -100,6 +103,7 @@ def summarize(result: FolderResult) -> dict[str, Any]:
             }
             for voxel_set in VOXEL_SETS
         },
+        "remarks": gather([(case.case.name, case.remarks) for case in result.cases]),
         "metric_per_case": cases,
         "protocol": {**result.protocol, "n_cases": len(result.cases)},
         "provenance": provenance(result.files),
@@ -133,19 +137,23 @@ def _class_entries(result: CaseResult) -> list[dict[str, Any]]:
     else:
         places = [(problem, 1) for problem in problems]
     scores = {id(problem): {name: problem.scores(name) for name in VOXEL_SETS} for problem in problems}
+    dice = dice_of_overlap(result.overlap)
+    voxel_ml = result.voxel_volume_mm3 / MM3_PER_ML
     return [
-        _class_entry(problem, label, scores[id(problem)], result.voxel_volume_mm3 / MM3_PER_ML, float(distance))
-        for (problem, label), distance in zip(places, result.hd95_mm, strict=True)
+        {
+            "Dice": _plain(dice[channel]),
+            "HD95": _plain(float(result.hd95_mm[channel])),
+            **_class_entry(problem, label, scores[id(problem)], result.overlap[channel], voxel_ml),
+        }
+        for channel, (problem, label) in enumerate(places)
     ]
 
 
 def _class_entry(
-    problem: CalibrationStatistics, label: int, scores: dict[str, Scores], voxel_ml: float, hd95: float
+    problem: CalibrationStatistics, label: int, scores: dict[str, Scores], overlap: Int64Array, voxel_ml: float
 ) -> dict[str, Any]:
-    n_ref, n_pred = int(problem.confusion[label].sum()), int(problem.confusion[:, label].sum())
+    n_ref, n_pred = int(overlap[LABELLED]), int(overlap[PREDICTED])
     return {
-        "Dice": _plain(problem.dice()[label]),
-        "HD95": _plain(hd95),
         **{
             name: {voxel_set: _plain(getattr(of_set, attribute)[label]) for voxel_set, of_set in scores.items()}
             for name, attribute in CLASS_SCORES.items()

@@ -148,7 +148,7 @@ class SigmoidHeads:
     ) -> list[CalibrationStatistics]:
         """Return the statistics of each region."""
         found = statistics_of_regions(blocks(), labels, self.regions, n_bins, ignore_label, spacing=spacing)
-        return [statistics for statistics, _, _ in found]
+        return [statistics for statistics, _ in found]
 
 
 def heads_of(dataset: Dataset) -> Heads:

@@ -13,7 +13,7 @@ from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, RESULT_FOLDER, read_result, result_folder
 from nnunet_nacl.evaluation.output import SUMMARY_FILE
-from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION, difference
+from nnunet_nacl.evaluation.protocol import check_readable, difference
 from nnunet_nacl.study.summary_check import check_summary
 
 
@@ -75,12 +75,10 @@ def load_summary(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: cannot be read ({first_line(error)}). Run `nnunet-nacl evaluate` on this folder first."
         ) from error
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: expected schema version {SCHEMA_VERSION}, but got {version!r:.80}. Evaluate it again."
-        )
+    check_readable(path, version)
     try:
         check_summary(summary)
     except ValueError as error:
         raise InputError(f"{path}: is not as `nnunet-nacl evaluate` writes it ({error}). Evaluate it again.") from error
+    check_readable(path, version, summary["protocol"])
     return summary

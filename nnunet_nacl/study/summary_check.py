@@ -39,6 +39,8 @@ def check_summary(summary: Any) -> None:
             "metric_per_case": _list_of(_entries(case)),
         }
     )(summary, "")
+    for kind, remark in _mapping(summary.get("remarks", {}), "remarks").items():
+        _entries({"meaning": _text, "cases": _mapping_of_texts})(remark, f"remarks.{kind}.")
 
 
 def _entries(checks: Mapping[str, Check]) -> Check:
@@ -91,6 +93,11 @@ def _provenance(value: Any, place: str) -> None:
     for key in ("command", "created"):
         _text(value.get(key, ""), f"{place}{key}")
     _mapping_of_texts(value.get("versions", {"": ""}), f"{place}versions.")
+
+
+def _mapping(value: Any, place: str) -> dict[str, Any]:
+    _expect(isinstance(value, dict), value, place, "a mapping")
+    return value  # type: ignore[no-any-return]
 
 
 def _volumes(value: Any, place: str) -> None:

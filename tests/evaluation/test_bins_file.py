@@ -50,20 +50,24 @@ def test_summary_and_csv_again_from_the_file_alone(phantom_task, dataset_files, 
 
 def test_several_problems_per_case(tmp_path):
     """Regions: each case keeps its problems apart, and they can be pooled each for itself or together."""
-    cases = tuple(
-        CaseResult(
-            Case(name, Path(f"{name}.npz"), Path(f"{name}.nii.gz")),
-            tuple(statistics_of(10 * number + problem) for problem in range(3)),
-            0.5 + number,
-            np.full(3, number, float),
+
+    def case_of(number, name):
+        problems = tuple(statistics_of(10 * number + problem) for problem in range(3))
+        overlap = np.array([[number, problem.confusion[1].sum(), 9] for problem in problems])
+        files = Case(name, Path(f"{name}.npz"), Path(f"{name}.nii.gz"))
+        remarks = {"segmentation_differs": "ä"} if number else {}
+        return CaseResult(
+            files, problems, 0.5 + number, np.full(3, number, float), remarks=remarks, region_overlap=overlap
         )
-        for number, name in enumerate(["a b", "ä,\n'", "x"])
-    )
+
+    cases = tuple(case_of(number, name) for number, name in enumerate(["a b", "ä,\n'", "x"]))
     stored = read_result(write_result(FolderResult(cases, {"n_bins": 5}, {"labels": "l"}), tmp_path))
     assert (stored.protocol, stored.files) == ({"n_bins": 5}, {"labels": "l"})
     for before, after in zip(cases, stored.cases, strict=True):
         assert (before.case, before.voxel_volume_mm3) == (after.case, after.voxel_volume_mm3)
         np.testing.assert_array_equal(before.hd95_mm, after.hd95_mm)
+        np.testing.assert_array_equal(before.overlap, after.overlap)
+        assert before.remarks == after.remarks
         for one, other in zip(before.problems, after.problems, strict=True):
             assert_equal(one, other)
     assert len(stored.pooled_problems) == 3
@@ -83,8 +87,63 @@ def test_damaged_file(keep, tmp_path):
 
 def test_file_of_an_earlier_schema(tmp_path):
     np.savez(tmp_path / BINS_FILE, case=np.array(["a"]))
-    with pytest.raises(InputError, match="expected schema version 3, but got 1. Evaluate it again"):
+    with pytest.raises(InputError, match="expected schema version 4, but got 1. Evaluate it again"):
         read_result(tmp_path / BINS_FILE)
+
+
+def test_label_models_of_the_schema_before_are_read(tmp_path):
+    """Their figures mean the same; those of region models do not."""
+    case = CaseResult(Case("a", Path("a.npz"), Path("a.nii.gz")), (statistics_of(0),), 1.0, np.zeros(2))
+    path = write_result(FolderResult((case,), {"regions": False}, {}), tmp_path)
+    with np.load(path) as stored:
+        old = dict(stored) | {"schema_version": np.array(3)}
+    np.savez(path, **old)
+    (read,) = read_result(path).cases
+    np.testing.assert_array_equal(read.overlap, case.overlap)
+    np.savez(path, **old | {"protocol": np.array('{"regions": true}')})
+    with pytest.raises(InputError, match="the Dice of regions was that of each channel above 0.5"):
+        read_result(path)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "message"),
+    [
+        ([[3, 99, 9]], "does not have the labelled voxels"),
+        ([[24, 23, 30]], "more voxels than there are"),
+        ([[9, 23, 8]], "more voxels than there are"),
+        ([[1, 23, 40]], "more voxels than there are"),
+        ([3, 23, 9], "to be int64"),
+    ],
+)
+def test_overlaps_that_no_voxels_have(overlap, message, tmp_path):
+    statistics = statistics_of(0)
+    assert (statistics.confusion[1].sum(), statistics.confusion.sum()) == (23, 50)
+    case = CaseResult(
+        Case("a", Path("a.npz"), Path("a.nii.gz")),
+        (statistics,),
+        1.0,
+        np.zeros(1),
+        region_overlap=np.array([[9, 23, 9]]),
+    )
+    path = write_result(FolderResult((case,), {"regions": True}, {}), tmp_path)
+    assert read_result(path).cases[0].overlap.tolist() == [[9, 23, 9]]
+    with np.load(path) as stored:
+        np.savez(path, **dict(stored) | {"region_overlap": np.array([overlap])})
+    with pytest.raises(InputError, match=message):
+        read_result(path)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"a": 1}', '"a"', "{"])
+def test_remarks_that_are_none(text, tmp_path):
+    case = CaseResult(
+        Case("a", Path("a.npz"), Path("a.nii.gz")), (statistics_of(0),), 1.0, np.zeros(2), remarks={"x": ""}
+    )
+    path = write_result(FolderResult((case,), {}, {}), tmp_path)
+    assert read_result(path).cases[0].remarks == {"x": ""}
+    with np.load(path) as stored:
+        np.savez(path, **dict(stored) | {"remarks": np.array([text])})
+    with pytest.raises(InputError, match="cannot be read"):
+        read_result(path)
 
 
 @pytest.mark.parametrize(

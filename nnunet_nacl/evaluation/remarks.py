@@ -1,0 +1,39 @@
+"""What a reader should know of some cases before believing their figures: by kind, so that it can be counted and named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+SEGMENTATION_DIFFERS = "segmentation_differs"
+
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        SEGMENTATION_DIFFERS: (
+            "the saved segmentation is not what its probabilities say (postprocessing changes it, and before 2.7 nnU-Net's "
+            "ensembling of region-based models did); Dice, HD95 and volumes are those of the probabilities"
+        ),
+    }
+)
+"""Each kind in words."""
+
+
+def gather(cases: Sequence[tuple[str, Mapping[str, str]]]) -> dict[str, Any]:
+    """Return the remarks by kind, as they stand in calibration.json: the kind in words, and what is said of which case.
+
+    Args:
+        cases: name and remarks of each case.
+    """
+    of_kind = {kind: {name: held[kind] for name, held in cases if kind in held} for kind in KINDS}
+    return {kind: {"meaning": KINDS[kind], "cases": found} for kind, found in of_kind.items() if found}
+
+
+def in_words(remarks: Mapping[str, Any], n_cases: int, shown: int = 3) -> list[str]:
+    """Return a sentence for each kind of remark, of what :func:`gather` gives."""
+    sentences = []
+    for found in remarks.values():
+        named = [f"{name} ({detail})" if detail else name for name, detail in found["cases"].items()]
+        more = f" and {len(named) - shown} more" if len(named) > shown else ""
+        sentences.append(f"{len(named)} of {n_cases} cases: {found['meaning']}: {', '.join(named[:shown])}{more}")
+    return sentences
