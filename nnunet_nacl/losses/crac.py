@@ -13,7 +13,7 @@ from nnunet_nacl.losses.crac_multipliers import LARGEST_RHO, SMALLEST_MULTIPLIER
 from nnunet_nacl.losses.cross_entropy import hard_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import precise_sum, with_gradient
 from nnunet_nacl.losses.neighborhood import Window, chunks
-from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid, sum_dtype
+from nnunet_nacl.losses.targets import compute_dtype, count_valid, counted_logits, members_and_valid, sum_dtype
 
 
 class CRaCLoss(Loss):
@@ -112,7 +112,7 @@ class CRaCLoss(Loss):
             gradient.mul_(1 / n_voxels if valid is None else valid.to(dtype) / n_voxels)
             return total / n_voxels, gradient if wanted else None
 
-        return with_gradient(logits.to(dtype), value_and_gradient)
+        return with_gradient(counted_logits(logits, valid), value_and_gradient)
 
     @torch.no_grad()
     def constraint_sums(self, logits: Tensor, target: Tensor) -> ConstraintSums:
@@ -120,9 +120,10 @@ class CRaCLoss(Loss):
         dtype = compute_dtype(logits)
         members, valid = members_and_valid(logits, target, self.ignore_label, self.regions)
         constraints = _Constraints(self._window, self.margin, members, valid, dtype)
+        logits = counted_logits(logits, valid)
         total = torch.zeros(2, logits.shape[1], dtype=sum_dtype(logits), device=logits.device)
         for first, last in chunks(logits.shape[1], logits.device):
-            difference, boundary = constraints.difference(logits.to(dtype), first, last)
+            difference, boundary = constraints.difference(logits, first, last)
             size = difference.abs_()
             total[0, first:last] = _sum_per_channel(size * boundary)
             total[1, first:last] = _sum_per_channel(size.masked_fill_(boundary, 0))

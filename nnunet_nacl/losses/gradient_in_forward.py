@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nnunet_nacl.losses.targets import sum_dtype
 
@@ -21,7 +20,11 @@ ValueAndGradient = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 
 
 def with_gradient(logits: Tensor, value_and_gradient: ValueAndGradient) -> Tensor:
-    """Return the scalar loss, differentiable once with respect to the logits."""
+    """Return the scalar loss, differentiable once with respect to the logits.
+
+    Backward raises RuntimeError under ``create_graph=True``: the gradient is a number there, and whoever differentiates it
+    again would silently miss the curvature of the loss.
+    """
     result: Tensor = _GradientInForward.apply(logits, value_and_gradient)
     return result
 
@@ -40,7 +43,14 @@ class _GradientInForward(torch.autograd.Function):
         return value.to(logits.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        # once_differentiable would say so only where the incoming gradient is itself to be differentiated, which the 1 that
+        # backward() starts with never is. A compiler traces with gradients on, and refuses double backward by itself.
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            raise RuntimeError(
+                "Expected backward without create_graph=True, but got it: this loss computes its gradient together with its "
+                "value, so it can be differentiated once. For second derivatives (a gradient penalty, a Hessian) write the "
+                "loss in operations that autograd follows, such as nnunet_nacl.losses.FocalLoss is made of."
+            )
         (gradient,) = ctx.saved_tensors
         return gradient * grad_output, None

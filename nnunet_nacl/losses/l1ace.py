@@ -11,7 +11,7 @@ from torch import Tensor
 from nnunet_nacl.losses.base import Loss, check_not_negative, check_one_of, check_whole
 from nnunet_nacl.losses.cross_entropy import hard_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import with_gradient
-from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid, sum_dtype
+from nnunet_nacl.losses.targets import compute_dtype, count_valid, counted_logits, members_and_valid, sum_dtype
 
 Binning = Literal["hard", "soft"]
 
@@ -95,7 +95,7 @@ class L1ACELoss(Loss):
             error = self._add_calibration_error(logits, members, valid, gradient if wanted else None)
             return total / n_voxels + self.weight * error, gradient if wanted else None
 
-        return with_gradient(logits.to(dtype), value_and_gradient)
+        return with_gradient(counted_logits(logits, valid), value_and_gradient)
 
     def _add_calibration_error(
         self, logits: Tensor, members: Tensor, valid: Tensor | None, gradient: Tensor | None
@@ -140,11 +140,12 @@ class _Shares:
 
 
 def _hard_shares(probability: Tensor, bins: int) -> _Shares:
-    return _Shares((probability * bins).ceil_().sub_(1).clamp_(0, bins - 1).long())
+    # NaN, from a network that diverged, goes to the first bin and makes the loss NaN; as an index it would be an error
+    return _Shares((probability * bins).nan_to_num_(nan=0.0).ceil_().sub_(1).clamp_(0, bins - 1).long())
 
 
 def _soft_shares(probability: Tensor, bins: int) -> _Shares:
-    position = probability * bins - 0.5  # in bins, from the first centre
+    position = (probability * bins).nan_to_num_(nan=0.0).sub_(0.5)  # in bins, from the first centre; NaN as above
     slope = ((position > 0) & (position < bins - 1)).to(probability.dtype).mul_(bins)
     position.clamp_(0, bins - 1)
     lower = position.floor()

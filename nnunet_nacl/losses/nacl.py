@@ -12,7 +12,7 @@ from nnunet_nacl.losses.base import Loss, check_not_negative, check_one_of
 from nnunet_nacl.losses.cross_entropy import hard_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import with_gradient
 from nnunet_nacl.losses.neighborhood import Kernel, Neighborhood, Window, chunks
-from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid, sum_dtype
+from nnunet_nacl.losses.targets import compute_dtype, count_valid, counted_logits, members_and_valid, sum_dtype
 
 Norm = Literal["l1", "l2"]
 ClassReduction = Literal["mean", "sum"]
@@ -95,7 +95,7 @@ class NACLLoss(Loss):
             gradient.mul_(1 / n_voxels if valid is None else valid.to(dtype) / n_voxels)
             return total / n_voxels, gradient if wanted else None
 
-        return with_gradient(logits.to(dtype), value_and_gradient)
+        return with_gradient(counted_logits(logits, valid), value_and_gradient)
 
     def _add_penalty(
         self, logits: Tensor, neighborhood: Neighborhood, valid: Tensor | None, gradient: Tensor

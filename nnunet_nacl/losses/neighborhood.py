@@ -120,7 +120,8 @@ class Window:
 
     def centre(self, spatial_axes: int) -> float:
         """Return the weight of the centre in the separable part of the window."""
-        return math.prod(profile[len(profile) // 2] for profile in self.profiles(spatial_axes))
+        # a list, since torch.compile takes no generator
+        return math.prod([profile[len(profile) // 2] for profile in self.profiles(spatial_axes)])
 
     def over(self, members: Tensor, valid: Tensor | None, dtype: torch.dtype) -> Neighborhood:
         """Return the neighbourhoods of a batch.

@@ -10,7 +10,7 @@ from nnunet_nacl.losses.base import Loss, check_whole
 from nnunet_nacl.losses.cross_entropy import soft_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import with_gradient
 from nnunet_nacl.losses.neighborhood import Window
-from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid
+from nnunet_nacl.losses.targets import compute_dtype, count_valid, counted_logits, members_and_valid
 
 
 class SVLSLoss(Loss):
@@ -83,4 +83,4 @@ class SVLSLoss(Loss):
             gradient.mul_(1 / n_terms if valid is None else valid.to(dtype) / n_terms)
             return total / n_terms, gradient if wanted else None
 
-        return with_gradient(logits.to(dtype), value_and_gradient)
+        return with_gradient(counted_logits(logits, valid), value_and_gradient)

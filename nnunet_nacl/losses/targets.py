@@ -122,6 +122,20 @@ def class_map(labels: Tensor, num_classes: int, valid: Tensor | None) -> Tensor:
     return classes.to(torch.uint8 if num_classes < 256 else torch.int32)
 
 
+def counted_logits(logits: Tensor, valid: Tensor | None) -> Tensor:
+    """Return the logits in the dtype to compute in, and 0 where a voxel does not count.
+
+    0 times NaN is NaN, in the value as in the gradient, so a mask that is multiplied with afterwards would let a NaN or an
+    infinite logit of an ignored voxel through.
+
+    Args:
+        logits: ``(B, K, *spatial)``, any floating dtype.
+        valid: ``(B, 1, *spatial)``, boolean, or None where every voxel counts.
+    """
+    counted = logits if valid is None else logits.masked_fill(~valid, 0)
+    return counted.to(compute_dtype(logits))
+
+
 def compute_dtype(logits: Tensor) -> torch.dtype:
     """Return the dtype to compute in: float64 stays, everything else is float32, so that float16 cannot overflow."""
     return torch.float64 if logits.dtype == torch.float64 else torch.float32

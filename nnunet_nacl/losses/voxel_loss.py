@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nnunet_nacl.losses.base import Loss
-from nnunet_nacl.losses.targets import compute_dtype, count_valid, members_and_valid
+from nnunet_nacl.losses.targets import count_valid, counted_logits, members_and_valid
 
 
 class VoxelLoss(Loss):
@@ -45,7 +45,7 @@ class VoxelLoss(Loss):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss; see the class for shapes."""
         members, valid = members_and_valid(logits, target, self.ignore_label, self.regions)
-        logits = logits.to(compute_dtype(logits))
+        logits = counted_logits(logits, valid)
         losses = self._of_regions(logits, members) if self.regions else self._of_classes(logits, members, valid)
         if valid is not None:
             losses = losses * valid[:, 0]

@@ -35,7 +35,10 @@ class LossPlusDice(nn.Module):
 def dice_term(dice: nn.Module, logits: Tensor, target: Tensor, ignore_label: int | None, regions: bool) -> Tensor:
     """Return nnU-Net's Dice term with ignored voxels left out; arguments as in :class:`LossPlusDice`."""
     members, valid = members_and_valid(logits, target, ignore_label, regions)
-    if valid is not None and not regions:
-        members = members.masked_fill(~valid, 0)
+    if valid is not None:
+        # nnU-Net multiplies with the mask, and 0 times a NaN or an infinite logit is NaN
+        logits = logits.masked_fill(~valid, 0)
+        if not regions:
+            members = members.masked_fill(~valid, 0)
     term: Tensor = dice(logits, members, loss_mask=valid)
     return term

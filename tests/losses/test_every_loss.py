@@ -1,13 +1,13 @@
 """What every loss keeps to: ignored voxels, half precision, autocast, no gradient where none is wanted, and how it prints."""
 
 import sys
-from functools import partial
 
 import pytest
 import torch
+from every_loss import IGNORE, each_loss, labels_and_regions, random_batch, value_and_gradient
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nnunet_nacl.losses import (
+from nnunet_nacl.losses import (  # noqa: F401 (a printed loss is evaluated)
     CRaCLoss,
     ECPLoss,
     FocalLoss,
@@ -17,40 +17,6 @@ from nnunet_nacl.losses import (
     NACLLoss,
     SVLSLoss,
 )
-
-LOSSES = {
-    "NACL": partial(NACLLoss, weight=0.2, kernel_size=5, kernel="gaussian", sigma=2.0, class_reduction="sum"),
-    "NACL, l2": partial(NACLLoss, norm="l2"),
-    "SVLS": partial(SVLSLoss, sigma=2.0),
-    "MbLS": partial(MbLSLoss, margin=1.0),
-    "LS": partial(LabelSmoothingLoss, 0.2),
-    "Focal": partial(FocalLoss, 2.0),
-    "ECP": partial(ECPLoss, 0.3),
-    "L1ACE, hard": partial(L1ACELoss, 0.2, 10),
-    "L1ACE, soft": partial(L1ACELoss, binning="soft"),
-    "CRaC": partial(CRaCLoss, margin=2.0, rho=5.0, max_lambda=3.0),
-}
-each_loss = pytest.mark.parametrize("make", LOSSES.values(), ids=LOSSES)
-labels_and_regions = pytest.mark.parametrize("regions", [False, True])
-IGNORE = 7
-
-
-def random_batch(regions, ignored=(), dtype=torch.float32):
-    """Logits of two patches, and a target in which some slices are ignored."""
-    generator = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(2, 3, 4, 5, 6, generator=generator, dtype=dtype)
-    target = torch.randint(0, 3, (2, 1, 4, 5, 6), generator=generator)
-    target[:, :, list(ignored)] = IGNORE
-    if regions:
-        target = torch.cat([target == 0, target == 1, (target == 1) | (target == 2), target == IGNORE], 1)
-    return logits, target
-
-
-def value_and_gradient(loss, logits, target):
-    leaf = logits.clone().requires_grad_()
-    value = loss(leaf, target)
-    value.backward()
-    return value.detach(), leaf.grad
 
 
 @each_loss
