@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from nnunet_nacl.commands.arguments import Commands, natural
@@ -39,10 +40,17 @@ def run(parsed: argparse.Namespace) -> int:
 
     if parsed.images is not None and not parsed.images.is_dir():
         raise InputError(f"{parsed.images}: no such folder. Pass nnU-Net's imagesTr as --images.")
-    runs = distinctly_named(without_repetition(map(load_run, parsed.results))[0])
+    distinct, repeated = without_repetition(map(load_run, parsed.results))
+    runs = distinctly_named(distinct)
     page = prepare_page(runs, Options(parsed.voxel_set, parsed.images, parsed.worst))
     write_report(page, parsed.o)
     print(f"wrote {parsed.o}")
+    for sentence in (
+        *(f"{run.folder} was given more than once, and is shown once." for run in repeated),
+        *page.left_out,
+        *page.not_shown,
+    ):
+        print(f"nnunet-nacl: warning: {parsed.o}: {sentence}", file=sys.stderr)
     if parsed.figures is not None:
         for path in write_figures(runs, parsed.figures):
             print(f"wrote {path}")

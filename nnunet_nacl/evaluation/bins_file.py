@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION, check_readable
 from nnunet_nacl.evaluation.stored_arrays import StoredArrays
+from nnunet_nacl.evaluation.stored_paths import absolute, files_here, here
 from nnunet_nacl.evaluation.stored_statistics import read_statistics
 
 BINS_FILE = "calibration_bins.npz"
@@ -46,13 +48,15 @@ def write_bins(result: FolderResult, path: Path) -> None:
 
     Arrays, with N cases and P problems: each field of :class:`CalibrationStatistics` as ``(N, P, ...)``; ``case``,
     ``reference_file``, ``prediction_file``, ``voxel_volume_mm3`` and ``fingerprint`` ``(N,)``; ``hd95_mm`` ``(N, channels)``; ``schema_version``,
-    ``protocol`` and ``files`` ``()``, the last two as JSON. A merged result has ``part`` ``(N,)`` as well, one of a region model
-    ``region_overlap`` ``(N, channels, 3)``, and one with remarks ``remarks`` ``(N,)``, each as JSON.
+    ``protocol``, ``files`` and ``folder`` ``()``: the first two as JSON, the last the folder that it is written into, from which files that
+    are moved with it are found. A merged result has ``part`` ``(N,)`` as well, one of a region model ``region_overlap``
+    ``(N, channels, 3)``, and one with remarks ``remarks`` ``(N,)``, each as JSON.
     """
     arrays: dict[str, Any] = {
         "schema_version": np.array(SCHEMA_VERSION),
         "protocol": np.array(json.dumps(result.protocol)),
         "files": np.array(json.dumps(result.files)),
+        "folder": np.array(absolute(path.parent)),
         **_arrays_of(result.cases),
     }
     with replacing(path) as temporary:
@@ -61,6 +65,8 @@ def write_bins(result: FolderResult, path: Path) -> None:
 
 def read_result(path: Path) -> FolderResult:
     """Read a result, against its checksums, and see that it is one that can have come from voxels.
+
+    Files that were moved together with it are named where they are now.
 
     Raises:
         InputError: it is missing, damaged, or of another schema version.
@@ -72,7 +78,9 @@ def read_result(path: Path) -> FolderResult:
             protocol, files = (json_files.loads(str(stored.texts(name))) for name in ("protocol", "files"))
             _check_protocol(protocol, files)
             check_readable(path, version, protocol)
-            return FolderResult(_cases_of(stored), protocol, files)
+            written_into = str(stored.texts("folder")) if "folder" in stored else ""
+            cases = _cases_of(stored, lambda name: Path(here(name, written_into, path.parent)))
+            return FolderResult(cases, protocol, files_here(files, written_into, path.parent))
     except InputError:
         raise
     except Exception as error:  # zipfile and numpy fail on damaged files in many ways
@@ -104,7 +112,7 @@ def _arrays_of(cases: tuple[CaseResult, ...]) -> dict[str, NDArray[Any]]:
     }
 
 
-def _cases_of(stored: StoredArrays) -> tuple[CaseResult, ...]:
+def _cases_of(stored: StoredArrays, place: Callable[[str], Path]) -> tuple[CaseResult, ...]:
     names = stored.texts("case")
     if names.ndim != 1 or not names.size or len(set(names.tolist())) < names.size:
         raise ValueError("expected a list of cases, each once")
@@ -131,7 +139,7 @@ def _cases_of(stored: StoredArrays) -> tuple[CaseResult, ...]:
         raise ValueError("expected `region_overlap` of a region model")
     return tuple(
         CaseResult(
-            Case(str(name), Path(str(predictions[row])), Path(str(references[row]))),
+            Case(str(name), place(str(predictions[row])), place(str(references[row]))),
             tuple(
                 CalibrationStatistics(**{key: np.asarray(values[row, problem]) for key, values in statistics.items()})
                 for problem in range(n_problems)

@@ -19,6 +19,7 @@ from nnunet_nacl.evaluation.memory import PROCESS_BYTES, bytes_needed, default_b
 from nnunet_nacl.evaluation.protocol import protocol_of
 from nnunet_nacl.evaluation.settings import Settings
 from nnunet_nacl.evaluation.store import CaseStore
+from nnunet_nacl.evaluation.stored_paths import absolute
 from nnunet_nacl.evaluation.workers import Evaluate, evaluate_here, evaluate_in_processes
 
 DEFAULT_SETTINGS = Settings()
@@ -86,13 +87,15 @@ def evaluate_folder(
         if store is not None:
             store.save(results[-1])
         progress(len(results), len(cases))
-    files = {
-        "labels": str(gt_folder),
-        "predictions": str(pred_folder),
-        "dataset_json": str(dataset_json),
-        "plans_json": str(plans_json),
-    }
-    return FolderResult(tuple(sorted(results, key=lambda result: result.case.name)), protocol, files, recalled)
+    given = {"labels": gt_folder, "predictions": pred_folder, "dataset_json": dataset_json, "plans_json": plans_json}
+    files = {name: absolute(path) for name, path in given.items()}
+    placed = (replace(result, case=_placed(result.case)) for result in results)
+    return FolderResult(tuple(sorted(placed, key=lambda result: result.case.name)), protocol, files, recalled)
+
+
+def _placed(case: Case) -> Case:
+    """Return a case with paths that hold in every working directory."""
+    return replace(case, probabilities=Path(absolute(case.probabilities)), labels=Path(absolute(case.labels)))
 
 
 def _check_names(cases: Sequence[Case]) -> None:

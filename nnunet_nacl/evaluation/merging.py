@@ -10,6 +10,7 @@ from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.part_names import origin_of, part_names
 from nnunet_nacl.evaluation.protocol import difference
+from nnunet_nacl.evaluation.stored_paths import absolute
 
 
 def merge_results(results: Mapping[Path, FolderResult]) -> FolderResult:
@@ -41,5 +42,5 @@ def merge_results(results: Mapping[Path, FolderResult]) -> FolderResult:
     origins = [(case, origin_of(folder, case)) for folder, result in results.items() for case in result.cases]
     names = part_names(origin for _, origin in origins)
     cases = sorted((replace(case, part=names[origin]) for case, origin in origins), key=lambda case: case.case.name)
-    files = {"merged": [{"folder": str(folder), **result.files} for folder, result in results.items()]}
+    files = {"merged": [{"folder": absolute(folder), **result.files} for folder, result in results.items()]}
     return FolderResult(tuple(cases), base.protocol, files)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.stored_paths import absolute
 from nnunet_nacl.evaluation.summary import CLASS_SCORES, SCORE_NAMES
 
 SUMMARY_FILE = "calibration.json"
@@ -54,10 +55,11 @@ def prepare_folder(folder: Path) -> None:
 
 
 def write_summary(summary: dict[str, Any], folder: Path) -> Path:
-    """Write calibration.json and return its path."""
+    """Write calibration.json, with the folder that it is written into beside the other provenance, and return its path."""
     path = folder / SUMMARY_FILE
+    placed = {**summary, "provenance": {**summary["provenance"], "folder": absolute(folder)}}
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(summary, indent=4, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(placed, indent=4, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,22 @@ from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.bins_file import RESULT_FOLDER
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.evaluation.probabilities import open_probabilities
+from nnunet_nacl.evaluation.stored_paths import places_of
 from nnunet_nacl.study.run import Run
+
+
+class MissingFileError(InputError):
+    """A file is in none of the places where it may be.
+
+    Attributes:
+        what: which file it is, for instance ``label file``.
+        places: where it was looked for.
+    """
+
+    def __init__(self, what: str, places: Iterable[Path]) -> None:
+        self.what = what
+        self.places = tuple(dict.fromkeys(places))
+        super().__init__(f"{self.what} not found. Looked for {' and '.join(map(str, _telling(self.places)))}.")
 
 
 @dataclass(frozen=True)
@@ -36,10 +51,12 @@ def dataset_of(run: Run) -> Dataset:
     Raises:
         InputError: dataset.json or plans.json is not where it was, or holds what cannot be pictured.
     """
-    files = run.summary["provenance"].get("files", {})
-    dataset = load_dataset(Path(files.get("dataset_json", "dataset.json")), Path(files.get("plans_json", "plans.json")))
+    paths = [
+        _find(name.replace("_", "."), _places_of_description(run, name)) for name in ("dataset_json", "plans_json")
+    ]
+    dataset = load_dataset(*paths)
     if dataset.regions is not None:
-        raise InputError("Slices of region-based models are not drawn yet: their regions overlap.")
+        raise InputError("slices of region-based models are not drawn yet, since their regions overlap.")
     return dataset
 
 
@@ -55,10 +72,7 @@ def read_case_labels(run: Run, case: str, dataset: Dataset) -> tuple[NDArray[Any
     Raises:
         InputError: the file is gone or cannot be read.
     """
-    path = Path(case_entry(run, case)["reference_file"])
-    if not path.is_file():
-        raise InputError(f"{path}: the label file is not there any more.")
-    return dataset.read_labels(path)
+    return dataset.read_labels(_find("label file", _places(run, case_entry(run, case)["reference_file"])))
 
 
 def read_prediction(run: Run, case: str, dataset: Dataset, shape: tuple[int, ...]) -> Prediction:
@@ -70,13 +84,11 @@ def read_prediction(run: Run, case: str, dataset: Dataset, shape: tuple[int, ...
     Raises:
         InputError: the file is gone or cannot be used.
     """
-    written = Path(case_entry(run, case)["prediction_file"])
-    places = [written, run.folder / written.name]
+    written = case_entry(run, case)["prediction_file"]
+    places = [*_places(run, written), run.folder / Path(written).name]
     if run.folder.name == RESULT_FOLDER:
-        places.append(run.folder.parent / written.name)
-    path = next((path for path in places if path.is_file()), None)
-    if path is None:
-        raise InputError(f"{written}: the softmax file is not there any more.")
+        places.append(run.folder.parent / Path(written).name)
+    path = _find("softmax file", places)
     classes = np.zeros(shape, np.int16)
     confidence = np.full(shape, -1, np.float32)
     for number, channel in enumerate(open_probabilities(path, dataset.num_channels, shape).channels()):
@@ -101,9 +113,54 @@ def read_image(folder: Path, case: str, dataset: Dataset) -> tuple[NDArray[Any],
 
     path = folder / f"{case}_0000{dataset.file_ending}"
     if Path(case).name != case or not path.is_file():
-        raise InputError(f"{path}: no such image.")
+        raise MissingFileError("image", [path])
     try:
         image, properties = recursive_find_reader_writer_by_name(dataset.reader)().read_images([str(path)])
     except Exception as error:  # the reader's libraries each have exceptions of their own
         raise InputError(f"{path}: {dataset.reader} cannot read this image ({error}).") from error
     return image[0], properties
+
+
+def _places(run: Run, stored: str) -> Iterator[Path]:
+    return places_of(stored, run.summary["provenance"].get("folder", ""), run.folder)
+
+
+def _places_of_description(run: Run, name: str) -> Iterator[Path]:
+    """Yield where dataset.json or plans.json may be: where they were, or where nnU-Net puts them for softmax files."""
+    for files in _all_files(run.summary["provenance"]["files"]):
+        if isinstance(files.get(name), str):
+            yield from _places(run, files[name])
+    for entry in run.summary["metric_per_case"][:1]:
+        for place in _places(run, entry["prediction_file"]):
+            for folder in (place.parent, place.parent.parent.parent):
+                yield folder / name.replace("_", ".")
+
+
+def _all_files(files: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the files of a result, and those of each part of a merged one."""
+    yield files
+    parts = files.get("merged", [])
+    for part in parts if isinstance(parts, list) else []:
+        if isinstance(part, dict):
+            yield from _all_files(part)
+
+
+def _find(what: str, places: Iterable[Path]) -> Path:
+    tried = []
+    for place in places:
+        if _is_file(place):
+            return place
+        tried.append(place)
+    raise MissingFileError(what, tried)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a NUL in it
+        return False
+
+
+def _telling(places: tuple[Path, ...], at_most: int = 2) -> tuple[Path, ...]:
+    """Return the first and the last of many places."""
+    return places if len(places) <= at_most else (places[0], places[-1])

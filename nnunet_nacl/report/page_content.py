@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.report.names import listed, score_name, voxel_set_meaning
+from nnunet_nacl.report.not_shown import in_words
 from nnunet_nacl.report.page import Column, RunPart, columns_of, run_part
 from nnunet_nacl.report.page_comparison import DifferencesPart, Group, differences_part, side_groups
 from nnunet_nacl.report.page_worst import WorstCase, prepare_worst
@@ -18,7 +19,7 @@ from nnunet_nacl.report.pictures import ERROR_STOPS, class_color, confidence_sto
 from nnunet_nacl.report.prepare_cases import CASE_SCORES, CaseRow, prepare_case_rows, worst_first
 from nnunet_nacl.report.prepare_differences import prepare_differences, prepare_sides
 from nnunet_nacl.report.prepare_scores import dataset_name, foreground, label_names, score_names, voxel_sets
-from nnunet_nacl.report.prepare_warnings import prepare_warnings
+from nnunet_nacl.report.prepare_warnings import counted, prepare_warnings
 from nnunet_nacl.report.svg import swatch_svg
 from nnunet_nacl.study.comparison import compare_runs
 from nnunet_nacl.study.direction import chosen_by_label
@@ -57,9 +58,10 @@ class Page:
     colors: dict[str, Markup]
     parts: list[RunPart]
     side_by_side: list[Group]
-    left_out: dict[str, str]
+    left_out: list[str]
     differences: DifferencesPart | None
     worst: list[WorstCase]
+    not_shown: list[str]
     legend: list[tuple[str, str]]
     confidence_stops: list[str]
     confidence_floor: str
@@ -100,9 +102,10 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         colors={label: swatch_svg(class_color(place)) for place, label in enumerate(foreground(base), start=1)},
         parts=parts,
         side_by_side=side_groups(prepare_sides(runs, cases)) if several else [],
-        left_out={} if comparison is None else {name: listed(held) for name, held in comparison.left_out.items()},
+        left_out=[] if comparison is None else _left_out(comparison.left_out),
         differences=None if comparison is None else differences_part(comparison, prepare_differences(comparison)),
         worst=worst,
+        not_shown=in_words([missing for case in worst for missing in case.missing], len(worst)),
         legend=[(label, names[label]) for label in foreground(base)],
         confidence_stops=confidence_stops(),
         confidence_floor=f"1/{len(names)}",
@@ -117,6 +120,15 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
 
 def _part(run: Run, cases: Sequence[str], voxel_set: str, alone: bool) -> RunPart:
     return run_part(run, cases, prepare_case_rows(run, voxel_set), prepare_warnings(run, voxel_set), alone)
+
+
+def _left_out(left_out: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return in words which cases of which run are not compared."""
+    return [
+        f"{counted(len(cases), 'case')} of {name} left out, since not every run has them: {listed(cases)}."
+        for name, cases in left_out.items()
+        if cases
+    ]
 
 
 def _case_columns(sets: Sequence[str], voxel_set: str, several: bool) -> list[CaseColumn]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.report.case_files import case_entry
 from nnunet_nacl.report.names import score_name
+from nnunet_nacl.report.not_shown import NoSliceError, NotShown, not_shown
 from nnunet_nacl.report.page import number
 from nnunet_nacl.report.pictures import Panel, run_panels, shared_panels
 from nnunet_nacl.report.prepare_cases import worst_cases
@@ -30,12 +31,12 @@ class WorstRun:
 
 @dataclass(frozen=True)
 class WorstCase:
-    """A case: where its slice lies, what each run says, and what could not be read."""
+    """A case: where its slice lies, what each run says, and what could not be shown."""
 
     name: str
     where: str
     runs: list[WorstRun]
-    missing: tuple[str, ...]
+    missing: tuple[NotShown, ...]
 
     @property
     def pictured(self) -> bool:
@@ -51,12 +52,17 @@ def prepare_worst(
     for case in worst_cases(runs, voxel_set, cases, at_most):
         try:
             picture = prepare_slice(runs, case, images)
+        except NoSliceError as error:
+            shown.append(_without_picture(runs, case, voxel_set, error.missing))
         except InputError as error:
-            entries = [WorstRun(run.name, _scores(run, case, voxel_set), []) for run in runs]
-            shown.append(WorstCase(case, "", entries, (str(error),)))
-            continue
-        shown.append(_pictured(runs, picture, voxel_set))
+            shown.append(_without_picture(runs, case, voxel_set, (not_shown(case, "pictures", error),)))
+        else:
+            shown.append(_pictured(runs, picture, voxel_set))
     return shown
+
+
+def _without_picture(runs: Sequence[Run], case: str, voxel_set: str, missing: tuple[NotShown, ...]) -> WorstCase:
+    return WorstCase(case, "", [WorstRun(run.name, _scores(run, case, voxel_set), []) for run in runs], missing)
 
 
 def _pictured(runs: Sequence[Run], picture: CaseSlice, voxel_set: str) -> WorstCase:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.dataset import Dataset
 from nnunet_nacl.report.case_files import Prediction, dataset_of, read_case_labels, read_image, read_prediction
+from nnunet_nacl.report.not_shown import NoSliceError, NotShown, not_shown
 from nnunet_nacl.report.orientation import AS_STORED, Layout, layout_of
 from nnunet_nacl.study.run import Run
 
@@ -41,7 +42,7 @@ class CaseSlice:
         labels: label map; a value that is no class is ignored.
         ignored: voxels without annotation.
         runs: what each run says, by its name; without those whose file could not be read.
-        missing: what could not be read, in words.
+        missing: what could not be read.
     """
 
     case: str
@@ -51,7 +52,7 @@ class CaseSlice:
     labels: NDArray[Any]
     ignored: NDArray[np.bool_]
     runs: dict[str, SliceOfRun]
-    missing: tuple[str, ...]
+    missing: tuple[NotShown, ...]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def prepare_slice(runs: Sequence[Run], case: str, images: Path | None) -> CaseSl
         images: nnU-Net's folder of images, or None.
 
     Raises:
-        InputError: the label map or every softmax file cannot be read.
+        NoSliceError: every softmax file cannot be read.
+        InputError: the label map cannot be read.
     """
     dataset = dataset_of(runs[0])
     labels, spacing = read_case_labels(runs[0], case, dataset)
@@ -103,7 +105,7 @@ def prepare_slice(runs: Sequence[Run], case: str, images: Path | None) -> CaseSl
 
 
 def _image(
-    images: Path | None, case: str, dataset: Dataset, shape: tuple[int, ...], missing: list[str]
+    images: Path | None, case: str, dataset: Dataset, shape: tuple[int, ...], missing: list[NotShown]
 ) -> tuple[NDArray[Any] | None, Mapping[str, Any]]:
     """Return the image, or None and a reason in ``missing`` where there should be one."""
     if images is None:
@@ -111,23 +113,27 @@ def _image(
     try:
         image, properties = read_image(images, case, dataset)
     except InputError as error:
-        missing.append(str(error))
+        missing.append(not_shown(case, "image", error))
         return None, {}
     if image.shape != shape:
-        missing.append(f"The image has another shape {image.shape} than the labels {shape}.")
+        reason = f"it has another shape, {image.shape}, than the labels, {shape}."
+        missing.append(NotShown(case, "image", "another shape", reason))
         return None, properties
     return image, properties
 
 
-def _predictions(runs: Sequence[Run], case: str, shape: tuple[int, ...]) -> tuple[dict[str, Prediction], list[str]]:
-    predictions, missing = {}, []
+def _predictions(
+    runs: Sequence[Run], case: str, shape: tuple[int, ...]
+) -> tuple[dict[str, Prediction], list[NotShown]]:
+    predictions: dict[str, Prediction] = {}
+    missing: list[NotShown] = []
     for run in runs:
         try:
             predictions[run.name] = read_prediction(run, case, dataset_of(run), shape)
         except InputError as error:
-            missing.append(str(error))
+            missing.append(not_shown(case, f"pictures of {run.name}" if len(runs) > 1 else "pictures", error))
     if not predictions:
-        raise InputError(" ".join(missing))
+        raise NoSliceError(missing)
     return predictions, missing
 
 

@@ -90,7 +90,7 @@ def _provenance(value: Any, place: str) -> None:
     _entries({"files": _entries({})})(value, place)
     for key in ("dataset_json", "plans_json", "labels"):
         _text(value["files"].get(key, ""), f"{place}files.{key}")
-    for key in ("command", "created"):
+    for key in ("command", "created", "folder"):
         _text(value.get(key, ""), f"{place}{key}")
     _mapping_of_texts(value.get("versions", {"": ""}), f"{place}versions.")
 
