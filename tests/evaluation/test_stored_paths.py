@@ -20,7 +20,7 @@ def tree(phantom_task, dataset_files, tmp_path, monkeypatch):
     for path in dataset_files:
         shutil.copy(path, work)
     monkeypatch.chdir(work)
-    command = "evaluate labels out/fold_3 -djfile dataset.json -pfile plans.json -np 1 -o out/run"
+    command = "evaluate out/fold_3 -gt labels -djfile dataset.json -pfile plans.json -np 1 -o out/run"
     assert main(command.split()) == 0
     monkeypatch.chdir(tmp_path)
     return work

@@ -21,7 +21,7 @@ def tree(phantom_task, dataset_files, tmp_path, monkeypatch):
         shutil.copy(path, work)
     monkeypatch.chdir(work)
     files = ["-djfile", "dataset.json", "-pfile", "plans.json"]
-    assert main(["evaluate", "labels", "softmax", *files, "-np", "1", "-o", "out/run"]) == 0
+    assert main(["evaluate", "softmax", "-gt", "labels", *files, "-np", "1", "-o", "out/run"]) == 0
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
@@ -99,16 +99,8 @@ def test_one_case_without_its_softmax_file(tree, capsys):
 def test_left_out_cases_and_runs_given_twice(tree, tmp_path, capsys):
     shutil.copytree(tree / "softmax", tree / "fewer")
     (tree / "fewer/phantom_001.npz").unlink()
-    command = [
-        "evaluate",
-        tree / "labels",
-        tree / "fewer",
-        "-djfile",
-        tree / "dataset.json",
-        "-pfile",
-        tree / "plans.json",
-    ]
-    assert main([*map(str, command), "-np", "1"]) == 0
+    files = ["-gt", tree / "labels", "-djfile", tree / "dataset.json", "-pfile", tree / "plans.json"]
+    assert main(["evaluate", *map(str, [tree / "fewer", *files]), "-np", "1"]) == 0
     page, said = report(capsys, tree / "out/run", tree / "fewer", tree / "out/run")
     assert "1 case of run left out, since not every run has them: phantom_001." in said
     assert "1 case of run left out, since not every run has them: phantom_001." in page
