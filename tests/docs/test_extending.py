@@ -36,7 +36,7 @@ def test_every_block_runs(capsys):
 
 def test_the_loss_is_what_the_page_says():
     namespace = {}
-    exec(BLOCKS[0], namespace)
+    exec(DEFINING[0], namespace)
     logits, target = torch.tensor([[[1.0, 2.0], [3.0, 5.0]]]), torch.tensor([[[0, 1]]])
     cross_entropy = torch.nn.functional.cross_entropy(logits, target[:, 0])
     expected = cross_entropy + 0.5 * torch.tensor([1.0, 9.0, 4.0, 25.0]).mean()

@@ -54,7 +54,7 @@ def test_there_are_links():
         ("[a](../../../../etc/passwd)", "leads nowhere"),
         ("[a](https://with space.org)", "is no URL"),
         ("[a](docs/scores.md#at-the-edges)", None),
-        ("[a](#what-nacl-promises-and-what-it-does-not)", None),
+        ("[a](docs/trainers.md#what-nacl-promises-and-what-it-does-not)", None),
         ("[a](https://en.wikipedia.org/wiki/Calibration_(statistics))", None),
     ],
 )
