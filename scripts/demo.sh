@@ -164,13 +164,13 @@ show_epochs() {
 
 # evaluate NAME FOLDER
 evaluate() {
-    once "evaluate_$1" nnunet-nacl evaluate "$labels" "$2" "${files[@]}" -np 2
+    once "evaluate_$1" nnunet-nacl evaluate "$2" -gt "$labels"
 }
 
 repair_with_one_temperature() {
-    once fit nnunet-nacl recalibrate fit "$1" -gt "$labels" "${files[@]}" --cross-fit -o temperature.json
+    once fit nnunet-nacl recalibrate fit "$1" -gt "$labels" --cross-fit -o temperature.json
     [ -e tempered/calibration ] || rm -rf tempered
-    [ -d tempered ] || once apply nnunet-nacl recalibrate apply temperature.json "$1" -o tempered --held-out "${files[@]}" -np 2
+    [ -d tempered ] || once apply nnunet-nacl recalibrate apply temperature.json "$1" -o tempered --held-out
     evaluate tempered tempered
 }
 
@@ -206,7 +206,6 @@ once doctor nnunet-nacl doctor
 say "Preparing the task in $run"
 prepare_task
 labels=nnUNet_preprocessed/$dataset/gt_segmentations
-files=(-djfile "nnUNet_preprocessed/$dataset/dataset.json" -pfile "nnUNet_preprocessed/$dataset/nnUNetPlansCPU.json")
 stock=nnUNetTrainer_$length ours=${trainer}_$length
 say "Training nnU-Net as it is, then with $trainer: small networks, $length"
 train "$stock"

@@ -4,8 +4,8 @@ What is not as written, and why:
 
 - The environment sees the packages of the one that runs the tests, so `pip install` builds and installs this project and finds the rest there.
 - Words in capitals (PREDICTED) are the reader's own: here paths into what the demo has trained.
-- Trainings take two iterations, on the CPU: `demo.sh` by its options --quick and --no-install, nnU-Net's commands by the two of the same name
-  below, which add `-device cpu` and the length, and are nnU-Net's own otherwise.
+- Trainings are short and on the CPU: `demo.sh` by its options --quick and --no-install, nnU-Net's commands by the two of the same name below,
+  which add `-device cpu` and the length (two iterations), and are nnU-Net's own otherwise.
 - `bash scripts/test.sh` is what runs this test.
 """
 
@@ -25,7 +25,8 @@ pytestmark = pytest.mark.nnunet
 
 INSTALL, EVALUATE, TRAIN, DEMO, TEST = BLOCKS = blocks(ROOT / "README.md", "bash")
 MSD_ROOT = os.environ.get("NNUNET_NACL_MSD_ROOT")
-QUICK = "1epochs_2iterations_1valiterations"
+QUICK = re.search(r"length=(\S*); fi", (ROOT / "scripts" / "demo.sh").read_text(encoding="utf-8"))[1]
+"""What --quick makes of a training."""
 TRAINER = re.search(r"-tr (\w+)", TRAIN)[1]
 
 TRAIN_SHORTLY = """#!{python}
@@ -63,7 +64,9 @@ if __name__ == "__main__":
 def clone(tmp_path_factory):
     """A checkout of this project that git has just made: what git would not see is not in it."""
     folder = tmp_path_factory.mktemp("empty") / "nnunet-nacl"
-    unseen = shutil.ignore_patterns(".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", "nnunet-nacl-demo", ".*cache")
+    unseen = shutil.ignore_patterns(
+        ".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", "nnunet-nacl-demo", ".*cache"
+    )
     shutil.copytree(ROOT, folder, ignore=unseen)
     for command in (["init", "-q"], ["add", "--all"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
@@ -152,22 +155,22 @@ def test_demo(clone, installed, demonstrated):
     again = demo(clone, installed)
     assert "$ " not in again, "what is done is not done again"
     assert again.splitlines()[-5:] == printed.splitlines()[-5:]
-    seen = subprocess.run(["git", "status", "--porcelain", "--untracked-files=all"], cwd=clone, capture_output=True, text=True)
+    seen = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=all"], cwd=clone, capture_output=True, text=True
+    )
     assert [line for line in seen.stdout.splitlines() if not line.startswith("A ")] == []
 
 
 def test_trained_network(clone, installed, demonstrated, tmp_path):
     _, work = demonstrated
     data = "Dataset099_Phantom"
-    validation = work / "nnUNet_results" / data / f"nnUNetTrainer_{QUICK}__nnUNetPlansCPU__3d_fullres" / "fold_0" / "validation"
-    predicted = tmp_path / "predicted"
-    shutil.copytree(validation, predicted, ignore=shutil.ignore_patterns("calibration"))
-    for name in ("dataset.json", "plans.json"):  # as nnUNetv2_predict leaves them
-        shutil.copy(validation.parents[1] / name, predicted)
-    block = filled_in(EVALUATE, PREDICTED=predicted, LABELS=work / "nnUNet_preprocessed" / data / "gt_segmentations")
+    validation = (
+        work / "nnUNet_results" / data / f"nnUNetTrainer_{QUICK}__nnUNetPlansCPU__3d_fullres" / "fold_0" / "validation"
+    )
+    block = filled_in(EVALUATE, PREDICTED=validation, LABELS=work / "nnUNet_raw" / data / "labelsTr")
     printed = run(block, tmp_path, installed)
-    assert "predicted" in printed
-    assert (predicted / "calibration" / "calibration.json").is_file()
+    assert re.search(r"^ *predicted( +-?\d\.\d{4}){3}", printed, re.MULTILINE)
+    assert (validation / "calibration" / "calibration.json").is_file()
     assert json.loads((tmp_path / "temperature.json").read_text())["cross_fit"]["parts"]
     assert (tmp_path / "report.html").read_text(encoding="utf-8").count("</html>") == 1
 
@@ -184,6 +187,9 @@ def test_training(clone, installed, demonstrated, tmp_path):
     fold = work / "nnUNet_results" / "Dataset099_Phantom" / f"{TRAINER}__nnUNetPlans__3d_fullres" / "fold_0"
     assert (fold / "validation" / "calibration" / "calibration.json").is_file()
     assert len(list((tmp_path / "predicted").glob("*.npz"))) == 2
+    labels = work / "nnUNet_raw" / "Dataset099_Phantom" / "labelsTr"
+    run(filled_in(EVALUATE.splitlines()[0], PREDICTED=tmp_path / "predicted", LABELS=labels), tmp_path, installed)
+    assert (tmp_path / "predicted" / "calibration" / "calibration.json").is_file()
 
 
 @pytest.mark.skipif(MSD_ROOT is None, reason="NNUNET_NACL_MSD_ROOT names no folder with Task04_Hippocampus")

@@ -14,7 +14,7 @@ def test_builds_without_warnings(tmp_path):
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     start = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert "nnUNetTrainerNACL" in start
+    assert "nnUNetTrainerDiceL1ACE" in start
     assert 'href="scores/"' in start
     assert "recalibrate fit | apply" in start
     made = {path.parent.name for path in tmp_path.rglob("index.html")}

@@ -10,6 +10,8 @@ from nnunet_nacl.training.trainers import TRAINERS
 DOCS = ROOT / "docs"
 PAGE = (DOCS / "trainers.md").read_text(encoding="utf-8")
 STUDY = "hippocampus/Dataset004_Hippocampus.md"
+GPU_STUDY = "hippocampus-gpu.md"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 NUMBER = r"\d+\.\d{3,}"
 ROUNDING = 0.00056
 """Three digits of a number that is given in the study with four, rounded from more."""
@@ -89,18 +91,86 @@ def test_the_baseline():
     assert_says(PAGE, words, [found[key] for key in ("Dice", "predicted", "all", "nll")])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results/hippocampus.md"])
 @pytest.mark.parametrize("trainer", ["", "DiceNACL", "DiceSVLS", "NACL_warmup4", "NACL", "CELoss", "SVLS"])
-def test_the_tables_in_short(page, trainer):
-    """Each row of README's and the reading's table has the numbers of the study's page."""
+def test_the_table_in_short(trainer):
+    """Each row of the reading's table has the numbers of the study's page."""
     found = effects(trainer)
     name = {"": "Dice+CE", "CELoss": "CE", "NACL_warmup4": "NACL, warm-up"}.get(
         trainer, trainer.replace("Dice", "Dice+")
     )
     row = re.compile(rf"\| {re.escape(name)}( of 4 epochs| \(stock\))?( [†‡]+)? \|")
-    line = next(line for line in (ROOT / page).read_text(encoding="utf-8").splitlines() if row.match(line))
+    page = (DOCS / "results" / "hippocampus.md").read_text(encoding="utf-8")
+    line = next(line for line in page.splitlines() if row.match(line))
     shown = [float(value) for value in re.findall(NUMBER, line)]
     scores = [found[key] for key in ("predicted", "scaled_predicted", "all", "scaled_all", "nll", "scaled_nll")]
-    segments = "segments in one fold" not in line
-    assert shown == pytest.approx(found["folds"] + (scores if segments else []), abs=ROUNDING)
-    assert segments or page == "README.md"
+    assert shown == pytest.approx(found["folds"] + scores, abs=ROUNDING)
+
+
+def at_own_plan(name):
+    """Return the figures of a row of the study on a GPU, before the arrow and behind it."""
+    cells = next(cells for cells in rows(GPU_STUDY) if cells[0] == name)
+    dice, predicted, everywhere, nll, _ = [[float(value) for value in re.findall(NUMBER, cell)] for cell in cells[1:]]
+    return {"Dice": dice[0], "predicted": predicted, "all": everywhere, "nll": nll}
+
+
+@pytest.mark.parametrize(
+    ("row", "section", "words"),
+    [
+        ("Dice+CE (stock)", "", "(stock: Dice #; ECE in `predicted` #, in `all` #; NLL in `predicted` #)"),
+        ("Dice+NACL", "NACL", "own plan Dice #; ECE `predicted` #, `all` #; NLL `predicted` #"),
+        ("NACL, warm-up of 3 epochs", "NACL", "warm-up of three epochs has Dice #; ECE `predicted` #, `all` #; NLL `predicted` #"),
+        ("Dice+SVLS", "SVLS", "own plan Dice #; ECE `predicted` #, `all` #; NLL `predicted` #"),
+        ("SVLS", "SVLS", "own plan it segments: Dice #; ECE `predicted` #, `all` #; NLL `predicted` #"),
+        ("Dice+CRaC", "CRaC", "own plan: Dice #; ECE `predicted` #, `all` #; NLL `predicted` #"),
+        ("Dice+mL1-ACE", "mL1-ACE", "own plan: Dice #; ECE `predicted` #, `all` #; NLL `predicted` #"),
+    ],
+)  # fmt: skip
+def test_effects_at_own_plan(row, section, words):
+    found = at_own_plan(row)
+    text = SECTIONS[section] if section else PAGE
+    assert_says(text, words, [found["Dice"], *(found[key][0] for key in ("predicted", "all", "nll"))])
+
+
+def test_the_reason():
+    """Why the first is the first, in the figures of both studies."""
+    stock, first = at_own_plan("Dice+CE (stock)"), at_own_plan("Dice+mL1-ACE")
+    reason = " ".join(PAGE[PAGE.index("**Why ") :].split("\n\n")[0].split())
+    assert_says(reason, "ECE `predicted` # against #, where", [first["predicted"][0], stock["predicted"][0]])
+    assert_says(
+        reason,
+        "gained most: ECE `predicted` # against #;",
+        [effects("DiceSVLS")["predicted"], effects("")["predicted"]],
+    )
+    kept = [
+        name
+        for name in [cells[0] for cells in rows(GPU_STUDY)[1:]]
+        if stock["Dice"] - at_own_plan(name)["Dice"] < 0.004
+    ]
+    lower = {name: [at_own_plan(name)[key][0] < stock[key][0] for key in ("predicted", "all", "nll")] for name in kept}
+    assert [name for name in kept if all(lower[name])] == ["Dice+mL1-ACE"]
+
+
+def test_readme_has_the_same():
+    lines = README.splitlines()
+    assert len(lines) <= 110
+    table = [line.split("|")[1:-1] for line in lines if line.startswith("| `nnUNetTrainer")]
+    names = {
+        "nnUNetTrainer": "Dice+CE (stock)",
+        "nnUNetTrainerDiceL1ACE": "Dice+mL1-ACE",
+        "nnUNetTrainerDiceSVLS": "Dice+SVLS",
+    }
+    assert [cells[0].strip(" `") for cells in table] == list(names)
+    for cells, name in zip(table, names.values(), strict=True):
+        found = at_own_plan(name)
+        assert [float(cell) for cell in cells[2:]] == pytest.approx([found["Dice"], *found["predicted"]], abs=ROUNDING)
+    assert_says(README, "gained most: ECE # against #", [effects("DiceSVLS")["predicted"], effects("")["predicted"]])
+
+
+def test_one_trainer_comes_first():
+    """Of this page, of README and of the demo."""
+    first = re.search(r"\| you want \| take \|\n.*\n\|[^|]*\| `(\w+)`", PAGE)[1]
+    assert (
+        re.search(r"^trainer=(\w+)$", (ROOT / "scripts" / "demo.sh").read_text(encoding="utf-8"), re.MULTILINE)[1]
+        == first
+    )
+    assert re.findall(r"-tr (\w+)", README) == [first] * 2
