@@ -1,10 +1,21 @@
 """The one exception that means: the input is at fault, and the message says how to mend it; and how others are quoted."""
 
+import re
+
 
 class InputError(ValueError):
     """Unusable input. The command line prints the message on one line and exits with status 1, without a traceback."""
 
 
+_REASON_OF_ITK = re.compile(r"^(?:ITK |itk::|sitk::)ERROR: *(.*\S)", re.MULTILINE)
+"""SimpleITK says in its first line where it was, and after that what was wrong."""
+
+
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception says, or its name where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Return the first line of what an exception says, for SimpleITK's the first that gives a reason, or its name where it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    found = _REASON_OF_ITK.search(str(error))
+    if found is None:
+        return lines[0]
+    # a reason that ends in a colon goes on, and comes to its point in the last line
+    return f"{found[1]} {lines[-1]}" if found[1].endswith(":") else found[1]

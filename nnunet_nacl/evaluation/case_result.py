@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -19,9 +18,9 @@ from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
+from nnunet_nacl.evaluation.label_files import read_case_labels
 from nnunet_nacl.evaluation.probabilities import ProbabilityFile, open_probabilities
-from nnunet_nacl.evaluation.remarks import SEGMENTATION_DIFFERS
-from nnunet_nacl.evaluation.segmentation import difference_to_saved
+from nnunet_nacl.evaluation.saved_segmentation import remarks_on_geometry, remarks_on_saved
 from nnunet_nacl.evaluation.settings import Settings
 from nnunet_nacl.evaluation.surface import hd95, hd95_per_class
 
@@ -73,7 +72,8 @@ def evaluate_case(case: Case, dataset: Dataset, settings: Settings) -> CaseResul
     Raises:
         InputError: a file that cannot be read or whose values are unusable; the message names the file.
     """
-    labels, spacing = dataset.read_labels(case.labels)
+    label_map = read_case_labels(case, dataset)
+    labels, spacing = label_map.values, label_map.geometry.spacing
     file = open_probabilities(case.probabilities, dataset.num_channels, labels.shape)
     evaluate = _evaluate_labels if dataset.regions is None else _evaluate_regions
     try:
@@ -82,12 +82,11 @@ def evaluate_case(case: Case, dataset: Dataset, settings: Settings) -> CaseResul
         raise
     except ValueError as error:
         raise InputError(f"{case.probabilities} with {case.labels}: {error}") from error
-    differs = difference_to_saved(found.segmentation, case.segmentation, dataset)
-    remarks = {SEGMENTATION_DIFFERS: differs} if differs else {}
+    remarks = remarks_on_geometry(label_map) | remarks_on_saved(case, dataset, found.segmentation, label_map)
     return CaseResult(
         case,
         found.problems,
-        voxel_volume(spacing),
+        label_map.geometry.voxel_volume_mm3,
         found.hd95_mm,
         remarks=remarks,
         region_overlap=found.region_overlap,
@@ -144,9 +143,3 @@ def _evaluate_regions(
             reference, predicted = (np.isin(values, region) for values in (whole, segmentation))
             distances[channel] = hd95(reference, predicted & (whole != ignored), spacing)
     return _Found(tuple(problems), overlap, distances, segmentation)
-
-
-def voxel_volume(spacing: tuple[float, ...]) -> float:
-    """Return the product of the spacing in mm; NaN in 2D, for which nnU-Net's readers make up a third axis."""
-    # NaturalImage2DIO gives (999, 1, 1) and SimpleITKIO 999 times the larger in-plane spacing
-    return math.nan if spacing[0] > 998 * max(spacing[1:]) else math.prod(spacing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,10 @@ from typing import Any
 
 from nnunetv2.evaluation.evaluate_predictions import label_or_region_to_key
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from numpy.typing import NDArray
 
 from nnunet_nacl import json_files
 from nnunet_nacl.calibration.overlap import LABEL_VALUES
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.evaluation.gzip_check import check_gzip
 
 
 @dataclass(frozen=True)
@@ -46,26 +43,6 @@ class Dataset:
     def num_channels(self) -> int:
         """Channels of a softmax file: the classes with background, or the regions."""
         return len(self.target_names)
-
-    def read_labels(self, path: Path) -> tuple[NDArray[Any], tuple[float, ...]]:
-        """Return the label map ``(z, y, x)`` of a file and its spacing in mm in the same axis order.
-
-        Raises:
-            InputError: the file cannot be read, holds several volumes, or has a spacing that is no length.
-        """
-        from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
-
-        try:
-            check_gzip(path)
-            labels, properties = recursive_find_reader_writer_by_name(self.reader)().read_seg(str(path))
-            spacing = tuple(float(extent) for extent in properties["spacing"])
-        except Exception as error:  # the reader's libraries each have exceptions of their own
-            raise InputError(f"{path}: {self.reader} cannot read this label file ({first_line(error)}).") from error
-        if len(labels) != 1 or labels[0].ndim != 3:
-            raise InputError(f"{path}: expected one label map, but got an array of shape {labels.shape}.")
-        if not all(0 < extent < math.inf for extent in spacing):
-            raise InputError(f"{path}: expected a spacing above 0 mm, but got {spacing}.")
-        return labels[0], spacing
 
 
 def load_dataset(dataset_json: Path, plans_json: Path) -> Dataset:

@@ -74,7 +74,7 @@ def evaluate_folder(
         raise InputError(f"{pred_folder}: part {part_id} of {num_parts} has no case.")
     _check_names(cases)
     protocol = protocol_of(dataset, settings)
-    prints = {case: fingerprint(case, protocol, dataset.reader) for case in cases}
+    prints = {case: fingerprint(case, protocol, dataset) for case in cases}
     store = CaseStore(Path(output_folder), protocol) if output_folder is not None else None
     results = [] if store is None or fresh else _recalled(prints, store)
     recalled = len(results)

@@ -7,12 +7,23 @@ from types import MappingProxyType
 from typing import Any
 
 SEGMENTATION_DIFFERS = "segmentation_differs"
+GEOMETRY_DIFFERS = "geometry_differs"
+SPACING_ASSUMED = "spacing_assumed"
+SHEARED = "sheared"
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
         SEGMENTATION_DIFFERS: (
             "the saved segmentation is not what its probabilities say (postprocessing changes it, and before 2.7 nnU-Net's "
             "ensembling of region-based models did); Dice, HD95 and volumes are those of the probabilities"
+        ),
+        GEOMETRY_DIFFERS: "label file and prediction lie differently in space; the label file's spacing counts",
+        SPACING_ASSUMED: (
+            "no file says the spacing of the voxels, so nnU-Net's reader takes 1 mm: volumes, HD95 and the voxel set boundary "
+            "are in voxels"
+        ),
+        SHEARED: (
+            "the axes are not at right angles; volumes are right, but HD95 and the voxel set boundary take distances as if they were"
         ),
     }
 )

@@ -15,6 +15,7 @@ from nnunet_nacl.calibration.arrays import FloatArray
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
+from nnunet_nacl.evaluation.label_files import read_case_labels
 from nnunet_nacl.recalibration.heads import Heads
 from nnunet_nacl.recalibration.selection import Selected, select
 from nnunet_nacl.recalibration.volumes import blocks, channel_blocks, empty_like, open_probabilities
@@ -86,7 +87,8 @@ class Reader:
         Raises:
             InputError: a file that cannot be read.
         """
-        labels, spacing = self.dataset.read_labels(case.labels)
+        label_map = read_case_labels(case, self.dataset)
+        labels, spacing = label_map.values, label_map.geometry.spacing
         channels = len(self.heads.channels)
         values = open_probabilities(case.probabilities, channels, labels.shape, self.memory, self.scratch)
         return Volume(case, values, labels, spacing)

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation import label_files
 from nnunet_nacl.evaluation.bins_file import RESULT_FOLDER
+from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.evaluation.probabilities import open_probabilities
 from nnunet_nacl.evaluation.stored_paths import places_of
@@ -72,7 +74,12 @@ def read_case_labels(run: Run, case: str, dataset: Dataset) -> tuple[NDArray[Any
     Raises:
         InputError: the file is gone or cannot be read.
     """
-    return dataset.read_labels(_find("label file", _places(run, case_entry(run, case)["reference_file"])))
+    entry = case_entry(run, case)
+    path = _find("label file", _places(run, entry["reference_file"]))
+    # TIFF labels may have their spacing beside the prediction
+    softmax = next((place for place in _softmax_places(run, case) if place.is_file()), Path(entry["prediction_file"]))
+    label_map = label_files.read_case_labels(Case(case, softmax, path), dataset)
+    return label_map.values, label_map.geometry.spacing
 
 
 def read_prediction(run: Run, case: str, dataset: Dataset, shape: tuple[int, ...]) -> Prediction:
@@ -84,11 +91,7 @@ def read_prediction(run: Run, case: str, dataset: Dataset, shape: tuple[int, ...
     Raises:
         InputError: the file is gone or cannot be used.
     """
-    written = case_entry(run, case)["prediction_file"]
-    places = [*_places(run, written), run.folder / Path(written).name]
-    if run.folder.name == RESULT_FOLDER:
-        places.append(run.folder.parent / Path(written).name)
-    path = _find("softmax file", places)
+    path = _find("softmax file", _softmax_places(run, case))
     classes = np.zeros(shape, np.int16)
     confidence = np.full(shape, -1, np.float32)
     for number, channel in enumerate(open_probabilities(path, dataset.num_channels, shape).channels()):
@@ -123,6 +126,14 @@ def read_image(folder: Path, case: str, dataset: Dataset) -> tuple[NDArray[Any],
 
 def _places(run: Run, stored: str) -> Iterator[Path]:
     return places_of(stored, run.summary["provenance"].get("folder", ""), run.folder)
+
+
+def _softmax_places(run: Run, case: str) -> list[Path]:
+    written = case_entry(run, case)["prediction_file"]
+    places = [*_places(run, written), run.folder / Path(written).name]
+    if run.folder.name == RESULT_FOLDER:
+        places.append(run.folder.parent / Path(written).name)
+    return places
 
 
 def _places_of_description(run: Run, name: str) -> Iterator[Path]:

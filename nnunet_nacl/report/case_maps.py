@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 from numpy.typing import NDArray
 
-from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.evaluation.cases import HOW_TO_SAVE, case_names
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.cases import HOW_TO_SAVE, Case, case_names
 from nnunet_nacl.evaluation.dataset import Dataset
+from nnunet_nacl.evaluation.label_files import LabelMap, read_label_map, spacing_files
 from nnunet_nacl.evaluation.probabilities import open_probabilities
 from nnunet_nacl.report.maps import Maps, Reference, prepare_class_maps, prepare_region_maps
-from nnunet_nacl.report.nifti import ENDING, affine_of, write_map
+from nnunet_nacl.report.nifti import ENDING, write_map
 
 
 def find_names(predictions: Path, wanted: Iterable[str]) -> list[str]:
@@ -63,15 +63,14 @@ def write_case_maps(
         raise InputError(
             f"{segmentation}: no such file, and without labels (-gt) nothing else says where the case lies."
         )
-    array, properties = _read(dataset, geometry_file)
+    elsewhere = spacing_files(Case(name, softmax, segmentation), dataset)
+    placed = read_label_map(geometry_file, dataset, elsewhere)
     reference = None
     if label_file is not None:
-        values, label_properties = (array, properties) if label_file == geometry_file else _read(dataset, label_file)
-        if values.shape != array.shape:
-            raise InputError(f"{label_file}: has shape {values.shape}, but {geometry_file} has {array.shape}.")
-        reference = Reference(values, label_properties["spacing"], dataset.ignore_label, sigma_mm)
-    channels = open_probabilities(softmax, dataset.num_channels, array.shape).channels()
-    affine, dimensions = affine_of(properties)
+        given = placed if label_file == geometry_file else read_label_map(label_file, dataset, elsewhere)
+        reference = _reference(given, placed, dataset, sigma_mm, (label_file, geometry_file))
+    channels = open_probabilities(softmax, dataset.num_channels, placed.values.shape).channels()
+    affine, dimensions = placed.geometry.affine, placed.geometry.dimensions
     written = []
     try:
         for part, description, image, signed in _images(channels, dataset, reference):
@@ -83,6 +82,15 @@ def write_case_maps(
             raise
         raise InputError(f"{softmax}: {error}") from error
     return written
+
+
+def _reference(
+    given: LabelMap, placed: LabelMap, dataset: Dataset, sigma_mm: float, files: tuple[Path, Path]
+) -> Reference:
+    """Return the labels that the local error is computed against; both label maps have to be of one shape."""
+    if given.values.shape != placed.values.shape:
+        raise InputError(f"{files[0]}: has shape {given.values.shape}, but {files[1]} has {placed.values.shape}.")
+    return Reference(given.values, given.geometry.spacing, dataset.ignore_label, sigma_mm)
 
 
 def _images(
@@ -107,12 +115,3 @@ def _images_of(maps: Maps, prefix: str, first: str) -> Iterator[tuple[str, str, 
         error = "local calibration error"
         yield f"{prefix}local_calibration_error", f"{error}, absolute", np.abs(maps.gap), False
         yield f"{prefix}local_gap", f"{error}, positive where overconfident", maps.gap, True
-
-
-def _read(dataset: Dataset, path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Return a segmentation ``(z, y, x)`` and its geometry, as nnU-Net's reader gives them."""
-    try:
-        segmentation, properties = recursive_find_reader_writer_by_name(dataset.reader)().read_seg(str(path))
-    except Exception as error:  # the reader's libraries each have exceptions of their own
-        raise InputError(f"{path}: {dataset.reader} cannot read this file ({first_line(error)}).") from error
-    return segmentation[0], properties

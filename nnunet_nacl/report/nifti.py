@@ -1,9 +1,7 @@
 """Maps as NIfTI files that lie where the case lies.
 
-**Geometry.** nnU-Net's reader gives it with the segmentation (or label) file: origin, spacing and direction in ITK's terms (LPS), or
-NIfTI's own affine (RAS). Either becomes an affine, written as sform, and as qform where it has no shear. Files without geometry
-(png, tif) get the one that ITK assumes for them: origin 0, axes along the image's. A two-dimensional case gives a
-two-dimensional NIfTI.
+**Geometry.** The affine of the segmentation (or label) file (:mod:`nnunet_nacl.evaluation.geometry`) is written as sform, and as
+qform where it has no shear. A two-dimensional case gives a two-dimensional NIfTI.
 
 **Encoding.** 16-bit integers with a power of two as ``scl_slope`` take half of float32 and show 0, 1 and -1 exactly, in steps of
 3e-5 (6e-5 with a sign). 8 bits would show 0.9999 as 1, and the difference is what confidence maps are for. ITK applies the slope when it
@@ -28,38 +26,6 @@ SLOPE_SIGNED = 2.0**-14
 
 ENDING = ".nii.gz"
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def affine_of(properties: dict[str, Any]) -> tuple[NDArray[np.float64], int]:
-    """Return the affine (4, 4) from voxel indices (x, y, z) to mm in RAS, and the number of dimensions of the file.
-
-    Args:
-        properties: what an nnU-Net reader returns beside the array.
-    """
-    if "nibabel_stuff" in properties:
-        stuff = properties["nibabel_stuff"]
-        # where the reader turned the axes, the array and the softmax file are in the turned order
-        affine = stuff.get("reoriented_affine", stuff["original_affine"])
-        return np.asarray(affine, dtype=np.float64), 3
-    if "sitk_stuff" in properties:
-        stuff = properties["sitk_stuff"]
-        dimensions = len(stuff["spacing"])
-        direction = np.asarray(stuff["direction"]).reshape(dimensions, dimensions)
-        return _from_itk(stuff["spacing"], stuff["origin"], direction), dimensions
-    # NaturalImage2DIO calls the missing third axis 999 mm
-    spacing = [float(extent) for extent in properties["spacing"]][::-1]
-    dimensions = 2 if spacing[2] == 999 else 3
-    return _from_itk(spacing[:dimensions], [0.0] * dimensions, np.eye(dimensions)), dimensions
-
-
-def _from_itk(spacing: Any, origin: Any, direction: NDArray[Any]) -> NDArray[np.float64]:
-    dimensions = len(spacing)
-    affine = np.eye(4)
-    affine[:dimensions, :dimensions] = direction * np.asarray(spacing)
-    affine[:dimensions, 3] = origin
-    return _LPS_TO_RAS @ affine
-
 
 def write_map(
     values: NDArray[np.floating[Any]], signed: bool, affine: NDArray[np.float64], dimensions: int, name: str, path: Path
@@ -69,7 +35,7 @@ def write_map(
     Args:
         values: ``(z, y, x)`` between 0 and 1, or -1 and 1 if ``signed``; values outside are cut off.
         signed: whether there are negative values.
-        affine: see :func:`affine_of`.
+        affine: ``(4, 4)``, from voxel indices (x, y, z) to mm in RAS.
         dimensions: 2 drops the first axis, which has one voxel then.
         name: what the map shows, for the header's ``descrip`` (at most 79 bytes).
         path: file ending in ``.nii.gz``.

@@ -10,7 +10,7 @@ import pytest
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result, write_result
-from nnunet_nacl.evaluation.case_result import CaseResult, voxel_volume
+from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.folder import evaluate_folder
 from nnunet_nacl.evaluation.folder_result import FolderResult
@@ -144,12 +144,3 @@ def test_remarks_that_are_none(text, tmp_path):
         np.savez(path, **dict(stored) | {"remarks": np.array([text])})
     with pytest.raises(InputError, match="cannot be read"):
         read_result(path)
-
-
-@pytest.mark.parametrize(
-    ("spacing", "volume"),
-    [((2.0, 0.5, 0.5), 0.5), ((999, 1, 1), np.nan), ((0.7 * 999, 0.5, 0.7), np.nan), ((5.0, 5.0, 5.0), 125)],
-)
-def test_voxel_volume(spacing, volume):
-    """nnU-Net makes up a third axis for 2D data, 999 times the larger spacing or plainly 999: no volume."""
-    assert voxel_volume(spacing) == pytest.approx(volume, nan_ok=True)

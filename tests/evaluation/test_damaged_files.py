@@ -9,13 +9,14 @@ import pytest
 import SimpleITK as sitk
 from mutations import Member, npz_members, zip_of
 from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
-from targets import DATASET, PLANS, SHAPE, print_tables, result_of, softmax, write_labels
+from targets import DATASET, DESCRIBED, PLANS, SHAPE, print_tables, result_of, softmax, write_labels
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result, write_result
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import load_dataset
 from nnunet_nacl.evaluation.fingerprint import fingerprint
+from nnunet_nacl.evaluation.label_files import read_label_map
 from nnunet_nacl.evaluation.memory import bytes_needed
 from nnunet_nacl.evaluation.probabilities import read_probabilities
 from nnunet_nacl.evaluation.store import CaseStore
@@ -63,7 +64,7 @@ def test_softmax_file(name, tmp_path):
     path.write_bytes(zip_of([SOFTMAX[name]]))
     case = Case("case", path, path)
     assert bytes_needed(case) == 0
-    assert isinstance(fingerprint(case, {}, "reader"), str)
+    assert isinstance(fingerprint(case, {}, DESCRIBED), str)
     with pytest.raises(InputError, match=r"^[^\n]*case\.npz: [^\n]*$"):
         read_probabilities(path, 3, SHAPE)
 
@@ -189,13 +190,13 @@ def test_a_label_file_is_held_against_its_checksum(dataset, tmp_path):
     write_labels(path, np.ones((64, 64, 64)))  # of a smaller file ITK notices
     content = bytearray(gzip.compress(gzip.decompress(path.read_bytes()), 0))
     path.write_bytes(content)
-    whole, _ = dataset.read_labels(path)
+    whole = read_label_map(path, dataset).values
     content[bytes(content).rindex(bytes([1]) * 24)] ^= 2
     path.write_bytes(content)
     read, _ = recursive_find_reader_writer_by_name(dataset.reader)().read_seg(str(path))
     assert np.count_nonzero(read[0] != whole) >= 1
     with pytest.raises(InputError, match=r"case\.nii\.gz: .* cannot read this label file"):
-        dataset.read_labels(path)
+        read_label_map(path, dataset)
 
 
 @pytest.mark.parametrize(("offset", "value"), [(84, float("nan")), (80, float("inf"))])
@@ -208,7 +209,7 @@ def test_a_spacing_that_is_no_length(offset, value, tmp_path):
     content[offset : offset + 4] = struct.pack("<f", value)
     path.write_bytes(gzip.compress(content))
     with pytest.raises(InputError, match=r"case\.nii\.gz: (expected a spacing above 0 mm|.* cannot read)"):
-        dataset.read_labels(path)
+        read_label_map(path, dataset)
 
 
 def test_several_label_maps_in_one_file(tmp_path):
@@ -220,4 +221,4 @@ def test_several_label_maps_in_one_file(tmp_path):
     with pytest.raises(
         InputError, match=r"case\.nii\.gz: expected one label map, but got an array of shape \(2, 2, 3, 4\)"
     ):
-        dataset.read_labels(tmp_path / "case.nii.gz")
+        read_label_map(tmp_path / "case.nii.gz", dataset)

@@ -16,9 +16,10 @@ from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result, write_result
 from nnunet_nacl.evaluation.case_result import evaluate_case
 from nnunet_nacl.evaluation.cases import Case
-from nnunet_nacl.evaluation.dataset import load_dataset
+from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.evaluation.fingerprint import fingerprint
 from nnunet_nacl.evaluation.folder import evaluate_folder
+from nnunet_nacl.evaluation.label_files import read_label_map
 from nnunet_nacl.evaluation.memory import bytes_needed
 from nnunet_nacl.evaluation.merging import merge_results
 from nnunet_nacl.evaluation.output import write_cases, write_summary
@@ -47,6 +48,9 @@ PLANS = {
     "label_manager": "LabelManager",
     "configurations": {"3d_fullres": {"data_identifier": "nnUNetPlans_3d_fullres", "patch_size": [16, 16, 16]}},
 }
+DESCRIBED = Dataset(
+    "Dataset099_Phantom", {"0": "background", "1": "body", "2": "cap"}, None, None, ".nii.gz", "SimpleITKIO"
+)
 SETTINGS = Settings(5, 3.0, True)
 
 
@@ -93,7 +97,7 @@ class SoftmaxFiles:
             members = damaged_members(rng, members)
         content = zip_of(members)
         self.path.write_bytes(damaged_bytes(rng, content) if kind == "bytes" else content)
-        assert isinstance(fingerprint(self.case, {}, "reader"), str)
+        assert isinstance(fingerprint(self.case, {}, DESCRIBED), str)
         assert bytes_needed(self.case) >= 0
         try:
             found = read_probabilities(self.path, 3, SHAPE)
@@ -241,7 +245,7 @@ class LabelFiles:
             self.datasets[key] = load_dataset(folder / "dataset.json", folder / "plans.json")
             write_labels(folder / f"whole{ending}", self.values)
             self.originals[key] = (folder / f"whole{ending}").read_bytes()
-            self.read[key] = self.datasets[key].read_labels(folder / f"whole{ending}")
+            self.read[key] = read_label_map(folder / f"whole{ending}", self.datasets[key])
 
     def attempt(self, rng):
         key = rng.choice(self.ENDINGS)
@@ -252,15 +256,16 @@ class LabelFiles:
         path.write_bytes(content)
         case = Case("case", self.probabilities, path)
         try:
-            labels, spacing = self.datasets[key].read_labels(path)
+            label_map = read_label_map(path, self.datasets[key])
+            labels, spacing = label_map.values, label_map.geometry.spacing
             assert labels.ndim == 3, labels.shape
             assert len(spacing) == 3 and all(0 < extent < math.inf for extent in spacing), spacing
             evaluate_case(case, self.datasets[key], SETTINGS)
         except InputError as error:
             return refusal(error)
         if packed and not inside:
-            np.testing.assert_array_equal(labels, self.read[key][0])
-            assert spacing == self.read[key][1]
+            np.testing.assert_array_equal(labels, self.read[key].values)
+            assert spacing == self.read[key].geometry.spacing
         return "read"
 
 

@@ -104,7 +104,7 @@ def test_a_file_that_unpacks_to_gigabytes_takes_no_memory(made, tmp_path, name, 
     with pytest.raises(InputError, match=r"case\.npz: "):
         read_probabilities(path, 3, targets.SHAPE) if name == "probabilities" else read_result(path)
     needed = bytes_needed(Case("case", path, path))
-    assert fingerprint(Case("case", path, path), {}, "reader")
+    assert fingerprint(Case("case", path, path), {}, targets.DESCRIBED)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert needed == (0 if name == "probabilities" else BYTES_PER_VOXEL * 24)

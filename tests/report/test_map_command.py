@@ -124,7 +124,7 @@ def test_unusable_input(predictions, labels, tmp_path, capsys):
     assert "nothing else says where the case lies" in message(predictions, *out)
     assert "phantom_000.nii.gz: no such label file" in message(predictions, *out, "-gt", tmp_path)
     (predictions / "phantom_000.nii.gz").write_bytes(b"no image")
-    assert "cannot read this file" in message(predictions, "phantom_000", *out, "-gt", labels)
+    assert "cannot read this label file" in message(predictions, "phantom_000", *out, "-gt", labels)
     other = sitk.GetImageFromArray(np.zeros((4, 5, 6), np.uint8))
     sitk.WriteImage(other, str(predictions / "phantom_000.nii.gz"))
     assert "has shape (16, 16, 16), but" in message(predictions, "phantom_000", *out, "-gt", labels)

@@ -7,7 +7,8 @@ import SimpleITK as sitk
 from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 from skimage import io
 
-from nnunet_nacl.report.nifti import SLOPE, SLOPE_SIGNED, affine_of, write_map
+from nnunet_nacl.evaluation.geometry import geometry_of
+from nnunet_nacl.report.nifti import SLOPE, SLOPE_SIGNED, write_map
 
 SHAPE = (5, 8, 7)
 
@@ -33,7 +34,8 @@ def case(tmp_path):
 def map_of(case, reader, path):
     """Write the labels' own values, halved, as a map."""
     array, properties = recursive_find_reader_writer_by_name(reader)().read_seg(str(case))
-    write_map(array[0] / 2, False, *affine_of(properties), "labels", path)
+    lies = geometry_of(properties)
+    write_map(array[0] / 2, False, lies.affine, lies.dimensions, "labels", path)
     return sitk.ReadImage(str(path))
 
 

@@ -1,0 +1,147 @@
+"""Reading label maps and saved segmentations, with the geometry from the file that knows it.
+
+A TIFF file does not say its spacing: nnU-Net's Tiff3DIO reads it from ``<case>.json`` beside the file, and takes 1 mm where there
+is none. nnU-Net copies labels to ``gt_segmentations`` without that file, but writes one beside each prediction. So where a label file
+has none, the one beside the prediction counts, which is that of the image, or that of the raw data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nnunetv2 import paths
+from numpy.typing import NDArray
+
+from nnunet_nacl import json_files
+from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.evaluation.cases import Case
+from nnunet_nacl.evaluation.dataset import Dataset
+from nnunet_nacl.evaluation.geometry import Geometry, geometry_of
+from nnunet_nacl.evaluation.gzip_check import check_gzip
+
+SPACING_READER = "Tiff3DIO"
+"""nnU-Net's reader that looks for the spacing in a file of its own."""
+
+RAW_FOLDERS = ("labelsTr", "imagesTr", "labelsTs", "imagesTs")
+
+
+class LabelMap(NamedTuple):
+    """A label file's content.
+
+    Attributes:
+        values: ``(z, y, x)``, as the reader gives them.
+        properties: what the reader says of the file, which its writer takes; with the spacing that counts.
+        geometry: of these properties.
+        is_known: whether any file says the spacing.
+    """
+
+    values: NDArray[Any]
+    properties: dict[str, Any]
+    geometry: Geometry
+    is_known: bool
+
+
+def read_case_labels(case: Case, dataset: Dataset) -> LabelMap:
+    """Return the label map of a case.
+
+    Raises:
+        InputError: see :func:`read_label_map`.
+    """
+    return read_label_map(case.labels, dataset, spacing_files(case, dataset))
+
+
+def read_label_map(path: Path, dataset: Dataset, elsewhere: Sequence[Path] = ()) -> LabelMap:
+    """Return the label map of a file.
+
+    Args:
+        path: label file, or a segmentation that nnU-Net saved.
+        dataset: names the reader.
+        elsewhere: files that say the spacing where the file does not, in the order in which they are asked.
+
+    Raises:
+        InputError: the file cannot be read, holds several volumes, or has a spacing that is no length.
+    """
+    places = spacing_files_of(path, dataset, elsewhere)
+    found = next((file for file in places if file.is_file()), None)
+    try:
+        check_gzip(path)
+        # Tiff3DIO prints that it assumes 1 mm, which is said where it counts
+        with contextlib.redirect_stdout(io.StringIO()) if places else contextlib.nullcontext():
+            labels, properties = _reader(dataset.reader)().read_seg(str(path))
+        spacing = tuple(float(extent) for extent in properties["spacing"])
+    except Exception as error:  # the reader's libraries each have exceptions of their own
+        raise InputError(f"{path}: {dataset.reader} cannot read this label file ({first_line(error)}).") from error
+    if len(labels) != 1 or labels[0].ndim != 3:
+        raise InputError(f"{path}: expected one label map, but got an array of shape {labels.shape}.")
+    if found is not None and found != places[0]:
+        spacing = _read_spacing(found)
+    if not all(0 < extent < math.inf for extent in spacing):
+        raise InputError(f"{path}: expected a spacing above 0 mm, but got {spacing}.")
+    properties["spacing"] = list(spacing)
+    return LabelMap(labels[0], properties, geometry_of(properties), not places or found is not None)
+
+
+def spacing_files(case: Case, dataset: Dataset) -> list[Path]:
+    """Return the files that may say the spacing of a case where its label file does not, whether they are there or not."""
+    if dataset.reader != SPACING_READER:
+        return []
+    raw = Path(str(paths.nnUNet_raw), dataset.name) if paths.nnUNet_raw.is_set() else None
+    folders = [case.probabilities.parent, *(() if raw is None else (raw / name for name in RAW_FOLDERS))]
+    return [folder / f"{case.name}.json" for folder in folders]
+
+
+def spacing_files_of(path: Path, dataset: Dataset, elsewhere: Sequence[Path]) -> list[Path]:
+    """Return all files that may say the spacing of a label file, its own first; none where the label file itself says it."""
+    return [path.with_suffix(".json"), *elsewhere] if dataset.reader == SPACING_READER else []
+
+
+def files_read(path: Path, dataset: Dataset, elsewhere: Sequence[Path] = ()) -> list[Path]:
+    """Return all files that are there and that a label map depends on: the file itself, its voxels, its spacing.
+
+    The voxels of MetaImage (.mhd), NRRD (.nhdr) and Analyze (.hdr, .img) may lie in a file of their own.
+    """
+    side = [*spacing_files_of(path, dataset, elsewhere), *_voxel_files(path)]
+    return [path, *(file for file in side if file.is_file())]
+
+
+def _voxel_files(path: Path) -> Iterator[Path]:
+    ending = path.suffix.lower()
+    if ending in (".hdr", ".img"):
+        yield path.with_suffix(".img" if ending == ".hdr" else ".hdr")
+    elif ending in (".mhd", ".nhdr"):
+        key, between = ("elementdatafile", "=") if ending == ".mhd" else ("data file", ":")
+        lines = path.read_bytes()[: 2**16].decode("utf-8", "replace").splitlines()
+        places = [number for number, line in enumerate(lines) if line.partition(between)[0].strip().lower() == key]
+        for number in places:
+            # after LIST stand the names of the files, one a line
+            yield from (
+                path.parent / line.strip() for line in (lines[number].partition(between)[2], *lines[number + 1 :])
+            )
+
+
+def _read_spacing(path: Path) -> tuple[float, ...]:
+    try:
+        spacing = tuple(float(extent) for extent in json_files.read_mapping(path, "")["spacing"])
+        if len(spacing) != 3:
+            raise ValueError(f"got {len(spacing)} numbers")
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path}: expected `spacing`, three numbers in mm, as Tiff3DIO has it ({first_line(error)})."
+        ) from error
+    return spacing
+
+
+@functools.cache
+def _reader(name: str) -> Any:
+    """Return nnU-Net's reader of this name; nnU-Net looks through its modules each time."""
+    from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
+
+    return recursive_find_reader_writer_by_name(name)
