@@ -85,7 +85,8 @@ def _check_labels(labels: dict[str, Any]) -> None:
 
 
 def _label_names(labels: dict[str, Any], dataset_json: Path) -> dict[str, str]:
-    names: dict[int, str] = {int(value): name for name, value in labels.items() if name != "ignore"}
+    # a list of one label is a label, as nnU-Net has it: `kidney: [1]`
+    names = {label: name for name, value in labels.items() if name != "ignore" for label in _members(value)}
     if sorted(names) != list(range(len(names))):
         raise InputError(f"{dataset_json}: expected consecutive labels from 0, as nnU-Net does, got {sorted(names)}.")
     return {str(value): names[value] for value in sorted(names)}
