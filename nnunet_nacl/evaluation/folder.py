@@ -11,11 +11,12 @@ from pathlib import Path
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.case_result import CaseResult, evaluate_case
-from nnunet_nacl.evaluation.cases import Case, find_cases, select_part
+from nnunet_nacl.evaluation.cases import Case, case_names, find_cases
 from nnunet_nacl.evaluation.dataset import load_dataset
 from nnunet_nacl.evaluation.fingerprint import fingerprint
 from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.memory import PROCESS_BYTES, bytes_needed, default_budget, processes_within
+from nnunet_nacl.evaluation.parts import take_part
 from nnunet_nacl.evaluation.protocol import protocol_of
 from nnunet_nacl.evaluation.settings import Settings
 from nnunet_nacl.evaluation.store import CaseStore
@@ -61,15 +62,15 @@ def evaluate_folder(
         max_memory: bytes for all processes; fewer cases than processes run at once where these would need more. The
             default is a share of what is available.
         num_parts: evaluate only every so many-th case,
-        part_id: from this one on, counted from 0; as nnUNetv2_predict has it.
+        part_id: from this one on, counted from 0, as nnUNetv2_predict has it; all cases of a folder that holds just this part.
         warn: called with a sentence where a case alone may need more memory than there is.
 
     Raises:
         InputError: see :func:`find_cases` and :func:`evaluate_case`; the first case at fault stops the evaluation.
     """
     dataset = load_dataset(Path(dataset_json), Path(plans_json))
-    cases = find_cases(Path(gt_folder), Path(pred_folder), dataset.file_ending)
-    cases = select_part(cases, num_parts, part_id)
+    found = find_cases(Path(gt_folder), Path(pred_folder), dataset.file_ending)
+    cases, part = take_part(found, case_names(Path(gt_folder), dataset.file_ending), num_parts, part_id)
     if not cases:
         raise InputError(f"{pred_folder}: part {part_id} of {num_parts} has no case.")
     _check_names(cases)
@@ -88,7 +89,7 @@ def evaluate_folder(
             store.save(results[-1])
         progress(len(results), len(cases))
     given = {"labels": gt_folder, "predictions": pred_folder, "dataset_json": dataset_json, "plans_json": plans_json}
-    files = {name: absolute(path) for name, path in given.items()}
+    files = {name: absolute(path) for name, path in given.items()} | part.as_files()
     placed = (replace(result, case=_placed(result.case)) for result in results)
     return FolderResult(tuple(sorted(placed, key=lambda result: result.case.name)), protocol, files, recalled)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.part_names import origin_of, part_names
+from nnunet_nacl.evaluation.parts import check_complete
 from nnunet_nacl.evaluation.protocol import difference
 from nnunet_nacl.evaluation.stored_paths import absolute
 
@@ -23,8 +24,9 @@ def merge_results(results: Mapping[Path, FolderResult]) -> FolderResult:
         results: at least one, by the folder it comes from.
 
     Raises:
-        InputError: two were evaluated differently, or have a case in common.
+        InputError: two were evaluated differently, or have a case in common, or a part of a whole is missing.
     """
+    check_complete(results)
     (first, base), *_ = results.items()
     found_in: dict[str, Path] = {}
     twice: list[str] = []

@@ -138,6 +138,54 @@ def test_parts_merged_by_command_are_the_whole(parts, folders, tmp_path, capsys)
     assert {"calibration.json", "calibration_cases.csv", BINS_FILE, "reliability_all.png"} <= written
 
 
+def test_a_missing_part_is_named(parts, tmp_path, capsys):
+    assert main(["merge", *map(str, [parts[0], parts[3]]), "-o", str(tmp_path / "out")]) == 1
+    assert (
+        f"Expected all 4 parts of 6 cases, but got part 0 ({parts[0]}), 3 ({parts[3]}) and not part 1 (2 cases), 2 (1 case). "
+        "Evaluate what is missing" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_parts_without_a_case_are_not_asked_for(folders, tmp_path):
+    results = {Path(str(part)): evaluate_folder(*folders, num_parts=8, part_id=part) for part in range(6)}
+    assert len(merge_results(results).cases) == 6
+
+
+def test_folders_that_hold_one_part_each(folders, tmp_path):
+    """As two machines leave them that predict with -num_parts 2: evaluated with the same options they are the whole."""
+    labels, predictions, *files = folders
+    results = {}
+    for part in range(2):
+        machine = tmp_path / f"machine{part}"
+        machine.mkdir()
+        for path in sorted(predictions.glob("*.npz"))[part::2]:
+            (machine / path.name).symlink_to(path)
+        results[machine] = evaluate_folder(labels, machine, *files, num_parts=2, part_id=part)
+    merged = merge_results(results)
+    assert [result.case.name for result in merged.cases] == [f"phantom_{number:03d}" for number in range(6)]
+
+
+def test_parts_of_parts_are_not_merged(folders, tmp_path):
+    """Machines that hold other cases than every second one: nobody can know, but their parts are not of one whole."""
+    labels, predictions, *files = folders
+    results = {}
+    for part in range(2):
+        machine = tmp_path / f"machine{part}"
+        machine.mkdir()
+        for path in sorted(predictions.glob("*.npz"))[3 * part : 3 * part + 3]:
+            (machine / path.name).symlink_to(path)
+        results[machine] = evaluate_folder(labels, machine, *files, num_parts=2, part_id=part)
+    with pytest.raises(InputError, match=r"not part 1 \(1 case\)\. The others were taken of folders with other cases"):
+        merge_results(results)
+
+
+@pytest.mark.parametrize("held", [3, {}, {"num_parts": "a", "part_id": 0, "n_cases": 2, "whole": ""}, {"num_parts": 0}])
+def test_parts_that_cannot_be_read_are_none(held):
+    result = result_of("a")
+    merge_results({Path("one"): replace(result, files={"part": held})})
+
+
 def test_part_command_writes_into_a_folder_of_its_own(folders, tmp_path):
     labels, predictions, dataset, plans = folders
     command = ["evaluate", predictions, "-gt", labels, "-djfile", dataset, "-pfile", plans, "-np", 1, "-o", tmp_path]
