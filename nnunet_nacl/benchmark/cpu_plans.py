@@ -39,14 +39,25 @@ def write_cpu_plans(dataset: str, plans_name: str, new_name: str, patch_size: Se
     source = folder / f"{plans_name}.json"
     if new_name == plans_name:
         raise InputError(f"expected a new name for the plans, got {new_name} again.")
-    planned = read_mapping(source, f"Run `nnUNetv2_plan_and_preprocess -d {dataset}` first.")
-    try:
-        plans = small_plans(planned, new_name, patch_size)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(f"{source}: is not as nnU-Net writes plans ({first_line(error)}).") from error
+    plans = derived_plans(source, new_name, patch_size, f"Run `nnUNetv2_plan_and_preprocess -d {dataset}` first.")
     path = source.with_name(f"{new_name}.json")
     path.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
     return path
+
+
+def derived_plans(source: Path, new_name: str, patch_size: Sequence[int] | None, hint: str) -> dict[str, Any]:
+    """Return the small plans of a plans file; see :func:`small_plans`.
+
+    Raises:
+        InputError: it is missing (``hint`` says what to do) or no plans file, or the patch does not fit the network.
+    """
+    planned = read_mapping(source, hint)
+    try:
+        return small_plans(planned, new_name, patch_size)
+    except InputError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{source}: is not as nnU-Net writes plans ({first_line(error)}).") from error
 
 
 def small_plans(plans: dict[str, Any], new_name: str, patch_size: Sequence[int] | None = None) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import platform
 import tarfile
 import tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any
 
 from nnunet_nacl.errors import InputError
 
@@ -136,6 +137,27 @@ def unpack_task(archive: Path, task: str, folder: Path) -> Path:
             raise InputError(f"{archive}: expected {task}/dataset.json inside, but there is none.")
         unpacked.rename(target)
     return target
+
+
+def archived_files(archive: Path) -> Iterator[tuple[PurePosixPath, int, Callable[[], IO[bytes]]]]:
+    """Give path, size in bytes and a function that opens it, for each file in a tar archive; nothing is unpacked.
+
+    Raises:
+        OSError, EOFError: it is no readable tar archive.
+    """
+
+    def member_file(member: tarfile.TarInfo) -> IO[bytes]:
+        file = tar.extractfile(member)
+        assert file is not None  # a plain file
+        return file
+
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                if member.isfile():
+                    yield PurePosixPath(member.name), member.size, partial(member_file, member)
+    except tarfile.TarError as error:
+        raise OSError(_one_line(error)) from error
 
 
 def _pooch() -> Any:

@@ -11,6 +11,8 @@ from nnunet_nacl import json_files
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.jobs import Job
 from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.benchmark.same_data import check_same
+from nnunet_nacl.benchmark.split import SPLITS
 from nnunet_nacl.errors import InputError, first_line
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
@@ -24,8 +26,9 @@ def is_finished(study: Study, job: Job) -> bool:
     write them differently.
 
     Raises:
-        InputError: something is there under the same name that was made differently.
+        InputError: something is there under the same name that was made differently, or from other data.
     """
+    check_same(study, job)
     places = Places(study)
     preprocessed = places.preprocessed / job.dataset
     if job.rule == "phantom":
@@ -37,7 +40,7 @@ def is_finished(study: Study, job: Job) -> bool:
     if job.rule == "cpu_plans":
         return _has_cpu_plans(study, preprocessed)
     if job.rule == "split":
-        return (preprocessed / "splits_final.json").is_file()
+        return (preprocessed / SPLITS).is_file()
     if job.rule == "train":
         assert job.trainer is not None
         assert job.fold is not None
@@ -54,7 +57,7 @@ def is_fold_finished(folder: Path, preprocessed: Path, fold: int) -> bool:
     validation = folder / "validation"
     if not (is_readable(folder / CHECKPOINTS[0]) and (validation / "summary.json").is_file()):
         return False
-    splits_file = preprocessed / "splits_final.json"
+    splits_file = preprocessed / SPLITS
     with _of_nnunet(splits_file):
         cases = json_files.read(splits_file, finite=False)[fold]["val"]
         return all(zipfile.is_zipfile(validation / f"{case}.npz") for case in cases)
@@ -109,13 +112,7 @@ def _has_cpu_plans(study: Study, folder: Path) -> bool:
         return False
     with _of_nnunet(plans_file):
         configurations = json_files.read(plans_file, finite=False)["configurations"]
-        patch = configurations.get(study.configuration, {}).get("patch_size")
-    if study.patch_size is not None and patch is not None and list(study.patch_size) != patch:
-        raise InputError(
-            f"{plans_file} has patches of {patch}, but `patch_size` asks for {list(study.patch_size)}. Change `patch_size`, "
-            f"or remove the file and what was trained with it."
-        )
-    return patch is not None
+        return configurations.get(study.configuration, {}).get("patch_size") is not None
 
 
 @contextmanager

@@ -9,14 +9,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from nnunet_nacl.benchmark.data_identity import of_raw, of_task
+from nnunet_nacl.benchmark.data_record import raw_cases, write_record
 from nnunet_nacl.benchmark.download import Progress, fetch_archive, unpack_task
+from nnunet_nacl.benchmark.imported import check_imported, find_source
 from nnunet_nacl.benchmark.msd import MIRRORS, TASKS, dataset_name
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.json_files import read_mapping
-
-ARCHIVE_ENDINGS = (".tar", ".tar.gz", ".tgz")
 
 
 def import_task(
@@ -40,19 +42,23 @@ def import_task(
         progress: see :func:`fetch_archive`.
 
     Raises:
-        InputError: nnUNet_raw is unset, the source is no such task, or a step fails; the message says what to do.
+        InputError: nnUNet_raw is unset, the source is no such task, a step fails, or other data lie there; the message says what to do.
     """
     raw = _raw_folder()
     target = raw / dataset_name(task, dataset_id)
+    downloads = downloads or raw / ".msd"
     if (target / "dataset.json").is_file():
+        check_imported(_known(task) if source is None else task, source, target, raw_cases(target), downloads)
         return target, True
     taken = sorted(path.name for path in raw.glob(f"{target.name[:10]}_*"))
     if taken:
         raise InputError(f"{raw} has {', '.join(taken)} already; give {task} another number with --id, or remove it.")
     with tempfile.TemporaryDirectory(prefix=".import-", dir=raw) as temporary:
-        folder = _task_folder(task, source, mirrors, downloads or raw / ".msd", Path(temporary), progress)
+        folder = _task_folder(task, source, mirrors, downloads, Path(temporary), progress)
         _convert(folder, int(target.name[7:10]), Path(temporary, "raw"), num_processes)
-        Path(temporary, "raw", target.name).rename(target)
+        imported = Path(temporary, "raw", target.name)
+        _record(folder, imported)
+        imported.rename(target)
     return target, False
 
 
@@ -68,28 +74,31 @@ def _task_folder(
     task: str, source: Path | None, mirrors: Sequence[str], downloads: Path, temporary: Path, progress: Progress
 ) -> Path:
     if source is None:
-        if task not in TASKS:
-            raise InputError(f"{task} is no task of the MSD ({', '.join(TASKS)}): name its folder or archive (--from).")
-        known = TASKS[task]
+        known = TASKS[_known(task)]
         archive = fetch_archive(known.archive, known.md5, downloads, mirrors, progress)
         return unpack_task(archive, task, temporary)
-    found = _in_source(task, source)
+    found = find_source(task, source)
     if found.is_dir():
         # the converter takes the task's name from the folder's and demands imagesTs
         return _as_task(found, temporary / task)
     return unpack_task(found, task, temporary)
 
 
-def _in_source(task: str, source: Path) -> Path:
-    """Return the task's folder or archive that ``source`` is or holds."""
-    candidates = [source, source / task, *(source / f"{task}{ending}" for ending in ARCHIVE_ENDINGS)]
-    for path in candidates:
-        if (path / "dataset.json").is_file() or (path.is_file() and path.name.endswith(ARCHIVE_ENDINGS)):
-            return path
-    raise InputError(
-        f"Expected `--from` to be the folder {task} with its dataset.json, its archive (.tar), or a folder that holds "
-        f"one of them, but got {source}."
-    )
+def _known(task: str) -> str:
+    """Return the name of a task that can be downloaded."""
+    if task not in TASKS:
+        raise InputError(f"{task} is no task of the MSD ({', '.join(TASKS)}): name its folder or archive (--from).")
+    return task
+
+
+def _record(source: Path, imported: Path) -> None:
+    """Write beside an imported data set what it was made from."""
+    unsplit = of_task(source)
+    cases = {
+        case: replace(one, unsplit=unsplit[case].unsplit) if case in unsplit else one
+        for case, one in of_raw(imported).items()
+    }
+    write_record(imported, cases)
 
 
 def _as_task(folder: Path, link: Path) -> Path:

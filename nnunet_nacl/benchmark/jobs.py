@@ -97,7 +97,7 @@ class _Builder:
         if self.task.phantom is not None:
             cases, size = map(str, self.task.phantom)
             seed = str(self.study.phantom_seed)
-            yield self._job("phantom", "nnunet-nacl", "phantom", str(self._phantom_folder), "--cases", cases, "--size", size, "--seed", seed)  # fmt: skip
+            yield self._job("phantom", "nnunet-nacl", "phantom", str(self.places.source(self.task)), "--cases", cases, "--size", size, "--seed", seed)  # fmt: skip
             before = (f"phantom/{self.dataset}",)
         yield self._job("import", *self._import_command(), needs=before)
         yield self._job("plan", *self._plan_command(), needs=(f"import/{self.dataset}",))
@@ -119,13 +119,9 @@ class _Builder:
         )
         yield self._job("split", *split, needs=(f"{last}/{self.dataset}",))
 
-    @property
-    def _phantom_folder(self) -> Path:
-        return self.study.folder / "tasks" / self.task.name
-
     def _import_command(self) -> tuple[str, ...]:
         command = ["nnunet-nacl", "import-msd", self.task.name, "--id", self.number]
-        source = self._phantom_folder if self.task.phantom is not None else self.task.source
+        source = self.places.source(self.task)
         if source is not None:
             command += ["--from", str(source)]
         elif self.study.mirrors != MIRRORS:
@@ -138,7 +134,8 @@ class _Builder:
             return ("nnUNetv2_preprocess", "-d", self.number, "-plans_name", planned, "-c", configuration)
         planner = PLANNERS[planned]
         chosen = ("-pl", planner) if planner is not None else ()
-        return ("nnUNetv2_plan_and_preprocess", "-d", self.number, "-c", configuration, *chosen)
+        # clean: a fingerprint that lies there, perhaps of other data, is not planned from
+        return ("nnUNetv2_plan_and_preprocess", "-d", self.number, "-c", configuration, *chosen, "--clean")
 
     def _train(self, trainer: str, fold: int) -> Job:
         gpus = ("-num_gpus", str(self.study.num_gpus)) if self.study.num_gpus > 1 else ()

@@ -73,6 +73,26 @@ def write_task(folder: Path, n_cases: int = 20, size: int = 32, seed: int = 0, r
         _write_files(unfinished, folder.name.split("_")[1], n_cases, size, seed, raters)
 
 
+def is_phantom(labels: Path, n_cases: int, size: int, seed: int) -> bool:
+    """Return whether a folder of label files is that of :func:`write_task` with these arguments: their names, and the first of them.
+
+    The others are drawn from the same seed, and so are not compared.
+    """
+    names = {path.name for path in labels.glob("[!.]*")}
+    if names != {f"{_case(number)}.nii.gz" for number in range(n_cases)}:
+        return False
+    drawn = make_phantom(size, np.random.default_rng([seed, 0])).labels
+    try:
+        held = sitk.GetArrayFromImage(sitk.ReadImage(str(labels / f"{_case(0)}.nii.gz")))
+    except RuntimeError:
+        return False
+    return np.array_equal(held, drawn)
+
+
+def _case(number: int) -> str:
+    return f"phantom_{number:03d}"
+
+
 def _write_files(folder: Path, title: str, n_cases: int, size: int, seed: int, raters: int) -> None:
     rater_folders = [f"{RATER_FOLDER}/rater{rater}" for rater in range(1, raters + 1)]
     for name in ("imagesTr", "labelsTr", "imagesTs", POSTERIOR_FOLDER, *rater_folders):
@@ -81,7 +101,7 @@ def _write_files(folder: Path, title: str, n_cases: int, size: int, seed: int, r
     for number in range(n_cases + N_TEST_CASES):
         rng = np.random.default_rng([seed, number])
         phantom = make_phantom(size, rng)
-        name = f"phantom_{number:03d}"
+        name = _case(number)
         if number >= n_cases:
             _write_nifti(phantom.image, folder / "imagesTs" / f"{name}.nii.gz")
             test.append(f"./imagesTs/{name}.nii.gz")

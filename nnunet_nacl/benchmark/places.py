@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_nacl.benchmark.config import Study
+from nnunet_nacl.benchmark.config import Study, TaskEntry
 
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
@@ -40,6 +40,10 @@ class Places:
     def fold(self, dataset: str, trainer: str, fold: int) -> Path:
         """nnU-Net's result folder of one fold."""
         return self.results / dataset / self.run_name(trainer) / f"fold_{fold}"
+
+    def source(self, task: TaskEntry) -> Path | None:
+        """Where a task is imported from; None where it is downloaded."""
+        return self.study.folder / "tasks" / task.name if task.phantom is not None else task.source
 
     def output(self, dataset: str, *parts: str) -> Path:
         """Our own results of a data set."""

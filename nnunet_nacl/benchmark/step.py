@@ -19,9 +19,12 @@ from typing import IO, Any
 from nnunet_nacl.benchmark import locks
 from nnunet_nacl.benchmark.child import forwarding, signalled_with_parent
 from nnunet_nacl.benchmark.config import Study
+from nnunet_nacl.benchmark.data_identity import digest
 from nnunet_nacl.benchmark.finished import is_finished, set_broken_checkpoints_aside
 from nnunet_nacl.benchmark.jobs import Job
 from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.benchmark.same_data import check_same, data_set
+from nnunet_nacl.benchmark.step_records import record_preprocessed, record_training
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import provenance
@@ -53,9 +56,8 @@ def run_step(study: Study, job: Job, variables: Mapping[str, str]) -> int:
         except InputError as error:
             say(f"error: {error}")
             taken_over, status = False, 1
-        if status == 0 and job.rule == "train" and not taken_over and not is_finished(study, job):
-            say("error: the command ended well, but the fold is not complete (checkpoint, summary or softmax files)")
-            status = 1
+        if status == 0 and not taken_over:
+            status = _look_at_result(study, job, say)
         times = {"started": started, "ended": _now()}
         if status:
             _write(places.state(job.name), {"state": "failed", "status": status, **times, **_here()})
@@ -82,6 +84,7 @@ def _run(study: Study, job: Job, variables: dict[str, str], say: _Teller, stack:
         assert job.fold is not None
         for line in set_broken_checkpoints_aside(Places(study).fold(job.dataset, job.trainer, job.fold)):
             say(line)
+        record_training(study, job)
         _take_gpus(study, variables, say, stack)
     if job.rule == "temper":
         # it wants an empty folder, and what an interrupted one left would be mixed up; the softmax files are copies
@@ -96,6 +99,23 @@ def _run(study: Study, job: Job, variables: dict[str, str], say: _Teller, stack:
     if status:
         say(f"ended with status {status}")
     return status
+
+
+def _look_at_result(study: Study, job: Job, say: _Teller) -> int:
+    """Return 1, and say why, where a command ended well but did not leave what it should; else write down what it is of."""
+    try:
+        if job.rule == "train" and not is_finished(study, job):
+            say("error: the command ended well, but the fold is not complete (checkpoint, summary or softmax files)")
+            return 1
+        if job.rule in ("import", "plan", "cpu_plans", "split"):
+            # nnU-Net leaves a label file in gt_segmentations alone that is newer than the raw one, whatever it holds
+            check_same(study, job)
+    except InputError as error:
+        say(f"error: {error}")
+        return 1
+    if job.rule == "plan":
+        record_preprocessed(study, job)
+    return 0
 
 
 def _take_gpus(study: Study, variables: dict[str, str], say: _Teller, stack: ExitStack) -> None:
@@ -138,8 +158,10 @@ def _kill_group(group: int) -> None:
 
 def _marker(study: Study, job: Job, taken_over: bool, times: dict[str, str]) -> dict[str, Any]:
     places = Places(study)
+    cases = data_set(study, job.dataset)
     return {
         "job": job.name,
+        "data": None if cases is None else digest(cases),
         "command": shlex.join(job.command),
         "taken_over": taken_over,
         "scale": study.scale,

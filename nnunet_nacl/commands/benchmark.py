@@ -97,10 +97,12 @@ def plan(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
     from nnunet_nacl.benchmark.launch import planned_jobs
+    from nnunet_nacl.benchmark.same_data import check_study
     from nnunet_nacl.commands.benchmark_tables import plan_table
 
     study = _load(parsed.study)
     _check_trainers(study)
+    check_study(study)
     table, notes = plan_table(study, planned_jobs(study, _environment(study)))
     Console().print(table)
     for note in notes:
@@ -111,10 +113,12 @@ def plan(parsed: argparse.Namespace) -> int:
 def run(parsed: argparse.Namespace) -> int:
     """Run the workflow."""
     from nnunet_nacl.benchmark.launch import run_workflow
+    from nnunet_nacl.benchmark.same_data import check_study
     from nnunet_nacl.benchmark.status import job_states
 
     study = _load(parsed.study)
     _check_trainers(study)
+    check_study(study)
     status = run_workflow(study, _environment(study), parsed.snakemake)
     states = [job.state for job in job_states(study)]
     print(f"{states.count('done')} of {len(states)} jobs are done.", end=" ")

@@ -153,10 +153,10 @@ def refuse(path):
     raise InputError(f"{path}: not now")
 
 
-def test_finished_folds_of_elsewhere_are_taken_over(nnunet, study, tmp_path):
+def test_finished_folds_of_elsewhere_are_taken_over(nnunet, study, phantom_task, tmp_path):
     """A second study of the same trainers, in another folder, trains nothing; the report of a part comes at once."""
     second = write_study(
-        tmp_path / "second", tasks=[{"name": "Task99_Phantom", "id": 99, "from": "nowhere"}], folds=[0], length=LENGTH,
+        tmp_path / "second", tasks=[{"name": "Task99_Phantom", "id": 99, "from": str(phantom_task)}], folds=[0], length=LENGTH,
         trainers=["nnUNetTrainer", "nnUNetTrainerNACL", "nnUNetTrainerDiceNACL"],
     )  # fmt: skip
     assert plan_row(nnunet, second, "train")[:3] == ["3", "3", "2"]

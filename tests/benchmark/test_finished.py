@@ -126,11 +126,12 @@ def test_plans_with_other_patches_are_not_taken_over(tmp_path, monkeypatch):
 def test_preprocessed_only_with_all_cases(tmp_path, monkeypatch):
     monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "preprocessed"))
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
-    study = write_study(tmp_path)
     folder = tmp_path / "preprocessed" / "Dataset099_Phantom"
+    tasks = [{"name": "Task99_Phantom", "from": str(folder)}]  # whatever lies there
+    study = write_study(tmp_path, tasks=tasks)
     (folder / "gt_segmentations").mkdir(parents=True)
     (folder / "data").mkdir()
-    (folder / "dataset.json").write_text(json.dumps({"numTraining": 2}))
+    (folder / "dataset.json").write_text(json.dumps({"numTraining": 2, "file_ending": ".nii.gz"}))
     plans = {"configurations": {"3d_fullres": {"data_identifier": "data"}, "2d": {"data_identifier": "other"}}}
     (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
     jobs = [find_job(study, f"{rule}/Dataset099_Phantom") for rule in ("import", "plan")]
@@ -139,4 +140,4 @@ def test_preprocessed_only_with_all_cases(tmp_path, monkeypatch):
         (folder / "data" / f"{case}.pkl").touch()
         (folder / "gt_segmentations" / f"{case}.nii.gz").touch()
     assert all(is_finished(study, job) for job in jobs)
-    assert not is_finished(write_study(tmp_path, configuration="2d"), jobs[1])
+    assert not is_finished(write_study(tmp_path, tasks=tasks, configuration="2d"), jobs[1])

@@ -9,9 +9,12 @@ import numpy as np
 import yaml
 
 from nnunet_nacl.benchmark.config import load_study
+from nnunet_nacl.benchmark.cpu_plans import small_plans
+from nnunet_nacl.benchmark.data_record import RECORD, preprocessed_cases, write_record
 from nnunet_nacl.benchmark.estimate import hours, pace
 from nnunet_nacl.benchmark.finished import is_finished, is_fold_finished, is_readable, set_broken_checkpoints_aside
 from nnunet_nacl.benchmark.jobs import all_jobs
+from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.benchmark.status import job_states
 from nnunet_nacl.calibration.checks import SUM_TOLERANCE
 from nnunet_nacl.errors import InputError
@@ -140,22 +143,36 @@ class Configurations:
 
 
 class Folds:
-    """What a benchmark looks at to take over what is there: splits, plans, data set, checkpoints."""
+    """What a benchmark looks at to take over what is there: splits, plans, data set, records, checkpoints."""
 
     SPLITS = ({"train": ["a", "b"], "val": ["c"]}, {"train": ["a", "c"], "val": ["b"]})
+    FINGERPRINT = {"foreground_intensity_properties_per_channel": {"0": {"mean": 1.5}}}  # noqa: RUF012
+    PLANS = PLANS | FINGERPRINT | {
+        "dataset_name": "Dataset004_Hippocampus",
+        "configurations": {
+            "3d_fullres": PLANS["configurations"]["3d_fullres"] | {
+                "architecture": {"arch_kwargs": {"n_stages": 2, "strides": [[1, 1, 1], [2, 2, 2]], "n_conv_per_stage": [2, 2]}},
+            }
+        },
+    }  # fmt: skip
 
     def __init__(self, folder):
         self.folder = folder
         self.study_folder = folder / "study"
         self.study_folder.mkdir()
-        content = Configurations.CONTENT | {"tasks": ["Task04_Hippocampus"]}
+        places = folder / "preprocessed" / "Dataset004_Hippocampus"
+        content = Configurations.CONTENT | {"tasks": [{"name": "Task04_Hippocampus", "from": str(places)}]}
         (self.study_folder / "benchmark.yaml").write_text(yaml.safe_dump(content))
         self.study = load_study(self.study_folder)
-        places = folder / "preprocessed" / "Dataset004_Hippocampus"
         self.preprocessed = places
         (places / "nnUNetPlans_3d_fullres").mkdir(parents=True)
         (places / "gt_segmentations").mkdir()
-        self.fold = folder / "fold_0"
+        for case in ("a", "b", "c"):
+            (places / "gt_segmentations" / f"{case}.nii.gz").touch()
+        job = next(job for job in all_jobs(self.study).values() if job.rule == "train")
+        self.variables = {f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")}
+        with mock.patch.dict(os.environ, self.variables):
+            self.fold = Places(self.study).fold(job.dataset, job.trainer, job.fold)
         (self.fold / "validation").mkdir(parents=True)
         (self.fold / "validation" / "summary.json").write_text("{}")
         (self.fold / "validation" / "c.npz").write_bytes(b"PK\5\6" + bytes(18))
@@ -163,25 +180,34 @@ class Folds:
             archive.writestr("archive/data.pkl", bytes(range(200)))
             archive.writestr("archive/data/0", bytes(300))
         self.checkpoint = (folder / "checkpoint.pth").read_bytes()
-        self.variables = {f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")}
         self.jobs = [
             job for job in all_jobs(self.study).values() if job.rule in ("import", "plan", "cpu_plans", "split")
-        ]
+        ] + [job]
+        self.contents = self._contents()
+
+    def _contents(self):
+        cases = preprocessed_cases(write(self.preprocessed / "dataset.json", DATASET).parent)
+        write_record(self.preprocessed, cases, self.SPLITS[0])
+        record = json.loads((self.preprocessed / RECORD).read_text())
+        return {
+            self.preprocessed / "splits_final.json": list(self.SPLITS),
+            self.preprocessed / "nnUNetPlans.json": self.PLANS,
+            self.preprocessed / "nnUNetPlansCPU.json": small_plans(self.PLANS, "nnUNetPlansCPU", [16, 16, 16]),
+            self.preprocessed / "dataset.json": DATASET,
+            self.preprocessed / "dataset_fingerprint.json": self.FINGERPRINT,
+            self.preprocessed / RECORD: record,
+            self.fold / RECORD: record,
+            self.fold / "debug.json": {"plans_manager": str(small_plans(self.PLANS, "nnUNetPlansCPU", [16, 16, 16]))},
+        }
 
     def attempt(self, rng):
-        contents = {
-            self.preprocessed / "splits_final.json": list(self.SPLITS),
-            self.preprocessed / "nnUNetPlans.json": PLANS,
-            self.preprocessed / "nnUNetPlansCPU.json": PLANS,
-            self.preprocessed / "dataset.json": DATASET,
-        }
-        for path, content in contents.items():
-            path.write_text(json.dumps(content))
+        for path, content in self.contents.items():
+            write(path, content)
         path = self.fold / "checkpoint_final.pth"
         path.write_bytes(self.checkpoint)
-        chosen = rng.choice((*contents, path))
+        chosen = rng.choice((*self.contents, path))
         chosen.write_bytes(
-            damaged_bytes(rng, self.checkpoint) if chosen == path else damaged_json(rng, contents[chosen])
+            damaged_bytes(rng, self.checkpoint) if chosen == path else damaged_json(rng, self.contents[chosen])
         )
         try:
             whole = is_readable(path)
@@ -195,3 +221,8 @@ class Folds:
         except InputError as error:
             return refusal(error)
         return "read"
+
+
+def write(path, content):
+    path.write_text(json.dumps(content))
+    return path
