@@ -1,89 +1,112 @@
-"""Roughly how long the jobs of a study take, so that nobody starts a month by mistake."""
+"""Roughly how long the jobs of a study take, so that nobody starts a month by mistake.
+
+What a step took in this study is what it takes again. Before that it is a range: what every step costs that starts Python and PyTorch, and
+what grows with the data, counted in values (voxels times classes or channels). The figures were measured on two idle cores, with the
+phantom of ``benchmark init`` and with volumes of clinical size; the upper ones are for slower machines and disks.
+"""
 
 from __future__ import annotations
 
-import re
-import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import prod
+from datetime import datetime
 
 from nnunet_nacl.benchmark.config import Study
+from nnunet_nacl.benchmark.data_size import DataSize, data_size
 from nnunet_nacl.benchmark.jobs import Job
 from nnunet_nacl.benchmark.msd import TASKS
+from nnunet_nacl.benchmark.pace import CPU_PATCH, VALIDATION_COST, Pace, epochs, pace
 from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.benchmark.span import Span
+from nnunet_nacl.json_files import mapping_if_any
 
-EPOCHS, ITERATIONS, VALIDATION_ITERATIONS = 1000, 250, 50  # nnU-Net's
-GPU_SECONDS_PER_EPOCH = 60.0
-"""Assumed: nnU-Net sizes its networks so that an epoch takes about a minute on a data-centre GPU."""
-CPU_SECONDS_PER_ITERATION = 0.33
-"""Measured: features 8 to 64, batch of two patches of 32 x 40 x 32, two cores."""
-CPU_PATCH = 32 * 40 * 32
-VALIDATION_COST = 0.4  # of a training iteration
-_PER_CASE = ("evaluate", "recalibrate", "temper", "evaluate_tempered")
-HOURS = {"paper": {"plan": 0.5} | dict.fromkeys(_PER_CASE, 0.2), "cpu": {"plan": 0.05} | dict.fromkeys(_PER_CASE, 0.02)}
-HOURS_PER_GIGABYTE = 0.03  # download at 10 MB/s
+START = Span(3, 12)
+"""Seconds of a step that has next to nothing to do: two starts of Python, most of it PyTorch's import."""
+PER_VALUE = {
+    "import": Span(1e-8, 1e-7),
+    "plan": Span(1e-7, 2e-6),
+    "evaluate": Span(2e-8, 2e-7),
+    "evaluate_tempered": Span(2e-8, 2e-7),
+    "recalibrate": Span(5e-8, 1e-6),
+    "temper": Span(5e-8, 5e-7),
+}
+"""Seconds per voxel and class (or channel), of one process."""
+TRAINING_START = Span(8, 40)
+SECONDS_PER_GIGABYTE = Span(10, 200)  # of a download
+_OF_A_FOLD = ("evaluate", "evaluate_tempered", "temper")
+_OF_IMAGES = ("import", "plan")
+MIRRORINGS, WINDOWS = 8, Span(1, 8)  # nnU-Net's prediction: axes to mirror; windows that a voxel lies in
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Seconds per epoch of nnU-Net's 250 + 50 iterations, and where that number comes from."""
+class Basis:
+    """What the estimate of a task's jobs rests on."""
 
-    seconds: float
-    source: str
-
-
-def pace(study: Study, jobs: Iterable[Job]) -> Pace:
-    """Return how long an epoch takes: as configured, as logged by trainings of this study, or assumed."""
-    if study.hours_per_epoch is not None:
-        return Pace(study.hours_per_epoch * 3600, "`execution.hours_per_epoch`")
-    logged = [seconds for job in jobs if job.rule == "train" for seconds in _logged(study, job)]
-    if logged:
-        return Pace(statistics.median(logged), f"median of {len(logged)} epochs of this study")
-    if study.device != "cpu":
-        return Pace(GPU_SECONDS_PER_EPOCH, "assumed for a data-centre GPU")
-    patch = prod(study.patch_size) if study.patch_size is not None else 40**3
-    seconds = CPU_SECONDS_PER_ITERATION * patch / CPU_PATCH * (ITERATIONS + VALIDATION_COST * VALIDATION_ITERATIONS)
-    return Pace(seconds, "assumed for two cores")
+    pace: Pace
+    size: DataSize
+    measured: Mapping[str, Span]
 
 
-def hours(study: Study, job: Job, of: Pace) -> float:
-    """Return the hours that a job takes, roughly."""
+def basis(study: Study, jobs: Iterable[Job]) -> dict[str, Basis]:
+    """Return what estimates rest on, by data set."""
+    of_rule: dict[tuple[str, str], list[float]] = {}
+    for job in jobs:
+        seconds = _took(study, job)
+        if seconds is not None:
+            of_rule.setdefault((job.dataset, job.rule), []).append(seconds)
+    return {
+        task.dataset: Basis(
+            pace(study, task), data_size(study, task),
+            {rule: Span.of(times) for (dataset, rule), times in of_rule.items() if dataset == task.dataset},
+        )
+        for task in study.tasks
+    }  # fmt: skip
+
+
+def duration(study: Study, job: Job, of: Basis) -> Span:
+    """Return how many seconds a job takes."""
+    if job.rule in of.measured:
+        return of.measured[job.rule]
     if job.rule == "train":
         assert job.trainer is not None
-        return epochs(job.trainer) * _relative_length(job.trainer) * of.seconds / 3600 + 0.05
-    if job.rule == "import":
-        task = next(task for task in study.tasks if task.dataset == job.dataset)
-        there = task.source is not None or task.phantom is not None
-        return 0.01 if there else 0.01 + HOURS_PER_GIGABYTE * TASKS[task.name].gigabytes
-    return HOURS[study.scale].get(job.rule, 0.01)
+        return TRAINING_START + of.pace.epoch(job.trainer) * epochs(job.trainer) + _validation(study, of)
+    if job.rule not in PER_VALUE:
+        return START
+    values = of.size.cases * of.size.voxels * (of.size.channels if job.rule in _OF_IMAGES else of.size.classes)
+    # a fold of nnU-Net's split validates a fifth of the cases; a fit reads those of all folds
+    share = 0.2 if job.rule in _OF_A_FOLD else 0.2 * len(study.folds) if job.rule == "recalibrate" else 1
+    seconds = START + values * PER_VALUE[job.rule] * (share / _processes(study))
+    return seconds + _download(study, job) if job.rule == "import" else seconds
 
 
-def epochs(trainer: str) -> int:
-    """Return the number of epochs that a trainer's name gives, or nnU-Net's 1000."""
-    found = re.search(r"_([1-9]\d*)epochs?(?=_|$)", trainer)
-    return int(found[1]) if found else EPOCHS
+def _validation(study: Study, of: Basis) -> Span:
+    """Return the seconds of nnU-Net's prediction of a fold's validation cases."""
+    patches = of.size.cases * of.size.voxels * (0.2 / (CPU_PATCH if study.device == "cpu" else 128**3))
+    forward = of.pace.iteration * (VALIDATION_COST / 2)  # of one of the two patches in a batch
+    return patches * WINDOWS * forward * MIRRORINGS
 
 
-def iterations_per_epoch(trainer: str) -> int:
-    """Return the training iterations of an epoch that a trainer's name gives, or nnU-Net's 250."""
-    found = re.search(r"_([1-9]\d*)iterations(?=_|$)", trainer)
-    return int(found[1]) if found else ITERATIONS
+def _download(study: Study, job: Job) -> Span:
+    task = study.task(job.dataset)
+    here = (
+        task.source is not None
+        or task.phantom is not None
+        or (Places(study).raw / ".msd" / f"{task.name}.tar").is_file()
+    )
+    return Span(0, 0) if here else SECONDS_PER_GIGABYTE * TASKS[task.name].gigabytes
 
 
-def _relative_length(trainer: str) -> float:
-    """Return the length of a trainer's epoch as a share of nnU-Net's."""
-    validation = re.search(r"_([1-9]\d*)valiterations", trainer)
-    counted_validation = int(validation[1]) if validation else VALIDATION_ITERATIONS
-    weighted = iterations_per_epoch(trainer) + VALIDATION_COST * counted_validation
-    return weighted / (ITERATIONS + VALIDATION_COST * VALIDATION_ITERATIONS)
+def _processes(study: Study) -> int:
+    """Return how many processes a step has: as configured, or as nnU-Net's variables are set for it (places.py)."""
+    return study.processes or (2 if study.device == "cpu" else 8)
 
 
-def _logged(study: Study, job: Job) -> list[float]:
-    """Return the seconds of each logged epoch of a fold, scaled to nnU-Net's length."""
-    assert job.trainer is not None
-    assert job.fold is not None
-    folder = Places(study).fold(job.dataset, job.trainer, job.fold)
-    texts = (path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob("training_log_*.txt")))
-    found = [float(seconds) for text in texts for seconds in re.findall(r"Epoch time: ([\d.]+) s", text)]
-    return [seconds / _relative_length(job.trainer) for seconds in found]
+def _took(study: Study, job: Job) -> float | None:
+    """Return the seconds that a job took in this study; None where it is not done or was taken over."""
+    marker = mapping_if_any(Places(study).marker(job.name))
+    if marker.get("taken_over") is not False:
+        return None
+    try:
+        return (datetime.fromisoformat(marker["ended"]) - datetime.fromisoformat(marker["started"])).total_seconds()
+    except (LookupError, TypeError, ValueError):
+        return None

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl.benchmark.estimate import iterations_per_epoch
+from nnunet_nacl.benchmark.pace import iterations_per_epoch
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.json_files import mapping_if_any
 

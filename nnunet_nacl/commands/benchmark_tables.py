@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 if TYPE_CHECKING:
     from nnunet_nacl.benchmark.config import Study
+    from nnunet_nacl.benchmark.estimate import Basis
     from nnunet_nacl.benchmark.status import JobStatus
 
 RULE_NAMES = {"import_task": "import"}
@@ -16,39 +17,48 @@ RULE_NAMES = {"import_task": "import"}
 
 
 def plan_table(study: Study, planned: dict[str, int]) -> tuple[Table, list[str]]:
-    """Return a table of the jobs that would run with rough hours, and notes on it.
+    """Return a table of the jobs that would run with a rough time each, and notes on it.
 
     Args:
         study: the study.
         planned: jobs per rule of Snakemake's dry run.
     """
-    from nnunet_nacl.benchmark.estimate import hours, pace
+    from nnunet_nacl.benchmark.estimate import basis, duration
     from nnunet_nacl.benchmark.finished import is_finished
     from nnunet_nacl.benchmark.jobs import all_jobs
     from nnunet_nacl.benchmark.places import Places
+    from nnunet_nacl.benchmark.span import Span
 
     places = Places(study)
     jobs = list(all_jobs(study).values())
-    of = pace(study, jobs)
+    of = basis(study, jobs)
     to_run = {RULE_NAMES.get(rule, rule): count for rule, count in planned.items()}
-    table = Table("step", "jobs", "to run", "there already", "hours, roughly", title=study.name, title_justify="left")
-    total = 0.0
+    table = Table("step", "jobs", "to run", "there already", "time, roughly", title=study.name, title_justify="left")
+    total = Span(0, 0)
     for rule in dict.fromkeys(job.rule for job in jobs):
         of_rule = [job for job in jobs if job.rule == rule]
         there = [job for job in of_rule if not places.marker(job.name).is_file() and is_finished(study, job)]
         undone = [job for job in of_rule if not places.marker(job.name).is_file() and job not in there]
-        rule_hours = sum(hours(study, job, of) for job in undone)
-        total += rule_hours
-        table.add_row(rule, str(len(of_rule)), str(to_run.get(rule, 0)), str(len(there)), f"{rule_hours:.1f}")
+        time = sum((duration(study, job, of[job.dataset]) for job in undone), Span(0, 0))
+        total += time
+        table.add_row(
+            rule, str(len(of_rule)), str(to_run.get(rule, 0)), str(len(there)), time.in_time() if undone else ""
+        )
     table.add_section()
-    table.add_row("all", str(len(jobs)), str(sum(to_run.values())), "", f"{total:.1f}")
-    return table, _notes(study, of.seconds, of.source)
+    table.add_row("all", str(len(jobs)), str(sum(to_run.values())), "", total.in_time())
+    return table, _notes(study, of)
 
 
-def _notes(study: Study, seconds: float, source: str) -> list[str]:
-    notes = [
-        f"One after another, at {seconds:.0f} s per epoch of nnU-Net's length ({source}). 'There already' is taken over."
-    ]
+def _notes(study: Study, of: Mapping[str, Basis]) -> list[str]:
+    notes = ["Time: one job after another, on a machine with nothing else to do. 'There already' is taken over."]
+    for task in study.tasks:
+        held = of[task.dataset]
+        cases, voxels = held.size.cases.in_numbers(), held.size.voxels.in_numbers()
+        measured = f" As in this study so far: {', '.join(held.measured)}." if held.measured else ""
+        epoch = held.pace.epoch(study.baseline).in_time()
+        notes.append(
+            f"{task.dataset}: {epoch} an epoch ({held.pace.source}), {cases} cases of {voxels} voxels ({held.size.source}).{measured}"
+        )
     if study.shortened:
         notes.append(f"Shortened: scale {study.scale}, plans {study.plans}, baseline {study.baseline}.")
     return notes

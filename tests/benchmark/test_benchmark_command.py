@@ -11,9 +11,7 @@ import yaml
 from studies import write_study
 
 from nnunet_nacl.benchmark.config import load_study
-from nnunet_nacl.benchmark.estimate import epochs, hours, pace
-from nnunet_nacl.benchmark.jobs import all_jobs, find_job
-from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.benchmark.jobs import all_jobs
 from nnunet_nacl.cli import main
 
 
@@ -163,20 +161,3 @@ def test_bsub_lines_carry_the_dependencies(tmp_path, capsys):
         assert ("-gpu num=1" in note) == (job.rule == "train")
         assert (" -ti " in note) == bool(job.needs)
         assert ("-n 12 -R span[hosts=1] -W 4320" in note) == (job.rule == "train")
-
-
-def test_estimate(tmp_path):
-    study = write_study(tmp_path, length="20epochs", patch_size=[32, 40, 32])
-    jobs = list(all_jobs(study).values())
-    train = find_job(study, "train/Dataset099_Phantom/nnUNetTrainer_20epochs/fold_0")
-    assumed = pace(study, jobs)
-    assert assumed.seconds == pytest.approx(0.33 * (250 + 0.4 * 50))
-    assert hours(study, train, assumed) == pytest.approx(20 * assumed.seconds / 3600 + 0.05)
-    log = Places(study).fold("Dataset099_Phantom", "nnUNetTrainer_20epochs", 0) / "training_log_2026.txt"
-    log.parent.mkdir(parents=True)
-    log.write_text("Epoch time: 10.0 s\nEpoch time: 30.0 s\nEpoch time: 12.0 s\n")
-    assert (pace(study, jobs).seconds, pace(study, jobs).source) == (12.0, "median of 3 epochs of this study")
-    assert epochs("nnUNetTrainerNACL_weight0p2_7epochs_3iterations") == 7
-    assert epochs("nnUNetTrainerNACL") == 1000
-    configured = write_study(tmp_path, execution={"hours_per_epoch": 0.5})
-    assert pace(configured, jobs).seconds == 1800

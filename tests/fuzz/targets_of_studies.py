@@ -11,7 +11,7 @@ import yaml
 from nnunet_nacl.benchmark.config import load_study
 from nnunet_nacl.benchmark.cpu_plans import small_plans
 from nnunet_nacl.benchmark.data_record import RECORD, preprocessed_cases, write_record
-from nnunet_nacl.benchmark.estimate import hours, pace
+from nnunet_nacl.benchmark.estimate import basis, duration
 from nnunet_nacl.benchmark.finished import is_finished, is_fold_finished, is_readable, set_broken_checkpoints_aside
 from nnunet_nacl.benchmark.jobs import all_jobs
 from nnunet_nacl.benchmark.places import Places
@@ -120,8 +120,9 @@ class Configurations:
             study = load_study(path)
             with mock.patch.dict(os.environ, self.variables):
                 jobs = all_jobs(study).values()
+                of = basis(study, jobs)
                 for job in jobs:
-                    assert hours(study, job, pace(study, jobs)) >= 0
+                    assert 0 <= duration(study, job, of[job.dataset]).low <= duration(study, job, of[job.dataset]).high
                 job_states(study)
         except InputError as error:
             return refusal(error)
