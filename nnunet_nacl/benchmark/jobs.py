@@ -167,9 +167,8 @@ class _Builder:
         return self._job("curves", "nnunet-nacl", "benchmark", "curves", *folds, "-o", output, needs=needs)
 
     def _compare(self) -> Job:
-        seed = ("--seed", str(self.study.bootstrap_seed))
         output = str(self.places.output(self.dataset, "comparison"))
-        return self._job("compare", "nnunet-nacl", "compare", *self._runs(), *seed, "-o", output, needs=self._merged())
+        return self._job("compare", "nnunet-nacl", "compare", *self._runs(), "-o", output, needs=self._merged())
 
     def _report(self) -> Job:
         output = str(self.places.output(self.dataset, "report.html"))
@@ -233,7 +232,7 @@ class _Builder:
         runs = [str(self._result(trainer, part)) for trainer in others for part in ("merged", "tempered")]
         command = (
             "nnunet-nacl", "compare", str(self._result(self.study.baseline, "tempered")), *runs,
-            "--seed", str(self.study.bootstrap_seed), "-o", str(self.places.output(self.dataset, "comparison_tempered")),
+            "-o", str(self.places.output(self.dataset, "comparison_tempered")),
         )  # fmt: skip
         needs = (*self._merged(), *(f"merge_tempered/{self.dataset}/{trainer}" for trainer in self.study.trainers))
         return self._job("compare_tempered", *command, needs=needs)

@@ -35,7 +35,7 @@ def partial_report(study: Study, variables: Mapping[str, str]) -> Iterator[str]:
             if there < len(study.folds):
                 yield f"{task.dataset}: {trainer} has {there} of {len(study.folds)} folds"
         if len(runs) > 1 and study.baseline in evaluated:
-            _call(["nnunet-nacl", "compare", *runs, "--seed", str(study.bootstrap_seed), "-o", str(output)], variables)
+            _call(["nnunet-nacl", "compare", *runs, "-o", str(output)], variables)
             yield f"wrote {output}/comparison.csv"
         _call(["nnunet-nacl", "report", *runs, "-o", str(output / "report.html")], variables)
         yield f"wrote {output / 'report.html'}"

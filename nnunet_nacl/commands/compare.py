@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 
 from nnunet_nacl.commands.arguments import Commands, natural, positive
+from nnunet_nacl.commands.former import OptionWithoutEffect
+from nnunet_nacl.commands.groups import add_groups, groups_of
 
 DESCRIPTION = """\
-Compare evaluated runs with a base over the cases that all of them have: mean differences with bootstrap intervals over
+Compare evaluated runs with a base over the cases that all of them have: mean differences with intervals over
 cases, and Wilcoxon signed-rank tests adjusted (Holm) for all tests of this call. The tests are the rows of the table, so choose
 scores and voxel sets before you see results. To compare trainers over several folds, make one result folder of each
 trainer's folds with `nnunet-nacl merge`; it is one RUN here, the difference of each fold is given, and each run gets the
@@ -30,8 +32,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--per-class", action="store_true", help="also compare each class")
     parser.add_argument("--parts", nargs="+", default=None, metavar="PART",
                         help="only the cases of these folds of merged runs, such as fold_1 fold_2 (default: all)")  # fmt: skip
-    parser.add_argument("--replicates", type=positive, default=2000, help="bootstrap resamples (default: %(default)s)")
-    parser.add_argument("--seed", type=natural, default=0, help="of the bootstrap (default: %(default)s)")
+    add_groups(parser)
+    for former, kind in (("--replicates", positive), ("--seed", natural)):
+        parser.add_argument(former, type=kind, action=OptionWithoutEffect, why="intervals draw nothing at random")
     parser.add_argument("-o", type=Path, default=None, metavar="FOLDER",
                         help="also write comparison.csv and comparison.json there")  # fmt: skip
     parser.add_argument("--figure", type=Path, default=None, help="also draw reliability diagrams (.png, .svg, .pdf)")
@@ -45,7 +48,7 @@ def run(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.evaluation.output import prepare_folder
     from nnunet_nacl.report.comparison_table import print_comparison
     from nnunet_nacl.report.reliability import write_reliability_of_runs
-    from nnunet_nacl.study.comparison import DEFAULT_SCORES, Settings, compare_runs
+    from nnunet_nacl.study.comparison import DEFAULT_SCORES, compare_runs
     from nnunet_nacl.study.comparison_files import write_comparison
     from nnunet_nacl.study.run import load_run
 
@@ -55,8 +58,8 @@ def run(parsed: argparse.Namespace) -> int:
         parsed.scores or DEFAULT_SCORES,
         parsed.voxel_sets,
         parsed.per_class,
-        Settings(replicates=parsed.replicates, seed=parsed.seed),
-        parsed.parts,
+        parts=parsed.parts,
+        groups=groups_of(parsed),
     )
     written = []
     if parsed.o is not None:

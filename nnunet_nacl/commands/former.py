@@ -43,3 +43,28 @@ class FormerOption(argparse.Action):
         """Set the value under the present name."""
         note(str(option_string), self.now)
         setattr(namespace, self.dest, self.convert(values))
+
+
+class OptionWithoutEffect(argparse.Action):
+    """A former option whose value nothing asks for: taken, and a note says why.
+
+    Args:
+        why: what has become of it.
+    """
+
+    def __init__(self, option_strings: Sequence[str], dest: str, why: str, type: Callable[[str], Any]) -> None:
+        super().__init__(option_strings, dest, type=type, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        self.why = why
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Note that the value has no effect."""
+        print(
+            f"nnunet-nacl: note: `{option_string}` has no effect, since {self.why}; the next release does not take it.",
+            file=sys.stderr,
+        )

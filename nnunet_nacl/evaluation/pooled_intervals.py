@@ -1,4 +1,4 @@
-"""Bootstrap intervals of pooled scores: of all voxels of the cases drawn."""
+"""Intervals over cases of pooled scores, those of all voxels of the cases together."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
-from nnunet_nacl.calibration.bootstrap import pooled_interval
+from nnunet_nacl.calibration.intervals import pooled_interval
 from nnunet_nacl.calibration.scores import mean_of_defined, scores_from
+from nnunet_nacl.evaluation.score_ranges import ranges_of
 
 _TOP = ("top_count", "top_confidence", "top_correct")
 _GRID = ("grid_count", "grid_confidence", "grid_correct")
@@ -20,7 +21,7 @@ _CLASSES = ("class_count", "class_probability", "class_positive")
 def pooled_intervals(
     cases: Sequence[Sequence[CalibrationStatistics]], voxel_set: str, attributes: Mapping[str, str]
 ) -> dict[str, tuple[float, float]]:
-    """Return the 95 % bootstrap interval over cases of each score of a voxel set, pooled; NaN where there is none.
+    """Return the 95 % interval over cases of each score of a voxel set, pooled; NaN where there is none.
 
     Args:
         cases: the problems of each case, equally many.
@@ -33,7 +34,7 @@ def pooled_intervals(
         return np.array([[getattr(problem, name)[strata].sum(0) for problem in case] for case in cases])
 
     arrays = {name: stacked(name) for name in (*_TOP, *_GRID, *_CLASSES, "nll", "brier")}
-    used = arrays["grid_count"].any((0, 1))  # most cells of the grid are empty, and a resample fills none
+    used = arrays["grid_count"].any((0, 1))  # most cells of the grid are empty in every case
     arrays |= {name: arrays[name][..., used] for name in _GRID}
     arrays["labelled"] = np.array([[problem.labelled() for problem in case] for case in cases])
 
@@ -49,5 +50,5 @@ def pooled_intervals(
         # the mean over the problems, the last axis by now
         return np.stack([mean_of_defined(values[attribute]) for attribute in attributes.values()], -1)
 
-    low, high = pooled_interval(arrays, scores)
+    low, high = pooled_interval(arrays, scores, within=ranges_of(attributes))
     return {name: (float(low[number]), float(high[number])) for number, name in enumerate(attributes)}

@@ -30,7 +30,7 @@ import numpy as np
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics, Scores
 from nnunet_nacl.calibration.arrays import Int64Array
-from nnunet_nacl.calibration.bootstrap import mean_interval
+from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL, METHOD, METHOD_POOLED, mean_interval
 from nnunet_nacl.calibration.overlap import LABELLED, PREDICTED, dice_of_overlap
 from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.folder_result import FolderResult
@@ -38,6 +38,7 @@ from nnunet_nacl.evaluation.pooled_intervals import pooled_intervals
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.evaluation.remarks import gather
+from nnunet_nacl.evaluation.score_ranges import ranges_of
 
 ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     {
@@ -82,7 +83,7 @@ def summarize(result: FolderResult) -> dict[str, Any]:
     Keys as in nnU-Net's summary.json: ``foreground_mean`` (mean over the foreground classes of ``mean``), ``mean`` (per
     class or region, mean over cases) and ``metric_per_case``. Beside them: ``per_case`` (mean over cases of each voxel set's
     scores), ``pooled`` (scores of all cases' voxels together), ``protocol`` and ``provenance``. Beside a score in ``mean``,
-    ``per_case`` and ``pooled`` stands its 95 % bootstrap interval over cases, as ``<score>_interval``. A case of a merged result
+    ``per_case`` and ``pooled`` stands its 95 % interval over cases, as ``<score>_interval`` (``intervals`` says how made). A case of a merged result
     says which ``part`` it is of. ``remarks`` is what a reader should know of some cases.
     """
     labels = list(result.protocol["labels"])
@@ -104,6 +105,7 @@ def summarize(result: FolderResult) -> dict[str, Any]:
             for voxel_set in VOXEL_SETS
         },
         "remarks": gather([(case.case.name, case.remarks) for case in result.cases]),
+        "intervals": {"level": DEFAULT_LEVEL, "means": METHOD, "pooled": METHOD_POOLED},
         "metric_per_case": cases,
         "protocol": {**result.protocol, "n_cases": len(result.cases)},
         "provenance": provenance(result.files),
@@ -204,9 +206,9 @@ def _per_case(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _means(values: dict[str, list[float | None]]) -> dict[str, Any]:
-    """Return the mean of each list's defined values, and beside it its bootstrap interval over the cases."""
+    """Return the mean of each list's defined values, and beside it its interval over the cases."""
     table = np.array([[math.nan if value is None else value for value in column] for column in values.values()])
-    low, high = mean_interval(table.T)
+    low, high = mean_interval(table.T, within=ranges_of(values))
     return {
         **{name: _mean(column) for name, column in values.items()},
         **_intervals({name: (low[number], high[number]) for number, name in enumerate(values)}),

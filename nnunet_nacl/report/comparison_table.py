@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from nnunet_nacl.calibration.intervals import METHOD
 from nnunet_nacl.report.parts_table import PartsRow, prepare_parts_table
 from nnunet_nacl.report.terminal import SHORT_NAMES, format_score
 from nnunet_nacl.study.cautions import cautions
@@ -126,8 +127,8 @@ def _voxels(comparison: Comparison, difference: Difference) -> str:
 def _legend(comparison: Comparison, wide: bool, judged: bool) -> Iterator[Text]:
     settings = comparison.settings
     yield Text(
-        f"Means over cases, paired by case. Interval: {settings.level:.0%} bootstrap over cases ({settings.replicates} "
-        f"resamples, seed {settings.seed}), each by itself. p: Wilcoxon signed-rank, adjusted (Holm) for all "
+        f"Means over cases, paired by case. Interval: {settings.level:.0%} {METHOD}, "
+        f"each by itself. p: Wilcoxon signed-rank, adjusted (Holm) for all "
         f"{_counted(comparison.n_tests, 'test')} made; better, worse: p < {settings.alpha:g}. They tell what other cases would "
         "give, not what another training would."
     )

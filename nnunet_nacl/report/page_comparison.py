@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from nnunet_nacl.calibration.intervals import METHOD
 from nnunet_nacl.report.names import listed, score_name
 from nnunet_nacl.report.page import number
 from nnunet_nacl.report.parts_table import amount, signs_in_words
@@ -101,7 +102,7 @@ def differences_part(comparison: Comparison, differences: Sequence[CaseDifferenc
         groups.setdefault(key.voxel_set or CLASS_MEAN, []).append(row)
     settings = comparison.settings
     method = (
-        f"Intervals: {100 * settings.level:g} % bootstrap over cases. p: Wilcoxon signed-rank, adjusted (Holm) for the "
+        f"Intervals: {100 * settings.level:g} % {METHOD}. p: Wilcoxon signed-rank, adjusted (Holm) for the "
         f"{comparison.n_tests} tests of this page; below {settings.alpha:g} a difference is called one. Cases are the sample: what "
         "two trainings of one loss differ by is not in it."
     )

@@ -63,8 +63,7 @@ def _explanation(content: dict[str, Any], base: tuple[str, str]) -> str:
     interval, alpha = protocol.get("interval") or {}, protocol.get("alpha", 0.05)
     return wrapped(
         f"Differences from {code(base[0])}{base[1]}, paired over {len(content.get('cases') or [])} cases: run - baseline, mean "
-        f"over cases. Interval: 95 % percentile bootstrap over cases ({text(interval.get('replicates', '?'))} resamples, seed "
-        f"{text(interval.get('seed', '?'))}). p: Wilcoxon signed-rank, adjusted (Holm) for all {text(content.get('n_tests', '?'))} tests "
+        f"over cases. Interval: 95 %, {text(interval.get('method', '?'))}. p: Wilcoxon signed-rank, adjusted (Holm) for all {text(content.get('n_tests', '?'))} tests "
         f"of this comparison; better and worse: below {text(alpha)}. Voxel sets with * are chosen by the label, where better is "
         "better by the papers' convention only."
     )

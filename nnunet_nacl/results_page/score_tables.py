@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from nnunet_nacl.calibration.intervals import METHOD
 from nnunet_nacl.report.names import score_name, voxel_set_meaning
 from nnunet_nacl.report.prepare_scores import Value, foreground, read_value, voxel_sets
 from nnunet_nacl.results_page.markdown import between, code, number, signed, table, text, wrapped
@@ -21,7 +22,7 @@ def score_section(results: TaskResults, marks: Marks) -> Iterator[str]:
     """Yield the paragraphs and tables."""
     trainers = results.trainers
     yield wrapped(
-        "Mean of cases, with the 95 % bootstrap interval over cases in parentheses (2000 resamples, percentile, seed 0). The "
+        f"Mean of cases, with the 95 % interval in parentheses ({METHOD}). The "
         "interval tells what other cases would give, not what another training would. Lower is better but for Dice."
     )
     yield "### 1a. Segmentation"

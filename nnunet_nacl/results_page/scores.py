@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_nacl.calibration.bootstrap import mean_interval
+from nnunet_nacl.calibration.intervals import mean_interval
+from nnunet_nacl.evaluation.score_ranges import range_of
 from nnunet_nacl.report.prepare_scores import Value, foreground
 from nnunet_nacl.results_page.task_results import TaskResults
 from nnunet_nacl.study.run import Run
@@ -17,13 +18,13 @@ from nnunet_nacl.study.verdict import GREYED_OUT_BELOW
 def over_classes(run: Run, score: str) -> Value:
     """Return the mean over cases of a score of classes (Dice, HD95), each case's mean over its foreground classes.
 
-    The interval is that of calibration.json: 95 % bootstrap over cases, seed 0.
+    The interval is that of calibration.json: 95 %, over cases.
     """
     values = list(of_cases(run.summary, foreground(run), score).values())
     defined = [value for value in values if not math.isnan(value)]
     if not defined:
         return Value(None)
-    low, high = (float(end) for end in mean_interval(np.array(values)))
+    low, high = (float(end) for end in mean_interval(np.array(values), within=range_of(score)))
     return Value(math.fsum(defined) / len(defined), None if math.isnan(low) else (low, high))
 
 

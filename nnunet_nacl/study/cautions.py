@@ -77,15 +77,18 @@ def _cautions_of_pairs(difference: Difference, n_cases: int) -> list[str]:
 
 
 def _cautions_of_size(comparison: Comparison) -> list[str]:
-    n_cases, n_tests, alpha = len(comparison.cases), comparison.n_tests, comparison.settings.alpha
+    n_units = len(comparison.cases if comparison.groups is None else set(comparison.groups))
+    unit = "cases" if comparison.groups is None else "groups of cases"
+    n_tests, alpha = comparison.n_tests, comparison.settings.alpha
     found = []
-    if n_cases < FEW_CASES:
+    if n_units < FEW_CASES:
         found.append(
-            f"With {n_cases} cases the intervals are too narrow (percentile bootstrap below {FEW_CASES} cases)."
+            f"With {n_units} {unit} the intervals are too narrow where scores are skewed: such 95 % intervals hold the truth in some 87 "
+            f"to 93 % of studies below {FEW_CASES}."
         )
-    if n_tests and n_tests * smallest_p(n_cases) >= alpha:
+    if n_tests and n_tests * smallest_p(n_units) >= alpha:
         found.append(
-            f"With {n_cases} cases and {n_tests} tests not even a score that differs the same way in all cases can reach an adjusted "
+            f"With {n_units} {unit} and {n_tests} tests not even a score that differs the same way in all of them can reach an adjusted "
             f"p below {alpha:g}: make fewer tests (scores, voxel sets, runs)."
         )
     return found

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
-from nnunet_nacl.calibration.bootstrap import DEFAULT_LEVEL, DEFAULT_REPLICATES, DEFAULT_SEED
+from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.study.case_scores import (
     CaseScores,
     Quantity,
@@ -36,8 +37,6 @@ class Settings:
     """How a comparison is computed."""
 
     level: float = DEFAULT_LEVEL
-    replicates: int = DEFAULT_REPLICATES
-    seed: int = DEFAULT_SEED
     alpha: float = ALPHA
 
 
@@ -79,6 +78,7 @@ class Comparison:
         repeated: folders that were given more than once and taken once.
         settings: how it was computed.
         differences: by run, in the order of ``runs``, then by quantity.
+        groups: the group of each case; None where each case is its own.
         parts: those that it is over, if some were chosen; empty: all.
         of_other_parts: the cases that all runs have and that are of no chosen part.
         no_parts: name of a run to why it has no differences of parts.
@@ -93,6 +93,7 @@ class Comparison:
     repeated: tuple[str, ...]
     settings: Settings
     differences: tuple[Difference, ...]
+    groups: tuple[str, ...] | None = None
     parts: tuple[str, ...] = ()
     of_other_parts: tuple[str, ...] = ()
     no_parts: dict[str, str] = field(default_factory=dict)
@@ -116,6 +117,7 @@ def compare_runs(
     per_class: bool = False,
     settings: Settings | None = None,
     parts: Sequence[str] | None = None,
+    groups: Groups | None = None,
 ) -> Comparison:
     """Compare runs with a base over the cases that all of them have.
 
@@ -127,10 +129,11 @@ def compare_runs(
         per_class: also compare each class.
         settings: of intervals and tests.
         parts: compare over the cases of these parts (folds) of merged runs only; None for all cases.
+        groups: the cases that are one unit; None where each case is its own.
 
     Raises:
         InputError: the runs were evaluated differently or against other labels, share no case, or are one run; a score,
-            voxel set or part that is not there.
+            voxel set or part that is not there; a case without a group.
     """
     settings = settings or Settings()
     distinct, repeated = without_repetition([base, *runs])
@@ -146,8 +149,9 @@ def compare_runs(
     if parts is not None:
         cases = cases_of_parts(tables[0], tables[1:], common, parts)
     quantities = _chosen(tables[0], scores, voxel_sets, per_class)
+    units = None if groups is None else groups.of(cases)
     results = [
-        result for table in tables[1:] for result in _compare_with(tables[0], table, cases, quantities, settings)
+        result for table in tables[1:] for result in _compare_with(tables[0], table, cases, quantities, settings, units)
     ]
     adjusted = holm(np.array([result.p for result, _ in results]))
     keys = [(run.name, quantity) for run in others for quantity in quantities]
@@ -166,6 +170,7 @@ def compare_runs(
             _judged(name, quantity, result, float(p), settings.alpha, of_parts)
             for (name, quantity), (result, of_parts), p in zip(keys, results, adjusted, strict=True)
         ),
+        groups=None if units is None else tuple(units),
         parts=tuple(in_order(parts or ())),
         of_other_parts=tuple(sorted(set(common) - set(cases))),
         no_parts={
@@ -203,13 +208,18 @@ def _chosen(
 
 
 def _compare_with(
-    base: CaseScores, run: CaseScores, cases: Sequence[str], quantities: Sequence[Quantity], settings: Settings
+    base: CaseScores,
+    run: CaseScores,
+    cases: Sequence[str],
+    quantities: Sequence[Quantity],
+    settings: Settings,
+    groups: Sequence[str] | None,
 ) -> list[tuple[PairedResult, tuple[PartDifference, ...]]]:
     pairs = [_compared(paired_values(base, run, cases, quantity), quantity) for quantity in quantities]
     ours, theirs = (np.stack([pair[side] for pair in pairs], axis=1) for side in (0, 1))
     parts = [] if why_not_shared(base, run, cases) else [base.part(case) for case in cases]
     of_parts = [differences_of_parts(column, parts) for column in differences_of(ours, theirs).T]
-    results = compare_pairs(ours, theirs, settings.level, settings.replicates, settings.seed)
+    results = compare_pairs(ours, theirs, settings.level, groups)
     return list(zip(results, of_parts, strict=True))
 
 

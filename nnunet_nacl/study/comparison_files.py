@@ -12,6 +12,7 @@ from typing import Any
 
 import scipy
 
+from nnunet_nacl.calibration.intervals import METHOD
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.study import paired, signed_rank
@@ -22,7 +23,7 @@ from nnunet_nacl.study.parts import common_sign, in_order
 
 CSV_FILE = "comparison.csv"
 JSON_FILE = "comparison.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
@@ -44,6 +45,7 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
         ],
         "verdicts": [_verdict(verdict) for verdict in rules.verdicts_of(comparison)],
         "cases": list(comparison.cases),
+        "groups": None if comparison.groups is None else dict(zip(comparison.cases, comparison.groups, strict=True)),
         "parts": list(comparison.parts) or None,
         "of_other_parts": list(comparison.of_other_parts),
         "left_out": {name: list(cases) for name, cases in comparison.left_out.items()},
@@ -59,13 +61,11 @@ def _protocol(comparison: Comparison) -> dict[str, Any]:
     settings = comparison.settings
     return {
         "evaluation": {key: value for key, value in comparison.base.summary["protocol"].items() if key != "n_cases"},
-        "unit": "case",
+        "unit": "case" if comparison.groups is None else "group of cases",
         "difference": "run - base; absolute values where nearer to zero is better",
         "interval": {
-            "method": "percentile bootstrap over cases, not adjusted for the number of intervals",
+            "method": f"{METHOD}, not adjusted for the number of intervals",
             "level": settings.level,
-            "replicates": settings.replicates,
-            "seed": settings.seed,
         },
         "test": {
             "method": "two-sided Wilcoxon signed-rank",

@@ -1,6 +1,6 @@
 """Paired statistics of two runs over cases: pure functions on arrays.
 
-For each score: the mean difference with a bootstrap interval over cases, the two-sided Wilcoxon signed-rank test, and the
+For each score: the mean difference with its interval over cases, the two-sided Wilcoxon signed-rank test, and the
 matched-pairs rank-biserial correlation (:mod:`~nnunet_nacl.study.signed_rank`). Over all tests: Holm's step-down procedure (Holm
 1979), which bounds the probability of any false finding whatever the dependence of the tests.
 
@@ -9,17 +9,19 @@ Conventions, all stated in comparison.json:
 - a pair in which a run has no value (NaN) is left out and counted;
 - a difference of at most :data:`EQUAL_WITHIN` of the largest value of the score is 0, and magnitudes that lie no further apart tie:
   the same number from sums in another order, or in another unit, ranks alike;
+- cases of one group (of one patient) are one unit: the test is over the means of the groups, the mean over cases;
 - fewer than six differences are not tested: not even all of one sign would give p < 0.05.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
-from nnunet_nacl.calibration.bootstrap import DEFAULT_LEVEL, DEFAULT_REPLICATES, DEFAULT_SEED, mean_interval
+from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL, mean_interval
 from nnunet_nacl.study.signed_rank import rank_biserial, signed_rank_test
 
 EQUAL_WITHIN = 1e-9
@@ -34,8 +36,9 @@ class PairedResult:
         n_pairs: cases in which both have a value; the means are over these.
         n_undefined_base, n_undefined_run: cases in which the base, the run has none.
         base, run, difference: means, and the mean of run - base.
-        low, high: bootstrap interval of the mean difference; NaN with fewer than two pairs.
-        n_lower, n_equal, n_higher: pairs in which the run's value is lower, equal, higher.
+        n_units: groups that these cases are of; as many as pairs where each case is its own.
+        low, high: interval of the mean difference; NaN with fewer than two units.
+        n_lower, n_equal, n_higher: units in which the run's value is lower, equal, higher on average.
         rank_biserial: -1 (every pair lower) to 1 (every pair higher); NaN if all are equal.
         p: of the signed-rank test, not adjusted; NaN if it was not made.
         method: ``exact`` or ``asymptotic``, empty if no test was made.
@@ -43,6 +46,7 @@ class PairedResult:
     """
 
     n_pairs: int
+    n_units: int
     n_undefined_base: int
     n_undefined_run: int
     base: float
@@ -63,14 +67,14 @@ def compare_pairs(
     base: Float64Array,
     run: Float64Array,
     level: float = DEFAULT_LEVEL,
-    replicates: int = DEFAULT_REPLICATES,
-    seed: int = DEFAULT_SEED,
+    groups: Sequence[str] | None = None,
 ) -> list[PairedResult]:
     """Compare M scores over the same N cases.
 
     Args:
         base, run: ``(N, M)`` float64, a row per case, a column per score; NaN where a case has no value.
-        level, replicates, seed: of the bootstrap; the same draws of cases serve all scores.
+        level: of the intervals.
+        groups: the group of each case, N names; None where each case is its own.
 
     Returns:
         One result per column.
@@ -78,13 +82,14 @@ def compare_pairs(
     if base.ndim != 2 or base.shape != run.shape:
         raise ValueError(f"Expected `base` and `run` of one shape (N, M), but got {base.shape} and {run.shape}.")
     differences, tolerances = differences_of(base, run), tolerance_of(base, run)
-    low, high = mean_interval(differences, level, replicates, seed)
+    low, high = mean_interval(differences, level, groups)
     return [
         _compare_column(
             base[:, column],
             run[:, column],
             differences[:, column],
             float(tolerances[column]),
+            groups,
             (float(low[column]), float(high[column])),
         )
         for column in range(base.shape[1])
@@ -125,25 +130,47 @@ def holm(p: Float64Array) -> Float64Array:
     return adjusted
 
 
+def means_of_groups(values: Float64Array, groups: Sequence[str] | None) -> Float64Array:
+    """Return the mean of each group's values that are not NaN, in the order of first appearance; NaN where none is."""
+    if groups is None:
+        return values
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+    of_cases = np.array([numbers[name] for name in groups])
+    defined = ~np.isnan(values)
+    sums, counts = (
+        np.bincount(of_cases[defined], weights, len(numbers)) for weights in (values[defined], np.ones(defined.sum()))
+    )
+    means = np.full(len(numbers), np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means
+
+
 def _compare_column(
-    base: Float64Array, run: Float64Array, differences: Float64Array, tolerance: float, interval: tuple[float, float]
+    base: Float64Array,
+    run: Float64Array,
+    differences: Float64Array,
+    tolerance: float,
+    groups: Sequence[str] | None,
+    interval: tuple[float, float],
 ) -> PairedResult:
     paired = ~np.isnan(differences)
-    differences = differences[paired]
-    p, method, reason = signed_rank_test(differences, tolerance)
+    of_units = means_of_groups(differences, groups)
+    of_units = of_units[~np.isnan(of_units)]
+    p, method, reason = signed_rank_test(of_units, tolerance)
     return PairedResult(
         n_pairs=int(paired.sum()),
+        n_units=of_units.size,
         n_undefined_base=int(np.isnan(base).sum()),
         n_undefined_run=int(np.isnan(run).sum()),
         base=_mean(base[paired]),
         run=_mean(run[paired]),
-        difference=_mean(differences),
+        difference=_mean(differences[paired]),
         low=interval[0],
         high=interval[1],
-        n_lower=int((differences < 0).sum()),
-        n_equal=int((differences == 0).sum()),
-        n_higher=int((differences > 0).sum()),
-        rank_biserial=rank_biserial(differences, tolerance),
+        n_lower=int((of_units < -tolerance).sum()),
+        n_equal=int((np.abs(of_units) <= tolerance).sum()),
+        n_higher=int((of_units > tolerance).sum()),
+        rank_biserial=rank_biserial(of_units, tolerance),
         p=p,
         method=method,
         reason=reason,

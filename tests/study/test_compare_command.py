@@ -164,10 +164,11 @@ def test_the_same_folder_twice(runs, capsys):
     assert "expected at least one run beside the base" in capsys.readouterr().err
 
 
-def test_seeds_are_not_negative(runs, capsys):
-    with pytest.raises(SystemExit):
-        main(["compare", *map(str, runs), "--seed", "-1"])
-    assert "expected a number from 0, got -1" in capsys.readouterr().err
+def test_former_options_of_the_bootstrap(runs, capsys):
+    assert main(["compare", *map(str, runs), "--seed", "3", "--replicates", "100"]) == 0
+    error = capsys.readouterr().err
+    assert error.count("has no effect, since intervals draw nothing at random") == 2
+    assert "Traceback" not in error
 
 
 def test_a_run_is_demanded(runs, capsys):

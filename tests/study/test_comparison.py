@@ -12,7 +12,7 @@ from rich.console import Console
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.report.comparison_table import print_comparison
 from nnunet_nacl.study.cautions import cautions
-from nnunet_nacl.study.comparison import Settings, compare_runs
+from nnunet_nacl.study.comparison import compare_runs
 from nnunet_nacl.study.comparison_files import write_comparison
 from nnunet_nacl.study.direction import Better, direction_of
 from nnunet_nacl.study.run import Run
@@ -262,7 +262,8 @@ def test_few_cases(tmp_path, random):
     many = compare_runs(base, [run, changed(run, tmp_path / "run2", ece=-np.linspace(0.01, 0.02, 7))], scores=("ECE",))
     assert {one.verdict for one in many.differences} == {"unclear"}
     assert any("With 7 cases and 6 tests not even a score that differs the same way" in text for text in cautions(many))
-    assert cautions(few) == ["With 7 cases the intervals are too narrow (percentile bootstrap below 20 cases)."]
+    (caution,) = cautions(few)
+    assert caution.startswith("With 7 cases the intervals are too narrow where scores are skewed")
 
 
 def test_one_case(tmp_path):
@@ -365,13 +366,13 @@ def test_unknown_names(base, tmp_path):
 
 def test_files(base, tmp_path, random):
     other = changed(base, tmp_path / "other", ece=random.normal(-0.01, 0.02, 30))
-    comparison = compare_runs(base, [other], scores=("Dice", "ECE"), settings=Settings(replicates=300, seed=4))
+    comparison = compare_runs(base, [other], scores=("Dice", "ECE"))
     csv_path, json_path = write_comparison(comparison, tmp_path)
     content = json.loads(json_path.read_text())
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert (content["base"], content["runs"], content["n_tests"]) == ("base", ["other"], 3)
-    assert content["protocol"]["interval"]["replicates"] == 300
-    assert content["protocol"]["interval"]["seed"] == 4
+    assert content["protocol"]["interval"]["level"] == 0.95
+    assert "Hall" in content["protocol"]["interval"]["method"]
     assert content["protocol"]["evaluation"]["n_bins"] == 15
     assert content["provenance"]["files"] == {"base": str(base.folder), "other": str(other.folder)}
     assert "scipy" in content["provenance"]["versions"]

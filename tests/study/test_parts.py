@@ -14,15 +14,13 @@ from runs import pair, run_of
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.report.comparison_table import print_comparison
 from nnunet_nacl.study.case_scores import Quantity
-from nnunet_nacl.study.comparison import Settings, compare_runs
+from nnunet_nacl.study.comparison import compare_runs
 from nnunet_nacl.study.comparison_files import write_comparison
 from nnunet_nacl.study.parts import PartDifference, common_sign, differences_of_parts, folds_among, in_order
 
-QUICK = Settings(replicates=200)
-
 
 def compared(base, runs, scores=("Dice", "ECE"), **options):
-    return compare_runs(base, runs, scores, settings=QUICK, **options)
+    return compare_runs(base, runs, scores, **options)
 
 
 def of(comparison, score, voxel_set=None, run="run"):

@@ -20,7 +20,7 @@ from nnunet_nacl.study.parts import PartDifference
 from nnunet_nacl.study.run import Run
 from nnunet_nacl.study.verdict import Kind, verdict_on, verdicts_of
 
-QUICK = Settings(replicates=300)
+QUICK = Settings()
 
 
 def judged(runs, scores=("Dice", "ECE"), settings=QUICK, **options):
@@ -140,7 +140,7 @@ def test_holm_over_all_tests_counts(tmp_path):
         ({"scores": ("ECE",)}, "Dice not compared"),
         ({"scores": ("Dice",)}, "ECE predicted, ECE all not compared"),
         ({"scores": ("Dice", "ECE"), "voxel_sets": ("foreground", "all")}, "ECE predicted not compared"),
-        ({"settings": Settings(level=0.9, replicates=100)}, "intervals of 90%, not 95%"),
+        ({"settings": Settings(level=0.9)}, "intervals of 90%, not 95%"),
     ],
 )
 def test_missing_scores(tmp_path, options, words):
@@ -250,7 +250,7 @@ def results(draw, quantity):
     sign = math.copysign(1, difference)
     parts = draw(st.lists(st.one_of(st.just(sign * 0.02), SIGNED), min_size=3, max_size=5))
     held = PairedResult(
-        n_pairs=30, n_undefined_base=0, n_undefined_run=0, base=0.5, run=0.5 + difference, difference=difference,
+        n_pairs=30, n_units=30, n_undefined_base=0, n_undefined_run=0, base=0.5, run=0.5 + difference, difference=difference,
         low=low, high=high, n_lower=15, n_equal=0, n_higher=15, rank_biserial=sign, p=p, method="exact", reason="",
     )  # fmt: skip
     of_folds = tuple(PartDifference(f"fold_{number}", 10, value) for number, value in enumerate(parts))
