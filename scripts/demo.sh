@@ -104,11 +104,14 @@ set_nnunet_variables() {
     export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
 }
 
+# has_run NAME COMMAND...: tell whether this command, of the code here, has run
+has_run() { [ "$(cat "logs/$1.done" 2>/dev/null)" = "${*:2} $code" ]; }
+
 # once NAME COMMAND...: run a command unless the same one, of the same code, has run here; its output goes to a log
 once() {
     local log=logs/$1.log done="logs/$1.done"
+    has_run "$@" && return
     shift
-    [ "$(cat "$done" 2>/dev/null)" != "$* $code" ] || return 0
     echo "\$ $*"
     "$@" >"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "the command above failed; its whole log is $run/$log"; }
     echo "$* $code" >"$done"
@@ -153,7 +156,7 @@ show_epochs() {
     local line epoch="" loss="" dice="" predicting=""
     while IFS= read -r line; do
         case $line in
-            *": Epoch time: "*) printf '  epoch %s: loss %s, Dice of validation patches %s, %s\n' "$epoch" "$loss" "$dice" "${line##*: }" ;;
+            *": Epoch time: "*) printf '  epoch %s of %s: loss %s, Dice of validation patches %s, %s\n' "$epoch" "${length%%epochs*}" "$loss" "$dice" "${line##*: }" ;;
             *": Epoch "*) epoch=$((${line##*: Epoch } + 1)) ;;
             *": train_loss "*) loss=${line##*: train_loss } ;;
             *": Pseudo dice "*) dice=$(sed -E 's/.*\[|\].*//g; s/np\.float[0-9]+\(([^)]*)\)/\1/g; s/, / and /' <<<"$line") ;;
@@ -162,16 +165,15 @@ show_epochs() {
     done
 }
 
-# evaluate NAME FOLDER
-evaluate() {
-    once "evaluate_$1" nnunet-nacl evaluate "$2" -gt "$labels"
-}
+# evaluate NAME FOLDER: into a folder of that name, which the report and the comparison take for the name of the run
+evaluate() { once "evaluate_$1" nnunet-nacl evaluate "$2" -gt "$labels" -o "$1"; }
 
 repair_with_one_temperature() {
     once fit nnunet-nacl recalibrate fit "$1" -gt "$labels" --cross-fit -o temperature.json
-    [ -e tempered/calibration ] || rm -rf tempered
-    [ -d tempered ] || once apply nnunet-nacl recalibrate apply temperature.json "$1" -o tempered --held-out
-    evaluate tempered tempered
+    local apply=(nnunet-nacl recalibrate apply temperature.json "$1" -o tempered --held-out)
+    has_run apply "${apply[@]}" || rm -rf tempered
+    once apply "${apply[@]}"
+    evaluate "$2" tempered
 }
 
 # Dice, and confidence against accuracy where a structure is predicted; means over the validation cases
@@ -181,14 +183,13 @@ import json
 import sys
 from pathlib import Path
 
-names = ("nnU-Net as it is", "the same, one temperature", sys.argv[4])
 tests = json.loads(Path("comparison/comparison.json").read_text())["tests"]
 verdicts = [test["verdict"] for test in tests if (test["score"], test["voxel_set"]) == ("ECE", "predicted")]
-for name, folder, verdict in zip(names, sys.argv[1:4], ["", *verdicts], strict=True):
-    result = json.loads((Path(folder) / "calibration" / "calibration.json").read_text())
+for name, verdict in zip(sys.argv[1:], ["", *verdicts], strict=True):
+    result = json.loads((Path(name) / "calibration.json").read_text())
     of_set = result["per_case"]["predicted"]
     print(
-        f"{name:26} Dice {result['foreground_mean']['Dice']:.3f}   says {of_set['confidence']:.3f}, is right in "
+        f"{name:22}  Dice {result['foreground_mean']['Dice']:.3f}   says {of_set['confidence']:.3f}, is right in "
         f"{of_set['accuracy']:.3f}   ECE {of_set['ECE']:.3f} {verdict}".rstrip()
     )
 END
@@ -211,13 +212,13 @@ say "Training nnU-Net as it is, then with $trainer: small networks, $length"
 train "$stock"
 train "$ours"
 say "Measuring, repairing, comparing"
-evaluate stock "$(validation "$stock")"
-evaluate ours "$(validation "$ours")"
-repair_with_one_temperature "$(validation "$stock")"
-runs=("$(validation "$stock")" tempered "$(validation "$ours")")
+runs=(nnUNet nnUNet_one_temperature "${trainer#nnUNetTrainer}")
+evaluate "${runs[0]}" "$(validation "$stock")"
+evaluate "${runs[2]}" "$(validation "$ours")"
+repair_with_one_temperature "$(validation "$stock")" "${runs[1]}"
 once compare nnunet-nacl compare "${runs[@]}" --voxel-sets all predicted -o comparison
 once report nnunet-nacl report "${runs[@]}" -o report.html --images "nnUNet_raw/$dataset/imagesTr"
 cat logs/compare.log
 say "Where a structure is predicted, over the validation cases of fold 0"
-summarize "${runs[@]}" "$trainer"
+summarize "${runs[@]}"
 printf '\nopen %s\n' "$run/report.html"

@@ -126,18 +126,19 @@ def demonstrated(clone, installed):
 
 
 def assert_ends_well(printed, folder, n_validated):
-    assert re.search(r"^  epoch 1: loss -?\d.*, Dice of validation patches .* s$", printed, re.MULTILINE)
+    assert re.search(r"^  epoch 1 of 1: loss -?\d.*, Dice of validation patches .* s$", printed, re.MULTILINE)
     *_, stock, tempered, ours, empty, last = printed.splitlines()
-    for line in (stock, tempered, ours):
+    for line, name in ((stock, "nnUNet "), (tempered, "nnUNet_one_temperature "), (ours, TRAINER[13:])):
+        assert line.startswith(name)
         assert re.search(r"Dice 0\.\d{3}   says 0\.\d{3}, is right in 0\.\d{3}   ECE 0\.\d{3}", line), line
     assert (empty, last) == ("", f"open {folder / 'report.html'}")
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.count("</html>") == 1
-    for name in (f"nnUNetTrainer_{QUICK}", f"{TRAINER}_{QUICK}", "tempered"):
-        assert name in page
+    for name in ("nnUNet", "nnUNet_one_temperature", TRAINER[13:]):
+        assert re.search(rf">\s*{name}\s*<", page)
     comparison = json.loads((folder / "comparison" / "comparison.json").read_text())
     assert len(comparison["cases"]) == n_validated
-    tests = [test for test in comparison["tests"] if test["run"].startswith(TRAINER)]
+    tests = [test for test in comparison["tests"] if test["run"] == TRAINER[13:]]
     assert len(tests) == 5
     assert all(test["verdict"] in ("better", "worse", "unclear", "mixed") for test in tests)
     assert re.search(r"^ *ECE +predicted .* (better|worse|unclear|mixed) *$", printed, re.MULTILINE)
