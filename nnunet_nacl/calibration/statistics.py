@@ -40,7 +40,8 @@ class CalibrationStatistics:
             (float64), voxels with that label (int64). The first bin is in two parts, up to and above 1e-3.
         nll, brier: ``(S,)`` float64 sums over voxels.
         floored: ``(S,)`` int64, voxels whose label had a probability below 1e-12.
-        certain: ``(S,)`` int64, voxels whose probabilities are all exactly 0 or 1: what nnU-Net writes outside its crop.
+        certain: ``(S,)`` int64, voxels whose probabilities are all exactly 0 or 1: nnU-Net writes them outside its crop, and a
+            network's own output may be saturated.
         confusion: ``(K, K)`` int64, label by prediction.
         ignored: ``()`` int64, voxels with the ignore label.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,8 @@ def run_fit(parsed: argparse.Namespace) -> int:
 
     from nnunet_nacl.commands.progress_bar import progress_bar
     from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.evaluation.validation_cases import sentences_on_folders
+    from nnunet_nacl.json_files import mapping_if_any
     from nnunet_nacl.recalibration.fit import DEFAULT_PARTS, Options, fit_folders
     from nnunet_nacl.recalibration.temperature_file import content_of, write
     from nnunet_nacl.report.recalibration_table import prepare_recalibration_table
@@ -121,6 +124,9 @@ def run_fit(parsed: argparse.Namespace) -> int:
     Console().print(prepare_recalibration_table(content))
     for line in _fit_lines(content):
         print(line)
+    dataset_name = str(mapping_if_any(files.plans_json).get("dataset_name", ""))
+    for sentence in sentences_on_folders(parsed.predicted, dataset_name):
+        print(f"nnunet-nacl: note: {sentence}", file=sys.stderr)
     print(f"wrote {parsed.o}")
     return 0
 

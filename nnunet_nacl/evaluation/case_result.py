@@ -20,9 +20,10 @@ from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
 from nnunet_nacl.evaluation.label_files import read_case_labels
 from nnunet_nacl.evaluation.probabilities import ProbabilityFile, open_probabilities
+from nnunet_nacl.evaluation.remarks import FLAT
 from nnunet_nacl.evaluation.saved_segmentation import remarks_on_geometry, remarks_on_saved
 from nnunet_nacl.evaluation.settings import Settings
-from nnunet_nacl.evaluation.surface import hd95, hd95_per_class
+from nnunet_nacl.evaluation.surface import flat_classes, hd95, hd95_per_class
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ def evaluate_case(case: Case, dataset: Dataset, settings: Settings) -> CaseResul
     except ValueError as error:
         raise InputError(f"{case.probabilities} with {case.labels}: {error}") from error
     remarks = remarks_on_geometry(label_map) | remarks_on_saved(case, dataset, found.segmentation, label_map)
+    if found.flat:
+        remarks[FLAT] = ", ".join(found.flat)
     return CaseResult(
         case,
         found.problems,
@@ -94,12 +97,16 @@ def evaluate_case(case: Case, dataset: Dataset, settings: Settings) -> CaseResul
 
 
 class _Found(NamedTuple):
-    """What the probabilities of a case give; the segmentation is the label map ``(z, y, x)`` that nnU-Net writes for them."""
+    """What the probabilities of a case give.
+
+    The segmentation is the label map ``(z, y, x)`` that nnU-Net writes for them; ``flat`` names classes whose HD95 says little.
+    """
 
     problems: tuple[CalibrationStatistics, ...]
     region_overlap: Int64Array | None
     hd95_mm: NDArray[np.float64]
     segmentation: NDArray[Any]
+    flat: list[str]
 
 
 def _evaluate_labels(
@@ -109,11 +116,13 @@ def _evaluate_labels(
     prediction = statistics.update_channels(
         file.blocks, labels, dataset.ignore_label, spacing=spacing, boundary_mm=settings.boundary_mm
     )
+    names, flat = list(dataset.target_names.values()), []
     distances = np.full(dataset.num_channels, np.nan)
     if settings.hd95:
-        whole = labels.astype(np.int64)
-        distances[1:] = hd95_per_class(whole, prediction, range(1, dataset.num_channels), spacing, dataset.ignore_label)
-    return _Found((statistics,), None, distances, prediction)
+        whole, classes = labels.astype(np.int64), range(1, dataset.num_channels)
+        distances[1:] = hd95_per_class(whole, prediction, classes, spacing, dataset.ignore_label)
+        flat = [names[value] for value in flat_classes(whole, prediction, classes)]
+    return _Found((statistics,), None, distances, prediction, flat)
 
 
 def _evaluate_regions(
@@ -137,9 +146,11 @@ def _evaluate_regions(
         problems.append(statistics)
         segmentation[inside] = label
     overlap = overlap_of_regions(whole, segmentation, dataset.regions, ignored)
+    names, flat = list(dataset.target_names.values()), []
     distances = np.full(dataset.num_channels, np.nan)
     if settings.hd95:
         for channel, region in enumerate(dataset.regions):
-            reference, predicted = (np.isin(values, region) for values in (whole, segmentation))
-            distances[channel] = hd95(reference, predicted & (whole != ignored), spacing)
-    return _Found(tuple(problems), overlap, distances, segmentation)
+            reference, predicted = np.isin(whole, region), np.isin(segmentation, region) & (whole != ignored)
+            distances[channel] = hd95(reference, predicted, spacing)
+            flat += [names[channel]] * len(flat_classes(reference.view(np.uint8), predicted.view(np.uint8), [1]))
+    return _Found(tuple(problems), overlap, distances, segmentation, flat)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from nnunet_nacl.evaluation.protocol import protocol_of
 from nnunet_nacl.evaluation.settings import Settings
 from nnunet_nacl.evaluation.store import CaseStore
 from nnunet_nacl.evaluation.stored_paths import absolute
+from nnunet_nacl.evaluation.validation_cases import KINDS, remarks_on_cases
 from nnunet_nacl.evaluation.workers import Evaluate, evaluate_here, evaluate_in_processes
 
 DEFAULT_SETTINGS = Settings()
@@ -90,8 +91,17 @@ def evaluate_folder(
         progress(len(results), len(cases))
     given = {"labels": gt_folder, "predictions": pred_folder, "dataset_json": dataset_json, "plans_json": plans_json}
     files = {name: absolute(path) for name, path in given.items()} | part.as_files()
-    placed = (replace(result, case=_placed(result.case)) for result in results)
+    trained = remarks_on_cases(cases, dataset.name)
+    placed = (
+        replace(result, case=_placed(result.case), remarks=_remarks(result, trained.get(result.case.name, {})))
+        for result in results
+    )
     return FolderResult(tuple(sorted(placed, key=lambda result: result.case.name)), protocol, files, recalled)
+
+
+def _remarks(result: CaseResult, trained: Mapping[str, str]) -> dict[str, str]:
+    """Return the remarks on a case, with those on its fold as it is now."""
+    return {kind: detail for kind, detail in result.remarks.items() if kind not in KINDS} | dict(trained)
 
 
 def _placed(case: Case) -> Case:

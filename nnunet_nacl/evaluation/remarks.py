@@ -10,6 +10,9 @@ SEGMENTATION_DIFFERS = "segmentation_differs"
 GEOMETRY_DIFFERS = "geometry_differs"
 SPACING_ASSUMED = "spacing_assumed"
 SHEARED = "sheared"
+TRAINED_ON = "trained_on"
+LEFT_OVER = "left_over"
+FLAT = "flat"
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -24,6 +27,18 @@ KINDS: Mapping[str, str] = MappingProxyType(
         ),
         SHEARED: (
             "the axes are not at right angles; volumes are right, but HD95 and the voxel set boundary take distances as if they were"
+        ),
+        TRAINED_ON: (
+            "the network of fold_all was trained on the cases in its validation folder, so these figures say nothing about new "
+            "patients, and a temperature fitted on them does not hold for any"
+        ),
+        LEFT_OVER: (
+            "not among the validation cases of this fold in splits_final.json: left over from an older split, and the network may have "
+            "been trained on them. Remove what does not belong there"
+        ),
+        FLAT: (
+            "a structure lies in one or two slices of a stack, in labels and prediction: each of its voxels is surface, so its HD95 is "
+            "near 0 however far it is off in plane"
         ),
     }
 )

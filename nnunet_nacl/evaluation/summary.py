@@ -9,7 +9,7 @@ a class is neither labelled nor predicted       its Dice and HD95 are null, Dice
 a class is only labelled, or only predicted     its Dice is 0, its HD95 the diagonal of the volume
 the label's probability is below 1e-12          enters the NLL as 1e-12 and is counted in ``n_floored``
 all probabilities of a voxel are exactly 0 or 1  evaluated as any other and counted in ``n_certain``: nnU-Net writes them outside
-                                                 the region it crops to
+                                                 the region it crops to, and a network's output may be saturated
 a voxel has the ignore label                    left out everywhere and counted in ``n_ignored``
 probabilities sum to 1 only within 1e-2         evaluated as they are; further away: refused
 the image is 2D                                 its volumes are null

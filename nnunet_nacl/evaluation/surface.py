@@ -102,6 +102,41 @@ def hd95_per_class(
     return result
 
 
+def flat_classes(
+    labels: NDArray[np.integer[Any]], prediction: NDArray[np.integer[Any]], classes: Sequence[int]
+) -> list[int]:
+    """Return the classes that lie in one or two slices of a stack, in labels and prediction, and are wider in plane than a line.
+
+    Each of their voxels is surface, also in the middle, so that a shift in plane hardly changes the distances.
+
+    Args:
+        labels: label map of integers, ``(z, y, x)``; ignored voxels do not matter.
+        prediction: predicted classes, same shape.
+        classes: label values from 1.
+    """
+    if min(labels.shape, default=0) < 2:
+        return []
+    largest = max(classes, default=0)
+    boxes = [find_objects(values, largest) for values in (labels, prediction)]
+    return [
+        value
+        for value in classes
+        if any(
+            all(
+                _is_flat(values, found[value - 1], value, axis)
+                for values, found in zip((labels, prediction), boxes, strict=True)
+            )
+            for axis in range(labels.ndim)
+        )
+    ]
+
+
+def _is_flat(values: NDArray[Any], box: Box | None, value: int, axis: int) -> bool:
+    if box is None or box[axis].stop - box[axis].start > 2:
+        return False
+    return bool(binary_erosion((values[box] == value).any(axis)).any())
+
+
 def _check(first: NDArray[Any], second: NDArray[Any], spacing: Sequence[float]) -> None:
     if first.shape != second.shape:
         raise ValueError(f"Expected arguments of the same shape, but got {first.shape} and {second.shape}.")

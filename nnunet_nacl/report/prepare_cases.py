@@ -16,7 +16,7 @@ FEW_VOXELS = 1000
 """With fewer voxels in 15 bins even a calibrated network scores an ECE of several hundredths by chance."""
 
 CERTAIN_FROM = 0.001
-"""Share of exactly certain voxels from which a case is called cropped; a few come from rounding."""
+"""Share of exactly certain voxels from which it is worth saying; a few come from rounding."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,12 @@ def _remarks(run: Run, case: dict[str, Any], n_voxels: int) -> list[str]:
     if case.get("n_ignored"):
         remarks.append("ignored voxels")
     if certain_share(case) > CERTAIN_FROM:
-        remarks.append("cropped")
+        remarks.append("certain voxels")
     return remarks
 
 
 def certain_share(case: dict[str, Any]) -> float:
-    """Return the share of a case's voxels whose probabilities are all exactly 0 or 1, as nnU-Net writes them outside its crop."""
+    """Return the share of a case's voxels whose probabilities are all exactly 0 or 1: outside of the crop, or saturated."""
     entry = case["voxel_sets"].get("all", {})
     return entry.get("n_certain", 0) / entry["n_voxels"] if entry.get("n_voxels") else 0.0
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from nnunet_nacl.evaluation.remarks import in_words
 from nnunet_nacl.report.names import listed
 from nnunet_nacl.report.prepare_cases import CERTAIN_FROM, FEW_VOXELS, certain_share
 from nnunet_nacl.report.prepare_scores import foreground, label_names
@@ -21,12 +22,13 @@ def prepare_warnings(run: Run, voxel_set: str) -> list[str]:
     """Return warnings in plain words; ``voxel_set`` is the one that cases are ranked by."""
     cases = run.summary["metric_per_case"]
     return [
+        *in_words(run.summary.get("remarks", {}), len(cases)),
         *_few_cases(cases),
         *_few_voxels(cases, voxel_set),
         *_classes(run, cases),
         *_ignored(run, cases),
         *_floored(run),
-        *_cropped(cases),
+        *_certain(cases),
     ]
 
 
@@ -91,13 +93,14 @@ def _floored(run: Run) -> Iterator[str]:
             )
 
 
-def _cropped(cases: list[dict[str, Any]]) -> Iterator[str]:
-    cropped = {case["case"]: share for case in cases if (share := certain_share(case)) > CERTAIN_FROM}
-    if cropped:
-        shown = listed(f"{name} {percent(share)}" for name, share in cropped.items())
+def _certain(cases: list[dict[str, Any]]) -> Iterator[str]:
+    certain = {case["case"]: share for case in cases if (share := certain_share(case)) > CERTAIN_FROM}
+    if certain:
+        shown = listed(f"{name} {percent(share)}" for name, share in certain.items())
         yield (
-            f"{counted(len(cropped), 'case')} hold voxels of exact certainty ({shown}). nnU-Net writes them where it cropped the "
-            "image; no network computed them, and they make the voxel set all look better."
+            f"{counted(len(certain), 'case')} hold voxels of exact certainty ({shown}). nnU-Net writes them where it cropped the "
+            "image, and a network's own output can reach them where it is stored as float16 or is a region's. They make the voxel set "
+            "all look better."
         )
 
 

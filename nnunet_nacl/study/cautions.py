@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nnunet_nacl.evaluation.remarks import in_words
 from nnunet_nacl.study.case_scores import Quantity
 from nnunet_nacl.study.comparison import Comparison, Difference
 from nnunet_nacl.study.signed_rank import smallest_p
@@ -12,6 +13,7 @@ FEW_CASES = 20
 def cautions(comparison: Comparison) -> list[str]:
     """Return what a reader has to know so as not to be misled by the numbers."""
     return [
+        *_cautions_of_runs(comparison),
         *_cautions_of_segmentation(comparison),
         *_cautions_of_absent_classes(comparison),
         *_cautions_of_size(comparison),
@@ -31,6 +33,15 @@ def describe(quantity: Quantity) -> str:
         quantity.voxel_set or "",
     ]
     return " ".join([quantity.score, ", ".join(part for part in where if part)])
+
+
+def _cautions_of_runs(comparison: Comparison) -> list[str]:
+    """Return what the evaluation of each run remarked on its cases."""
+    return [
+        f"{run.name}: {sentence}."
+        for run in (comparison.base, *comparison.runs)
+        for sentence in in_words(run.summary.get("remarks", {}), len(run.summary["metric_per_case"]))
+    ]
 
 
 def _cautions_of_segmentation(comparison: Comparison) -> list[str]:

@@ -171,3 +171,28 @@ def test_a_network_that_predicts_only_background_has_an_empty_set(tmp_path, data
     pooled = summary["pooled"]["predicted"]
     assert pooled["n_voxels"] == 0 and pooled["ECE"] is None and pooled["equal_mass_ECE"] is None
     assert summary["pooled"]["all"]["equal_mass_ECE"] == pytest.approx(abs(0.9 - 204 / 210), abs=1e-6)
+
+
+def test_flat_structures_are_named(tmp_path, dataset_files, capsys):
+    for name, slices in (("flat", slice(3, 4)), ("thick", slice(2, 6))):
+        labels = np.zeros((8, 20, 24), int)
+        labels[slices, 4:14, 4:14] = 1
+        p = np.where(np.roll(labels, 3, 2) == 1, 0.9, 0.1)
+        write_case(tmp_path, name, labels, np.stack([1 - p, p]))
+    write_dataset(tmp_path, dataset_files, {"background": 0, "plate": 1})
+    assert evaluate(tmp_path, dataset_files, "--hd95")["remarks"]["flat"]["cases"] == {"flat": "plate"}
+    assert "1 of 2 cases: a structure lies in one or two slices of a stack" in capsys.readouterr().err
+    assert not evaluate(tmp_path, dataset_files)["remarks"]  # there is no HD95 to doubt
+
+
+def test_saturated_voxels_are_certain_too(tmp_path, dataset_files):
+    """The file does not tell them from those outside of the crop: a float16 softmax is one-hot from a difference of logits of 17 on."""
+    labels = np.zeros((5, 6, 7), int)
+    labels[2, 2:4, 2:5] = 1
+    logit = np.where(labels == 1, 18.0, -18.0)
+    p = (1 / (1 + np.exp(-logit))).astype(np.float16)
+    for name in ("a", "b"):
+        write_case(tmp_path, name, labels, np.stack([1 - p, p]))
+    write_dataset(tmp_path, dataset_files, {"background": 0, "one": 1})
+    summary = evaluate(tmp_path, dataset_files)
+    assert summary["metric_per_case"][0]["voxel_sets"]["all"]["n_certain"] == labels.size

@@ -8,7 +8,7 @@ from monai.metrics import compute_hausdorff_distance
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 
-from nnunet_nacl.evaluation.surface import hd95, hd95_per_class
+from nnunet_nacl.evaluation.surface import flat_classes, hd95, hd95_per_class
 
 SPACING = (2.5, 0.7, 0.9)
 
@@ -158,3 +158,34 @@ def test_unusable_classes():
         hd95_per_class(values, values, [0, 1], (1, 1))
     with pytest.raises(ValueError, match="`labels` to be of an integer dtype"):
         hd95_per_class(values.astype(float), values, [1], (1, 1))
+
+
+def disc(center, radius, slices, shape=(8, 60, 60)):
+    grid = np.hypot(*np.ogrid[-center[0] : shape[1] - center[0], -center[1] : shape[2] - center[1]]) <= radius
+    volume = np.zeros(shape, np.uint8)
+    volume[slices] = grid
+    return volume
+
+
+@pytest.mark.parametrize(
+    ("reference", "prediction", "flat"),
+    [
+        (slice(3, 4), slice(3, 4), True),
+        (slice(3, 5), slice(3, 4), True),
+        (slice(2, 5), slice(3, 4), False),
+        (slice(3, 5), slice(0, 8), False),
+        (slice(3, 4), slice(0, 0), False),
+    ],
+)
+def test_flat_structures(reference, prediction, flat):
+    """Of a disc in one slice every voxel is surface: moved by 6 voxels its HD95 hardly sees it."""
+    labels, predicted = disc((30, 30), 20, reference), disc((30, 36), 20, prediction)
+    assert flat_classes(labels, predicted, [1]) == [1] * flat
+    assert flat_classes(labels.transpose(1, 0, 2), predicted.transpose(1, 0, 2), [1]) == [1] * flat
+    if flat and reference == prediction:
+        assert hd95_per_class(labels, predicted, [1], (3, 1, 1))[0] < 6
+    # a line, and a slice that is the whole image, have their contour
+    assert flat_classes(labels[:, 30:31], predicted[:, 30:31], [1]) == []
+    thin = np.zeros((6, 6, 6), np.uint8)
+    thin[3, 3] = 1
+    assert flat_classes(thin, thin, [1]) == []
