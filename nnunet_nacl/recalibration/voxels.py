@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,7 +178,7 @@ class Voxels:
         return counts, statistics
 
     def draw(self, selected: NDArray[np.int64], wanted: int, seed: int) -> None:
-        """Keep ``wanted`` of the voxels only, each with the same chance, without replacement.
+        """Keep ``wanted`` of the voxels only, each with the same chance, without replacement, from each case in proportion.
 
         Args:
             selected: ``(cases, problems)`` how many there are.
@@ -185,7 +186,7 @@ class Voxels:
             seed: of the random numbers.
         """
         rng = np.random.default_rng(seed)
-        shares = rng.multivariate_hypergeometric(selected.reshape(-1), wanted, method="marginals")
+        shares = proportional_shares(selected.reshape(-1), wanted, rng)
         self.sample = []
         for number, (available, share) in enumerate(zip(selected, shares.reshape(selected.shape), strict=True)):
             drawn = [
@@ -240,3 +241,22 @@ def _drawn(pieces: Iterable[Kept], positions: NDArray[np.int64]) -> Iterator[Kep
         here = positions[np.searchsorted(positions, start) : np.searchsorted(positions, end)] - start
         yield logarithm[:, here], labels[here]
         start = end
+
+
+def proportional_shares(available: NDArray[np.int64], wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return how many to draw from each group, ``(G,)``: its share of ``wanted``, rounded at random so that all have the same chance.
+
+    One random shift rounds all cumulative shares (systematic sampling), so they add up to ``wanted``. Whole numbers of any size:
+    numpy's hypergeometric numbers end at 1e9 voxels.
+
+    Args:
+        available: ``(G,)``, how many there are.
+        wanted: how many to draw, at most all.
+        rng: random numbers.
+    """
+    total = int(available.sum())
+    shift = int(rng.integers(max(total, 1)))
+    ends = [0]
+    for below in np.cumsum(available).tolist():
+        ends.append((below * wanted + shift) // max(total, 1))
+    return np.array([end - start for start, end in itertools.pairwise(ends)], np.int64)
