@@ -20,8 +20,8 @@ from nnunet_nacl.calibration import VOXEL_SETS
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.evaluation.dataset import load_dataset
 from nnunet_nacl.evaluation.folder import evaluate_folder
+from nnunet_nacl.nnunet_files import find_description
 from nnunet_nacl.recalibration.fit import Options, fit_folders
-from nnunet_nacl.report.case_maps import find_description
 from nnunet_nacl.report.maps import Reference, prepare_class_maps
 from nnunet_nacl.report.prepare_reliability import prepare_reliability
 from nnunet_nacl.report.reliability import plot_reliability
@@ -156,20 +156,21 @@ if dataset.regions is None:
 #
 # ## Repair
 #
-# Temperature scaling makes all voxels less sure by one factor, and leaves each segmentation as it is. A temperature above 1 says that
-# the model was overconfident. It must not be judged on the cases that it was fitted on, so five parts of the cases take turns: each
-# is scored with the temperature of the other four.
+# Temperature scaling makes the voxels less sure by one factor for each predicted class, and leaves each segmentation as it is. A
+# temperature above 1 says that the model was overconfident there. It must not be judged on the cases that it was fitted on, so five
+# parts of the cases take turns: each is scored with the temperatures of the other four.
 
 # %%
-fitted = fit_folders([result.cases[0].case.probabilities.parent], labels, *files, Options(cross_fit=True), WORK)
+fitted = fit_folders([result.cases[0].case.probabilities.parent], labels, *files, Options(), WORK)
 before, after = (total(chain.from_iterable(cases)) for cases in (fitted.before, fitted.after))
-print(f"temperature {1 / fitted.factors.values[0]:.2f}")
+for channel, factor in zip(fitted.heads.channels, fitted.fitted.maps[0].factors, strict=True):
+    print(f"temperature {1 / factor:.2f} where {channel} is predicted")
 for title, statistics in (("before", before), ("after", after)):
     scores = statistics.scores("predicted")
     print(f"{title:8} gap {scores.gap:+.3f}  ECE {scores.ece:.3f}  NLL {scores.nll:.3f}")
 
 # %% [markdown]
-# The posterior was squared, so the right temperature is 2.
+# The posterior was squared, so the right temperature is 2 everywhere.
 #
 # ## Look again
 

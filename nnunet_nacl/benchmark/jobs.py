@@ -203,7 +203,7 @@ class _Builder:
     def _recalibrate(self, trainer: str) -> Job:
         command = (
             "nnunet-nacl", "recalibrate", "fit", *(self._validation(trainer, fold) for fold in self.study.folds),
-            "-gt", str(self.files / "gt_segmentations"), *self._json_files(), "--cross-fit",
+            "-gt", str(self.files / "gt_segmentations"), *self._json_files(), "--method", "temperature",
             "--seed", str(self.study.bootstrap_seed), "-o", str(self._result(trainer, "temperature.json")),
         )  # fmt: skip
         needs = tuple(f"train/{self.dataset}/{trainer}/fold_{fold}" for fold in self.study.folds)

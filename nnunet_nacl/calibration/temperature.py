@@ -1,4 +1,4 @@
-"""Temperature scaling of saved probabilities: the arithmetic on arrays, no files.
+"""Fits of one factor for all classes, or one for each, to log probabilities: the arithmetic on arrays, no files.
 
 Tempered probabilities are ``q_k = p_k**b_k / sum_j p_j**b_j`` with one factor ``b = 1 / T`` for all classes (temperature
 scaling: Guo et al. 2017, arXiv 1706.04599) or one for each. The logarithm of a softmax is its logits up to a constant per
@@ -9,10 +9,6 @@ the factors (a log-sum-exp of linear functions minus a linear function).
 
 A region (a sigmoid channel) is a problem of two classes, ``1 - p`` and ``p``: ``p**b / (p**b + (1 - p)**b)`` is the sigmoid of
 ``b`` times its logit.
-
->>> import numpy as np
->>> temper(np.array([[0.9], [0.1]], np.float32), 0.5).round(4).tolist()
-[[0.75], [0.25]]
 """
 
 from __future__ import annotations
@@ -22,9 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit
 
 from nnunet_nacl.calibration.arrays import Float64Array, FloatArray
 
@@ -40,108 +35,6 @@ class NoVoxelsError(ValueError):
 
 Blocks = Iterable[tuple[FloatArray, NDArray[Any]]]
 """Pairs of log probabilities ``(K, n)`` and labels ``(n,)``."""
-
-
-def floor_of(dtype: np.dtype[Any]) -> float:
-    """Return what stands for a probability below it when a logarithm is taken.
-
-    A stored 0 says "less than the smallest number of this type". That is 2**-126 (87.3 nats) for float32 and float64, since a
-    GPU may flush the smaller subnormal numbers to 0, and 2**-24 (16.6 nats) for float16.
-    """
-    return max(float(np.finfo(np.float32).tiny), float(np.finfo(dtype).smallest_subnormal))
-
-
-def ceiling_gap_of(dtype: np.dtype[Any]) -> float:
-    """Return what stands for ``1 - p`` where a sigmoid was rounded to 1: half the distance to the number below 1.
-
-    2**-25 for float32: the logit was 16.6 or more and is taken as 17.3.
-    """
-    return float(np.finfo(dtype).epsneg) / 2
-
-
-def is_exact(probabilities: FloatArray) -> NDArray[np.bool_]:
-    """Return where all probability is on one class, shape ``(*spatial)``: no temperature moves these voxels.
-
-    nnU-Net writes background there outside of its crop.
-    """
-    return np.asarray(np.count_nonzero(probabilities, axis=0) == 1)
-
-
-def two_classes(region: FloatArray) -> Float64Array:
-    """Return ``1 - p`` and ``p`` of a region's channel, ``(2, *spatial)``, to take logarithms of.
-
-    So a ``p`` of 1 leaves ``1 - p`` its smallest value (scores take it as it is, see :mod:`nnunet_nacl.calibration.regions`). A ``p``
-    of 0 stays exact: nnU-Net writes it outside of its crop.
-    """
-    inside = region.astype(np.float64)
-    outside = np.where(region == 1, ceiling_gap_of(region.dtype), 1 - inside)
-    return np.stack([outside, inside])
-
-
-def log_probabilities(probabilities: FloatArray, floor: float) -> FloatArray:
-    """Return the logarithm of the probabilities, raised to ``floor``; same shape, float64."""
-    logarithm: Float64Array = np.maximum(probabilities, floor, dtype=np.float64)
-    return np.log(logarithm, out=logarithm)
-
-
-def temper(probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
-    """Return tempered probabilities.
-
-    With one factor the predicted class stays the same in every voxel, ties and rounding included: where the result, rounded to
-    float32, would point to another class, the predicted class gets the next number above it.
-
-    Args:
-        probabilities: ``(K, *spatial)``, floating, summing to 1 over the first axis.
-        factors: one number above 0, or K of them. 1 / T.
-
-    Returns:
-        Same shape, float32. Voxels with all probability on one class are unchanged.
-
-    Raises:
-        ValueError: factors of another number, or not finite and above 0.
-    """
-    flat = probabilities.reshape(probabilities.shape[0], -1)
-    powers = _checked_factors(factors, len(flat))
-    scaled = log_probabilities(flat, floor_of(flat.dtype))
-    scaled *= powers[:, None]
-    scaled -= scaled.max(0)
-    np.exp(scaled, out=scaled)
-    scaled /= scaled.sum(0)
-    tempered = scaled.astype(np.float32)
-    exact = is_exact(flat)
-    tempered[:, exact] = flat[:, exact]
-    if np.all(powers == powers[0]):
-        _keep_prediction(tempered, flat.argmax(0))
-    return tempered.reshape(probabilities.shape)
-
-
-def temper_regions(probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
-    """Return tempered probabilities of regions.
-
-    Each probability stays on its side of nnU-Net's threshold (inside a region is above 0.5), whatever the factors.
-
-    Args:
-        probabilities: ``(R, *spatial)``, floating, each within [0, 1].
-        factors: one number above 0, or R of them. 1 / T.
-
-    Returns:
-        Same shape, float32. A 0 stays 0.
-
-    Raises:
-        ValueError: factors of another number, or not finite and above 0.
-    """
-    tempered = np.empty(probabilities.shape, np.float32)
-    half = np.float32(0.5)
-    for number, factor in enumerate(_checked_factors(factors, len(probabilities))):
-        region = probabilities[number]
-        outside, inside = log_probabilities(two_classes(region), floor_of(region.dtype))
-        result = expit(factor * (inside - outside)).astype(np.float32)
-        result[region == 0] = 0
-        above = region > half
-        result[above & (result <= half)] = np.nextafter(half, np.float32(1))
-        result[~above & (result > half)] = half
-        tempered[number] = result
-    return tempered
 
 
 def negative_log_likelihood(
@@ -302,17 +195,3 @@ class _Objective:
 def _minimize(function: Any, start: Float64Array, bounds: list[tuple[float, float]]) -> Any:
     options = {"gtol": GRADIENT_TOLERANCE, "ftol": 1e-13, "maxiter": 500}
     return minimize(function, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-
-
-def _keep_prediction(tempered: NDArray[np.float32], prediction: NDArray[np.intp]) -> None:
-    moved = np.flatnonzero(tempered.argmax(0) != prediction)
-    tempered[prediction[moved], moved] = np.nextafter(tempered[:, moved].max(0), np.float32(1))
-
-
-def _checked_factors(factors: ArrayLike, number: int) -> Float64Array:
-    given = np.asarray(factors, np.float64)
-    if given.shape not in ((), (number,)):
-        raise ValueError(f"Expected argument `factors` to be one number or {number}, but got shape {given.shape}.")
-    if not np.all(np.isfinite(given) & (given > 0)):
-        raise ValueError(f"Expected argument `factors` to be finite and above 0, but got {given.tolist()}.")
-    return np.broadcast_to(given, (number,))

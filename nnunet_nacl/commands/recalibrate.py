@@ -10,18 +10,28 @@ from typing import TYPE_CHECKING
 from nnunet_nacl.commands import inputs
 from nnunet_nacl.commands.arguments import Commands, bins, default_processes, memory_size, positive
 from nnunet_nacl.commands.former import FormerOption
+from nnunet_nacl.commands.recalibration_lines import fit_lines, harm_lines
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES, guarantee_lines
 
 if TYPE_CHECKING:
     from nnunet_nacl.recalibration.apply import Applied
 
-# the keys of recalibration.selection.FIT_SETS, the default first; not imported, so that --help is instant
+# the keys of recalibration.selection.FIT_SETS; not imported, so that --help is instant
 VOXEL_SETS = ("predicted", "all", "foreground", "union")
+
+EPILOG = "\n".join(
+    ["methods, for K classes (of a region: outside and inside), what they keep, and what they are fitted on:"]
+    + [f"  {line}" for line in guarantee_lines()]
+    + [
+        "each is convex and needs saved probabilities and labels only. docs/recalibrating.md says what each did on real folds."
+    ]
+)
 
 
 def add(commands: Commands) -> None:
     """Add the command, its two steps and their arguments."""
-    text = "temperature scaling of saved probabilities: fit on validation folds, apply to predictions"
+    text = "repair the confidence of a trained network: fit on validation folds, apply to predictions"
     parser = commands.add_parser("recalibrate", help=text, description=text)
     steps = parser.add_subparsers(title="steps", required=True, metavar="STEP")
     _add_fit(steps)
@@ -29,22 +39,27 @@ def add(commands: Commands) -> None:
 
 
 def _add_fit(steps: Commands) -> None:
-    text = "fit temperatures on the softmax files of validation folders"
-    parser = steps.add_parser("fit", help=text, description=text)
+    text = "fit a recalibration on the softmax files of validation folders, and score it on cases that it was not fitted on"
+    parser = steps.add_parser("fit", help=text, description=text, epilog=EPILOG,
+                              formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("predicted", type=Path, nargs="+", metavar="PREDICTED",
                         help="validation folders with their .npz files, one per fold")  # fmt: skip
     inputs.add_labels(parser)
     inputs.add_descriptions(parser)
     parser.add_argument("-o", type=Path, required=True, metavar="TEMPERATURE_JSON", help="file to write")
-    parser.add_argument("--per-class", action="store_true", help="a factor per class, or per region, instead of one")
-    parser.add_argument("--voxel-set", choices=VOXEL_SETS, default=VOXEL_SETS[0],
-                        help="voxels to fit on (default: %(default)s). `foreground` and `union` choose by the label and "
+    parser.add_argument("--method", choices=tuple(GUARANTEES), default=None,
+                        help=f"what to fit, see below (default: {DEFAULT_METHOD})")  # fmt: skip
+    parser.add_argument("--compare-methods", action="store_true",
+                        help="also fit all other methods and print one table of them, best NLL over all voxels first; the file "
+                             "is that of --method")  # fmt: skip
+    parser.add_argument("--per-class", action="store_true", help="the older name of --method per-class")
+    parser.add_argument("--voxel-set", choices=VOXEL_SETS, default=None,
+                        help="voxels to fit on (default: that of the method). `foreground` and `union` choose by the label and "
                              "make even a calibrated network underconfident")  # fmt: skip
-    parser.add_argument("--cross-fit", action="store_true",
-                        help="also fit without each folder, or without each of several parts of a single folder, so that no "
-                             "case is scored with a temperature it had a part in")  # fmt: skip
+    parser.add_argument("--cross-fit", action="store_true", help="the older name of what is always done by now: each folder, or "
+                        "each of several parts of a single one, is scored with what was fitted on the others")  # fmt: skip
     parser.add_argument("--cross-fit-parts", type=positive, default=None, metavar="N",
-                        help="random parts of a single folder (default: 5)")  # fmt: skip
+                        help="random parts of a single folder (default: 5, or one a case)")  # fmt: skip
     parser.add_argument(
         "--parts", type=positive, dest="cross_fit_parts", action=FormerOption, now="--cross-fit-parts N"
     )
@@ -56,15 +71,17 @@ def _add_fit(steps: Commands) -> None:
 
 
 def _add_apply(steps: Commands) -> None:
-    text = "write a copy of a folder of predictions in which the probabilities are tempered and all else is as it was"
+    text = (
+        "write a copy of a folder of predictions in which the probabilities are recalibrated and all else is as it was"
+    )
     parser = steps.add_parser("apply", help=text, description=text)
     parser.add_argument("temperature", type=Path, metavar="TEMPERATURE_JSON", help="file of `recalibrate fit`")
     inputs.add_predicted(parser)
     parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="new or empty folder")
     inputs.add_descriptions(parser)
-    parser.add_argument("--held-out", action="store_true", help="for the cases of the fit: each with the temperature of "
-                        "--cross-fit that it had no part in")  # fmt: skip
-    parser.add_argument("--rewrite-segmentations", action="store_true", help="make the segmentations anew from the tempered "
+    parser.add_argument("--held-out", action="store_true", help="for the cases of the fit: each with what was fitted "
+                        "without it")  # fmt: skip
+    parser.add_argument("--rewrite-segmentations", action="store_true", help="make the segmentations anew from the new "
                         "probabilities (default: the given ones, which may have been postprocessed, are copied)")  # fmt: skip
     inputs.add_processes(parser)
     _add_memory(parser)
@@ -87,48 +104,57 @@ def run_fit(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.evaluation.output import prepare_folder
     from nnunet_nacl.evaluation.validation_cases import sentences_on_folders
     from nnunet_nacl.json_files import mapping_if_any
-    from nnunet_nacl.recalibration.fit import DEFAULT_PARTS, Options, fit_folders
-    from nnunet_nacl.recalibration.temperature_file import content_of, write
-    from nnunet_nacl.report.recalibration_table import prepare_recalibration_table
+    from nnunet_nacl.recalibration.fit import Options, fit_folders
+    from nnunet_nacl.recalibration.temperature_content import content_of
+    from nnunet_nacl.recalibration.temperature_file import write
+    from nnunet_nacl.report.recalibration_table import prepare_methods_table, prepare_recalibration_table
 
-    if parsed.cross_fit_parts is not None and (not parsed.cross_fit or len(parsed.predicted) > 1):
-        raise InputError(
-            "--cross-fit-parts goes with --cross-fit and a single folder; several folders are the parts themselves."
-        )
+    if parsed.cross_fit_parts is not None and len(parsed.predicted) > 1:
+        raise InputError("--cross-fit-parts goes with a single folder; several folders are the parts themselves.")
     if parsed.o.is_dir():
         raise InputError(f"{parsed.o}: is a folder. Give -o the name of a file, e.g. temperature.json.")
     files = inputs.find_inputs(parsed, parsed.predicted)
     prepare_folder(parsed.o.parent)
-    options = Options(
-        voxel_set=parsed.voxel_set,
-        per_class=parsed.per_class,
-        cross_fit=parsed.cross_fit,
-        parts=parsed.cross_fit_parts or DEFAULT_PARTS,
-        max_voxels=parsed.max_voxels,
-        seed=parsed.seed,
-        memory=parsed.max_memory,
-        n_bins=parsed.bins,
-    )
-    with progress_bar("reading") as advance:
-        result = fit_folders(
-            parsed.predicted,
-            files.label_folder,
-            files.dataset_json,
-            files.plans_json,
-            options,
-            parsed.o.parent,
-            advance,
+    chosen = _method(parsed)
+    contents = {}
+    for method in (chosen, *(name for name in GUARANTEES if parsed.compare_methods and name != chosen)):
+        options = Options(
+            method=method,
+            voxel_set=parsed.voxel_set,
+            parts=parsed.cross_fit_parts,
+            max_voxels=parsed.max_voxels,
+            seed=parsed.seed,
+            memory=parsed.max_memory,
+            n_bins=parsed.bins,
         )
-    content = content_of(result)
-    write(content, parsed.o)
-    Console().print(prepare_recalibration_table(content))
-    for line in _fit_lines(content):
+        with progress_bar(f"reading ({method})" if parsed.compare_methods else "reading") as advance:
+            result = fit_folders(
+                parsed.predicted,
+                files.label_folder,
+                files.dataset_json,
+                files.plans_json,
+                options,
+                parsed.o.parent,
+                advance,
+            )
+        contents[method] = content_of(result)
+    write(contents[chosen], parsed.o)
+    if parsed.compare_methods:
+        Console().print(prepare_methods_table(contents))
+    Console().print(prepare_recalibration_table(contents[chosen]))
+    for line in fit_lines(contents[chosen]):
         print(line)
     dataset_name = str(mapping_if_any(files.plans_json).get("dataset_name", ""))
     for sentence in sentences_on_folders(parsed.predicted, dataset_name):
         print(f"nnunet-nacl: note: {sentence}", file=sys.stderr)
     print(f"wrote {parsed.o}")
     return 0
+
+
+def _method(parsed: argparse.Namespace) -> str:
+    if parsed.per_class and parsed.method not in (None, "per-class"):
+        raise InputError(f"--per-class is the older name of --method per-class; got --method {parsed.method} as well.")
+    return "per-class" if parsed.per_class else parsed.method or DEFAULT_METHOD
 
 
 def run_apply(parsed: argparse.Namespace) -> int:
@@ -154,7 +180,9 @@ def run_apply(parsed: argparse.Namespace) -> int:
         print(line)
     used = sum(result.case in fitted.fitted_on for result in applied)
     if used and not parsed.held_out:
-        print(f"{used} of these cases were fitted on: their scores flatter. Use --cross-fit and --held-out for them.")
+        print(f"{used} of these cases were fitted on: their scores flatter. Use --held-out for them.")
+    for line in harm_lines(fitted.harm):
+        print(line)
     print(f"wrote {parsed.o}")
     return 0
 
@@ -163,7 +191,7 @@ def _segmentation_lines(applied: list[Applied]) -> list[str]:
     """Return in words what the segmentations have to do with the new probabilities."""
     changed, rewritten = sum(result.n_changed for result in applied), any(result.rewritten for result in applied)
     edited = [result for result in applied if result.n_edited]
-    lines = [f"{len(applied)} cases; the temperature changed the label of {changed} voxels."]
+    lines = [f"{len(applied)} cases; the recalibration changed the label of {changed} voxels."]
     if changed and not rewritten:
         lines.append(
             "The segmentations are copies of the given ones, without these changes; --rewrite-segmentations makes them anew."
@@ -179,42 +207,3 @@ def _segmentation_lines(applied: list[Applied]) -> list[str]:
             f"own probabilities (postprocessed?); {outcome}."
         )
     return lines
-
-
-def _fit_lines(content: dict) -> list[str]:  # type: ignore[type-arg]
-    """Return in words what was fitted on what, and what to beware of."""
-    counts, problems = content["counts"], content["counts"]["problems"]
-    names = content["channels"] if content["per_class"] else ["all channels"]
-    lines = [f"temperature on all cases: {_temperatures(names, content['temperatures'])}"]
-    for part in (content["cross_fit"] or {"parts": []})["parts"]:
-        lines.append(f"  without {part['name']}: {_temperatures(names, part['temperatures'])}")
-    lines.append(f"fitted on {counts['n_fitted']} voxels of the set `{content['voxel_set']}`")
-    if counts["subsampled"]:
-        lines[-1] += f", drawn from {counts['subsampled']['of']}"
-    for key, text in (
-        ("n_exact_left_out", "with all probability on one class left out (outside of nnU-Net's crop)"),
-        ("n_exact_and_wrong", "of these with another label: no temperature repairs them"),
-        ("n_floored", "with a probability of 0, taken as the floor"),
-    ):
-        number = sum(problem[key] for problem in problems.values())
-        if number:
-            lines.append(f"  {number} voxels {text}")
-    for fit in [*content["fits"], *(fit for part in (content["cross_fit"] or {"parts": []})["parts"] for fit in part["fits"])]:  # fmt: skip
-        if not fit["converged"]:
-            lines.append(f"warning: the optimiser did not converge: {fit['message']}")
-        if fit["separable"]:
-            lines.append(
-                f"warning: none of {fit['n_voxels']} voxels is wrong, so that no temperature is the best one: it ended at its bound"
-            )
-        elif fit["at_bound"]:
-            lines.append(
-                f"warning: a factor ended at its bound ({fit['at_bound']}): too few errors, or nothing but errors"
-            )
-        if fit["without_labelled_voxel"]:
-            absent = ", ".join(fit["without_labelled_voxel"])
-            lines.append(f"warning: no voxel labelled {absent} in the set: it has the factor that suits all classes")
-    return lines
-
-
-def _temperatures(names: list[str], values: list[float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in zip(names, values, strict=False))

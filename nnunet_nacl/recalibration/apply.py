@@ -1,4 +1,4 @@
-"""Applying a temperature to a folder of predictions: new softmax files in nnU-Net's form, beside what belongs to each case.
+"""Applying a recalibration to a folder of predictions: new softmax files in nnU-Net's form, beside what belongs to each case.
 
 The segmentation of a case is copied as it is, since only probabilities are recalibrated: it may have been postprocessed, or be that
 of an ensemble. So are the files that nnU-Net or a reader leave beside it (``<case>.pkl``, without which ``nnUNetv2_ensemble`` does not
@@ -32,6 +32,7 @@ from nnunet_nacl.json_files import read_mapping
 from nnunet_nacl.nnunet_files import DATASET_JSON, PLANS_JSON, find_description
 from nnunet_nacl.processes import results_of
 from nnunet_nacl.recalibration.heads import Heads, heads_of
+from nnunet_nacl.recalibration.methods.base import Map
 from nnunet_nacl.recalibration.temperature_file import TemperatureFile, load
 from nnunet_nacl.recalibration.volumes import blocks, empty_like, open_probabilities, stored_header
 
@@ -44,7 +45,7 @@ class Applied:
 
     Attributes:
         case: its name.
-        n_changed: voxels whose label by the probabilities is another one, because of the factors.
+        n_changed: voxels whose label by the probabilities is another one, because of the map.
         n_edited: voxels in which the given segmentation was not that of its own probabilities (postprocessing, ensembling).
         rewritten: whether the segmentation was made anew from the new probabilities.
     """
@@ -62,7 +63,7 @@ class Job:
     case: str
     probabilities: Path
     segmentation: Path
-    factors: NDArray[np.float64]
+    maps: tuple[Map, ...]
     output: Path
     dataset: Dataset
     heads: Heads
@@ -84,7 +85,7 @@ def apply_to_folder(
     rewrite: bool = False,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[list[Applied], TemperatureFile]:
-    """Write tempered copies of all cases of a folder.
+    """Write recalibrated copies of all cases of a folder.
 
     Args:
         temperature: file of ``nnunet-nacl recalibrate fit``.
@@ -92,9 +93,9 @@ def apply_to_folder(
         output: new or empty folder.
         dataset_json: default: see :func:`~nnunet_nacl.nnunet_files.find_description`.
         plans_json: likewise.
-        held_out: each case with the factors that it had no part in, instead of those fitted on all cases.
+        held_out: each case with the map that it had no part in, instead of those fitted on all cases.
         num_processes: worker processes over the cases.
-        memory: bytes for the probabilities of a case, and again for the tempered ones; more go to a scratch file.
+        memory: bytes for the probabilities of a case, and again for the new ones; more go to a scratch file.
         rewrite: make the segmentations anew from the new probabilities instead of copying those given.
         progress: called after each case.
 
@@ -110,7 +111,7 @@ def apply_to_folder(
     found = _find(predictions, dataset.file_ending)
     jobs = [
         Job(name, predictions / f"{name}.npz", predictions / f"{name}{dataset.file_ending}",
-            _factors_of(name, fitted, held_out, temperature), output, dataset, heads, dataset_json, plans_json, memory,
+            _maps_of(name, fitted, held_out, temperature), output, dataset, heads, dataset_json, plans_json, memory,
             rewrite)
         for name in found
     ]  # fmt: skip
@@ -127,7 +128,7 @@ def apply_to_folder(
 
 
 def apply_to_case(job: Job) -> Applied:
-    """Write the tempered probabilities of a case, and beside them its segmentation and the other files of the case.
+    """Write the new probabilities of a case, and beside them its segmentation and the other files of the case.
 
     All are written elsewhere and moved into place, the probabilities last.
 
@@ -140,15 +141,15 @@ def apply_to_case(job: Job) -> Applied:
     heads = job.heads
     channels, n_voxels = len(heads.channels), given.size
     values = open_probabilities(job.probabilities, channels, given.shape, job.memory, job.output)
-    tempered = empty_like((channels, n_voxels), job.memory, job.output)
+    new = empty_like((channels, n_voxels), job.memory, job.output)
     segmentation = np.empty(n_voxels, np.uint8 if len(label_manager.foreground_labels) < 255 else np.uint16)
     n_changed = n_edited = 0
     for part in blocks(channels, n_voxels):
         block = np.asarray(values[:, part])
         _check(block, heads, job.probabilities)
-        tempered[:, part] = heads.temper(block, job.factors)
+        new[:, part] = heads.recalibrate(block, job.maps)
         before = label_manager.convert_probabilities_to_segmentation(block)
-        after = label_manager.convert_probabilities_to_segmentation(np.asarray(tempered[:, part]))
+        after = label_manager.convert_probabilities_to_segmentation(np.asarray(new[:, part]))
         segmentation[part] = after
         n_changed += int(np.count_nonzero(before != after))
         n_edited += int(np.count_nonzero(before != given.reshape(-1)[part]))
@@ -158,7 +159,7 @@ def apply_to_case(job: Job) -> Applied:
             shutil.copyfile(path, folder / path.name)
         if job.rewrite:
             reader.write_seg(segmentation.reshape(given.shape), str(folder / job.segmentation.name), properties)
-        arrays: dict[str, Any] = {KEY: tempered.reshape(stored_header(job.probabilities)[0])}
+        arrays: dict[str, Any] = {KEY: new.reshape(stored_header(job.probabilities)[0])}
         np.savez_compressed(folder / job.probabilities.name, **arrays)
         for path in sorted(folder.iterdir(), key=lambda path: path.name == job.probabilities.name):
             path.replace(job.output / path.name)
@@ -194,15 +195,15 @@ def _find(predictions: Path, file_ending: str) -> list[str]:
     return sorted(names)
 
 
-def _factors_of(name: str, fitted: TemperatureFile, held_out: bool, path: Path) -> NDArray[np.float64]:
+def _maps_of(name: str, fitted: TemperatureFile, held_out: bool, path: Path) -> tuple[Map, ...]:
     if not held_out:
-        return fitted.factors
+        return fitted.maps
     if not fitted.held_out:
-        raise InputError(f"{path}: was fitted without --cross-fit, so there are no held-out temperatures.")
-    if name not in fitted.held_out:
         raise InputError(
-            f"{path}: has no held-out temperature for {name}; --held-out is for the cases it was fitted on."
+            f"{path}: holds no map that was fitted without some of the cases, since there was but one case."
         )
+    if name not in fitted.held_out:
+        raise InputError(f"{path}: has no held-out map for {name}; --held-out is for the cases it was fitted on.")
     return fitted.held_out[name]
 
 

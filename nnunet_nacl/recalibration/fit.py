@@ -1,4 +1,8 @@
-"""Fitting temperatures on validation folders."""
+"""Fitting a recalibration on validation folders, and scoring it on cases that it was not fitted on.
+
+A map is never judged on the cases that it was fitted on: folders, or parts of the cases of a single one, take turns, and each case is
+scored with the map of the others.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import CalibrationStatistics
-from nnunet_nacl.calibration.temperature import Fit, NoVoxelsError, fit_factors
+from nnunet_nacl.calibration.temperature import NoVoxelsError
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case, find_cases
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
+from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES
 from nnunet_nacl.recalibration.heads import Heads, heads_of
-from nnunet_nacl.recalibration.selection import DEFAULT_SET
+from nnunet_nacl.recalibration.methods import METHODS
+from nnunet_nacl.recalibration.methods.base import Fit, Map
 from nnunet_nacl.recalibration.splits import Part, at_random, by_folder
 from nnunet_nacl.recalibration.voxels import Counts, Reader, Voxels
 
@@ -35,10 +40,9 @@ class Options:
     """How to fit.
 
     Attributes:
-        voxel_set: see :data:`~nnunet_nacl.recalibration.selection.FIT_SETS`.
-        per_class: one factor per class or region instead of one for all.
-        cross_fit: also fit without each part of the cases: a folder each, or ``parts`` random parts of one folder.
-        parts: number of random parts.
+        method: see :data:`~nnunet_nacl.recalibration.methods.METHODS`.
+        voxel_set: see :data:`~nnunet_nacl.recalibration.selection.FIT_SETS`; None for that of the method.
+        parts: number of random parts of a single folder; None for :data:`DEFAULT_PARTS`, or one a case where there are fewer.
         max_voxels: fit on that many, drawn at random; None for all.
         seed: of the random parts and voxels.
         memory: bytes for the probabilities of a case, and again for the selected voxels of all cases. What does not fit goes
@@ -46,30 +50,34 @@ class Options:
         n_bins: equal-width confidence bins of the scores.
     """
 
-    voxel_set: str = DEFAULT_SET
-    per_class: bool = False
-    cross_fit: bool = False
-    parts: int = DEFAULT_PARTS
+    method: str = DEFAULT_METHOD
+    voxel_set: str | None = None
+    parts: int | None = None
     max_voxels: int | None = None
     seed: int = 0
     memory: int = 2 * GIBIBYTE
     n_bins: int = 15
 
+    @property
+    def set_to_fit_on(self) -> str:
+        """The voxel set, asked for or that of the method."""
+        return self.voxel_set or GUARANTEES[self.method].voxel_set
+
 
 @dataclass(frozen=True)
-class Factors:
-    """Fitted factors: ``values (channels,)``, and the fits behind them: one, or one per region."""
+class Fitted:
+    """The map of each problem, and the fits behind them: one for all problems together, or one for each."""
 
-    values: NDArray[np.float64]
+    maps: tuple[Map, ...]
     fits: tuple[Fit, ...]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The factors fitted on all cases but a part's own."""
+    """What was fitted on all cases but a part's own."""
 
     part: Part
-    factors: Factors
+    fitted: Fitted
 
 
 @dataclass(frozen=True)
@@ -77,8 +85,9 @@ class FitResult:
     """What was fitted, on what, and the statistics per case and problem before and after.
 
     Attributes:
-        after: with the factors of ``held_out`` where there are such, each case with those that it had no part in; otherwise
-            with the factors that were fitted on these very cases.
+        fitted: on all cases.
+        after: with the maps of ``held_out``, each case with those that it had no part in; with a single case there are none, and it
+            is scored with what was fitted on it.
     """
 
     heads: Heads
@@ -86,7 +95,7 @@ class FitResult:
     options: Options
     cases: tuple[Case, ...]
     folders: tuple[str, ...]
-    factors: Factors
+    fitted: Fitted
     held_out: tuple[HeldOut, ...]
     counts: Counts
     n_kept_in_memory: int
@@ -104,7 +113,7 @@ def fit_folders(
     scratch: Path,
     progress: Progress = lambda what, done, of: None,
 ) -> FitResult:
-    """Fit the temperatures of the softmax files in one or more folders.
+    """Fit a recalibration of the softmax files in one or more folders.
 
     Args:
         folders: validation folders with ``<case>.npz``.
@@ -138,25 +147,25 @@ def fit_cases(
     files: dict[str, str],
     progress: Progress = lambda what, done, of: None,
 ) -> FitResult:
-    """Fit the temperatures of cases, each given with the name of its folder; see :func:`fit_folders`."""
+    """Fit a recalibration of cases, each given with the name of its folder; see :func:`fit_folders`."""
     cases, folders = [case for case, _ in found], [folder for _, folder in found]
     _check_distinct(found)
     parts = _parts(folders, options)
     reader = Reader(dataset, heads, options.n_bins, options.memory, scratch)
-    voxels = Voxels(reader, cases, options.voxel_set, options.memory)
+    voxels = Voxels(reader, cases, options.set_to_fit_on, options.memory)
     numbers = range(len(cases))
     counts, before = _scan(voxels, options, progress)
-    factors = _fit(voxels, numbers, options)
+    fitted = _fit(voxels, numbers, options)
 
     def fit_without(part: Part) -> HeldOut:
         others = [number for number in numbers if number not in part.members]
-        return HeldOut(part, _fit(voxels, others, options, start=factors))
+        return HeldOut(part, _fit(voxels, others, options, start=fitted))
 
     held_out = _each("fitting", fit_without, parts, progress)
-    own = {number: held.factors for held in held_out for number in held.part.members}
+    own = {number: held.fitted for held in held_out for number in held.part.members}
 
     def score(number: int) -> list[CalibrationStatistics]:
-        return reader.score_tempered(cases[number], own.get(number, factors).values)
+        return reader.score_recalibrated(cases[number], own.get(number, fitted).maps)
 
     after = _each("scoring", score, numbers, progress)
     return FitResult(
@@ -165,7 +174,7 @@ def fit_cases(
         options=options,
         cases=tuple(cases),
         folders=tuple(folders),
-        factors=factors,
+        fitted=fitted,
         held_out=tuple(held_out),
         counts=counts,
         n_kept_in_memory=sum(kept is not None for kept in voxels.kept),
@@ -195,47 +204,40 @@ def _each(what: str, work: Callable[[Item], Result], items: Sequence[Item], prog
     return results
 
 
-def _fit(voxels: Voxels, numbers: Sequence[int], options: Options, start: Factors | None = None) -> Factors:
-    """Fit on some cases: a factor for all channels, or one for each; ``start`` saves time."""
-    heads = voxels.reader.heads
-    everything = range(len(heads.problems))
-    # regions are problems of their own: one factor each is one fit each
-    together = [[problem] for problem in everything] if options.per_class else [list(everything)]
-    fits = [_fit_problems(voxels, numbers, problems, options, start) for problems in together]
-    if heads.kind == "softmax":
-        return Factors(fits[0].factors, tuple(fits))
-    values = np.array([fit.factors[0] for fit in fits])
-    return Factors(np.broadcast_to(values, (len(heads.channels),)).copy(), tuple(fits))
+def _fit(voxels: Voxels, numbers: Sequence[int], options: Options, start: Fitted | None = None) -> Fitted:
+    """Fit on some cases; ``start`` saves time."""
+    everything = range(len(voxels.reader.heads.problems))
+    if METHODS[options.method].one_for_all_regions:
+        fit = _fit_problems(voxels, numbers, everything, options, start)
+        return Fitted((fit.map,) * len(everything), (fit,))
+    fits = tuple(_fit_problems(voxels, numbers, [problem], options, start) for problem in everything)
+    return Fitted(tuple(fit.map for fit in fits), fits)
 
 
 def _fit_problems(
-    voxels: Voxels, numbers: Sequence[int], problems: Sequence[int], options: Options, start: Factors | None
+    voxels: Voxels, numbers: Sequence[int], problems: Sequence[int], options: Options, start: Fitted | None
 ) -> Fit:
     heads = voxels.reader.heads
-    softmax = heads.kind == "softmax"
-    begin = None
-    if start is not None:
-        begin = start.values if softmax else np.full(2, start.values[problems[0]])
     try:
-        return fit_factors(
+        return METHODS[options.method].fit(
             lambda: voxels.of(numbers, problems),
             heads.num_classes(problems[0]),
-            per_class=options.per_class and softmax,
-            start=begin,
+            heads.kind,
+            None if start is None else start.maps[problems[0]],
         )
     except NoVoxelsError as error:
         where = ", ".join(heads.problems[problem] for problem in problems)
         raise InputError(
-            f"no voxel of the set {options.voxel_set!r} to fit on ({where}) in {len(numbers)} of the cases."
+            f"no voxel of the set {options.set_to_fit_on!r} to fit on ({where}) in {len(numbers)} of the cases."
         ) from error
 
 
 def _parts(folders: Sequence[str], options: Options) -> list[Part]:
-    if not options.cross_fit:
-        return []
     if len(set(folders)) > 1:
         return by_folder(folders)
-    return at_random(len(folders), options.parts, options.seed)
+    if len(folders) == 1 and options.parts is None:
+        return []
+    return at_random(len(folders), options.parts or min(DEFAULT_PARTS, len(folders)), options.seed)
 
 
 def _check_distinct(found: Sequence[tuple[Case, str]]) -> None:

@@ -6,19 +6,21 @@ problems only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.arrays import FloatArray
 from nnunet_nacl.calibration.channel_stream import Block
+from nnunet_nacl.calibration.log_probabilities import floor_of, log_probabilities, two_classes
+from nnunet_nacl.calibration.normalized import normalized, normalized_region
 from nnunet_nacl.calibration.regions import statistics_of_regions
-from nnunet_nacl.calibration.temperature import floor_of, temper, temper_regions, two_classes
 from nnunet_nacl.evaluation.dataset import Dataset
+from nnunet_nacl.recalibration.methods.base import Kind, Map
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Heads(Protocol):
     """
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> Kind: ...
     @property
     def channels(self) -> tuple[str, ...]: ...
     @property
@@ -57,8 +59,8 @@ class Heads(Protocol):
     def split(self, probabilities: FloatArray, labels: NDArray[Any]) -> list[Problem]:
         """Return the problems of voxels ``(channels, n)`` with labels ``(n,)``."""
 
-    def temper(self, probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
-        """Return tempered probabilities of the same shape, float32."""
+    def recalibrate(self, probabilities: FloatArray, maps: Sequence[Map]) -> NDArray[np.float32]:
+        """Return new probabilities of voxels ``(channels, n)``, float32, given the map of each problem."""
 
     def statistics(
         self,
@@ -80,7 +82,7 @@ class SoftmaxHeads:
     """Classes that exclude each other: channel k is the label k."""
 
     channels: tuple[str, ...]
-    kind: str = "softmax"
+    kind: Kind = "softmax"
     problems: tuple[str, ...] = ("classes",)
 
     def num_classes(self, problem: int) -> int:
@@ -91,9 +93,12 @@ class SoftmaxHeads:
         """Return the one problem."""
         return [Problem(probabilities, labels, np.asarray((probabilities < floor_of(probabilities.dtype)).any(0)))]
 
-    def temper(self, probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
-        """Return tempered probabilities of the same shape, float32."""
-        return temper(probabilities, factors)
+    def recalibrate(self, probabilities: FloatArray, maps: Sequence[Map]) -> NDArray[np.float32]:
+        """Return new probabilities of voxels ``(channels, n)``, float32."""
+        (fitted,) = maps
+        logarithm = log_probabilities(probabilities, floor_of(probabilities.dtype))
+        scores = fitted.scores(logarithm, probabilities.argmax(0))
+        return normalized(scores, probabilities, fitted.keeps_argmax)
 
     def statistics(
         self,
@@ -115,7 +120,7 @@ class SigmoidHeads:
 
     channels: tuple[str, ...]
     regions: tuple[tuple[int, ...], ...]
-    kind: str = "sigmoid"
+    kind: Kind = "sigmoid"
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -134,9 +139,14 @@ class SigmoidHeads:
             for channel, region in zip(probabilities, self.regions, strict=True)
         ]
 
-    def temper(self, probabilities: FloatArray, factors: ArrayLike) -> NDArray[np.float32]:
-        """Return tempered probabilities of the same shape, float32."""
-        return temper_regions(probabilities, factors)
+    def recalibrate(self, probabilities: FloatArray, maps: Sequence[Map]) -> NDArray[np.float32]:
+        """Return new probabilities of voxels ``(channels, n)``, float32."""
+        result = np.empty(probabilities.shape, np.float32)
+        for number, (region, fitted) in enumerate(zip(probabilities, maps, strict=True)):
+            logarithm = log_probabilities(two_classes(region), floor_of(region.dtype))
+            inside = np.asarray(region > np.float32(0.5)).astype(np.intp)
+            result[number] = normalized_region(fitted.scores(logarithm, inside), region)
+        return result
 
     def statistics(
         self,

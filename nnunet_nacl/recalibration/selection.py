@@ -1,4 +1,4 @@
-"""Which voxels a temperature is fitted on."""
+"""Which voxels a recalibration is fitted on; the default is that of its method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl.calibration.temperature import floor_of, is_exact, log_probabilities
+from nnunet_nacl.calibration.log_probabilities import floor_of, is_exact, log_probabilities
 from nnunet_nacl.recalibration.heads import Problem
 
 Mask = NDArray[np.bool_]
@@ -29,8 +29,6 @@ FIT_SETS: Mapping[str, Callable[[NDArray[Any], NDArray[Any]], Mask]] = MappingPr
 ``union`` choose by the label, and the true posterior itself gets another one there (see docs/recalibrating.md). The set
 ``boundary`` chooses by the label too.
 """
-
-DEFAULT_SET = "predicted"
 
 
 @dataclass(frozen=True)

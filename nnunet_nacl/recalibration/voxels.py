@@ -18,6 +18,7 @@ from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
 from nnunet_nacl.evaluation.label_files import read_case_labels
 from nnunet_nacl.recalibration.heads import Heads
+from nnunet_nacl.recalibration.methods.base import Map
 from nnunet_nacl.recalibration.selection import Selected, select
 from nnunet_nacl.recalibration.volumes import blocks, channel_blocks, empty_like, open_probabilities
 
@@ -121,13 +122,13 @@ class Reader:
         except ValueError as error:
             raise InputError(f"{volume.case.probabilities} with {volume.case.labels}: {error}") from error
 
-    def score_tempered(self, case: Case, factors: NDArray[np.float64]) -> list[CalibrationStatistics]:
-        """Read a case and return the calibration statistics of its tempered probabilities, as in :meth:`score`."""
+    def score_recalibrated(self, case: Case, maps: Sequence[Map]) -> list[CalibrationStatistics]:
+        """Read a case and return the calibration statistics of its recalibrated probabilities, as in :meth:`score`."""
         volume = self.read(case)
-        tempered = empty_like(volume.values.shape, self.memory, self.scratch)
+        new = empty_like(volume.values.shape, self.memory, self.scratch)
         for part in blocks(*volume.values.shape):
-            tempered[:, part] = self.heads.temper(np.asarray(volume.values[:, part]), factors)
-        return self.score(Volume(case, tempered, volume.labels, volume.spacing))
+            new[:, part] = self.heads.recalibrate(np.asarray(volume.values[:, part]), maps)
+        return self.score(Volume(case, new, volume.labels, volume.spacing))
 
 
 @dataclass

@@ -1,26 +1,17 @@
-"""Temperature scaling on arrays: known factors are found again, an independent optimiser agrees, and no prediction moves."""
+"""Fits of factors on arrays: known ones are found again, an independent optimiser agrees, and no optimum is marked as such."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from scipy.optimize import brentq
 from scipy.special import expit, logit, softmax
 
-from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.calibration.log_probabilities import floor_of, log_probabilities, two_classes
 from nnunet_nacl.calibration.temperature import (
     HIGHEST_FACTOR,
     LOWEST_FACTOR,
     NoVoxelsError,
     fit_factors,
-    floor_of,
-    is_exact,
-    log_probabilities,
     negative_log_likelihood,
-    temper,
-    temper_regions,
-    two_classes,
 )
 
 FLOOR = floor_of(np.dtype(np.float32))
@@ -38,19 +29,11 @@ def once(probabilities, labels):
     return lambda: [(log_probabilities(probabilities, FLOOR), labels)]
 
 
-def ece(probabilities, labels):
-    statistics = CalibrationStatistics.empty(len(probabilities))
-    statistics.update(probabilities, labels)
-    return statistics.scores("all").ece
-
-
 def test_sharpened_oracle_is_repaired():
     posterior, labels = oracle(200_000)
     sharp = softmax(np.log(posterior) / 0.5, axis=0).astype(np.float32)
     fit = fit_factors(once(sharp, labels), 3)
     assert 1 / fit.factors == pytest.approx([2.0] * 3, rel=0.01)
-    assert ece(sharp, labels) > 0.08
-    assert ece(temper(sharp, fit.factors), labels) < 0.004
     assert fit.converged
     assert fit.nll_after < fit.nll_before
     assert fit.n_voxels == 200_000
@@ -65,8 +48,6 @@ def test_known_factors_per_class_are_found():
     labels = (np.random.default_rng(1).random(400_000) > np.cumsum(posterior, axis=0)[:-1]).sum(0)
     fit = fit_factors(once(given, labels), 3, per_class=True)
     np.testing.assert_allclose(fit.factors, known, rtol=0.02)
-    assert ece(given, labels) > 0.03
-    assert ece(temper(given, fit.factors), labels) < 0.004
     assert fit.nll_after < fit_factors(once(given, labels), 3).nll_after
 
 
@@ -78,8 +59,6 @@ def test_regions_with_known_temperatures_are_found():
         given = expit(logit(posterior) * temperature).astype(np.float32)
         fit = fit_factors(once(two_classes(given), inside.astype(int)), 2)
         assert 1 / fit.factors[0] == pytest.approx(temperature, rel=0.01)
-        repaired = temper_regions(given[None], fit.factors[0])[0]
-        np.testing.assert_allclose(repaired, posterior, atol=0.01)
 
 
 def test_agrees_with_a_root_of_the_derivative():
@@ -123,83 +102,6 @@ def test_gradient_is_that_of_the_value_and_the_value_is_convex():
         assert between <= (nats + negative_log_likelihood(logarithm, labels, there)[0]) / 2 + 1e-9
         expected = -np.log(softmax(logarithm * here[:, None], axis=0))[labels, np.arange(500)].sum()
         assert nats == pytest.approx(expected, rel=1e-12)
-
-
-def near(value):
-    """Return a few float32 numbers around one: the places where rounding could swap two classes."""
-    numbers = [np.float32(value)]
-    for _ in range(3):
-        numbers.append(np.nextafter(numbers[-1], np.float32(0)))
-    return st.sampled_from([float(number) for number in numbers])
-
-
-PROBABILITY = st.one_of(
-    near(0.5), near(1 / 3), near(0.25), near(1e-30), near(1.0), st.just(0.0), st.floats(0, 1, width=32)
-)
-
-
-@given(
-    hnp.arrays(np.float32, st.tuples(st.integers(2, 5), st.integers(1, 40)), elements=PROBABILITY),
-    st.floats(0.011, 99),
-    st.sampled_from([np.float32, np.float64, np.float16]),
-)
-def test_one_factor_moves_no_prediction(values, factor, dtype):
-    """Ties, neighbouring numbers, zeros; the arrays need not even sum to 1. Whole arrays, since vectorised and
-    left-over elements may be rounded differently."""
-    probabilities = values.astype(dtype)
-    probabilities[0, ~probabilities.any(0)] = 1
-    tempered = temper(probabilities, factor)
-    assert tempered.dtype == np.float32
-    np.testing.assert_array_equal(tempered.argmax(0), probabilities.argmax(0))
-    assert tempered.min() >= 0
-    exact = is_exact(probabilities)
-    np.testing.assert_allclose(tempered[:, ~exact].sum(0), 1, atol=1e-5)
-    np.testing.assert_array_equal(tempered[:, exact], probabilities[:, exact].astype(np.float32))
-
-
-def test_neighbouring_numbers_would_swap_without_care():
-    """The case that the guarantee is about: class 1 leads by one float32 step, and a temperature merges the two."""
-    half = np.float32(0.5)
-    below = np.nextafter(half, np.float32(0))
-    probabilities = np.array([[below], [half]], np.float32)
-    powers = (probabilities.astype(float) ** 0.1).astype(np.float32)
-    assert powers.argmax(0) == [0]  # a tie in float32, which the first class wins
-    tempered = temper(probabilities, 0.1)
-    assert tempered.argmax(0) == [1]
-    np.testing.assert_allclose(tempered, 0.5, atol=2e-7)
-
-
-@given(
-    hnp.arrays(np.float32, st.tuples(st.just(3), st.integers(1, 20)), elements=PROBABILITY),
-    hnp.arrays(np.float64, 3, elements=st.floats(0.011, 99)),
-)
-def test_regions_stay_on_their_side_of_the_threshold(probabilities, factors):
-    tempered = temper_regions(probabilities, factors)
-    np.testing.assert_array_equal(tempered > 0.5, probabilities > 0.5)
-    assert np.all(tempered[probabilities == 0] == 0)
-    assert np.all((tempered >= 0) & (tempered <= 1))
-
-
-def test_tempering_is_the_softmax_of_divided_logits():
-    logits = np.random.default_rng(0).normal(scale=4, size=(4, 5, 6, 7))
-    expected = softmax(logits / 1.7, axis=0)
-    np.testing.assert_allclose(temper(softmax(logits, axis=0), 1 / 1.7), expected, atol=1e-6)
-    regions = expit(logits)
-    temperatures = np.array([0.5, 1, 2, 3])
-    expected = expit(logits / temperatures.reshape(4, 1, 1, 1))
-    np.testing.assert_allclose(temper_regions(regions, 1 / temperatures), expected, atol=1e-6)
-
-
-def test_floor_and_ceiling():
-    assert floor_of(np.dtype(np.float32)) == floor_of(np.dtype(np.float64)) == 2.0**-126
-    assert floor_of(np.dtype(np.float16)) == 2.0**-24
-    probabilities = np.array([[1.0, 0.7], [0.0, 0.3], [1e-9, 0.0]], np.float32)
-    tempered = temper(probabilities, 0.5)
-    roots = np.sqrt(np.maximum(probabilities, 2.0**-126, dtype=float))
-    np.testing.assert_allclose(tempered, roots / roots.sum(0), rtol=1e-6)
-    # a sigmoid that was rounded to 1 had a logit of at least 16.6, and gets one of 17.3
-    saturated = temper_regions(np.ones((1, 1), np.float32), 0.5)
-    assert logit(float(saturated[0, 0])) == pytest.approx(np.log(2.0**25) / 2, rel=1e-3)
 
 
 def test_a_network_without_errors_ends_at_the_bound():
@@ -254,11 +156,3 @@ def test_the_start_changes_nothing_but_the_time(per_class, absent):
 def test_nothing_to_fit_on():
     with pytest.raises(NoVoxelsError):
         fit_factors(lambda: [], 3)
-
-
-@pytest.mark.parametrize("factors", [0, -1, np.nan, np.inf, [1, 2], [[1, 2, 3]]])
-def test_unusable_factors(factors):
-    probabilities = np.full((3, 2), 1 / 3)
-    for function in (temper, temper_regions):
-        with pytest.raises(ValueError, match="Expected argument `factors`"):
-            function(probabilities, factors)

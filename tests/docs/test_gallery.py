@@ -57,7 +57,7 @@ def test_one_line_makes_it_the_readers_own(phantom_task, dataset_files, tmp_path
     run = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "mine: 6 cases" in run.stdout
-    assert re.search(r"^temperature \d\.\d\d$", run.stdout, re.MULTILINE)
+    assert re.search(r"^temperature \d\.\d\d where ", run.stdout, re.MULTILINE)
     assert (tmp_path / "gallery_overconfident" / "where.svg").is_file()
     assert not (tmp_path / "gallery_overconfident" / "Task99_Phantom").exists()
 

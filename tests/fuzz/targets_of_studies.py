@@ -22,7 +22,9 @@ from nnunet_nacl.evaluation.bins_file import write_result
 from nnunet_nacl.evaluation.dataset import load_dataset
 from nnunet_nacl.recalibration.fit import Options, fit_folders
 from nnunet_nacl.recalibration.heads import heads_of
-from nnunet_nacl.recalibration.temperature_file import content_of, load
+from nnunet_nacl.recalibration.methods import METHODS
+from nnunet_nacl.recalibration.temperature_content import content_of
+from nnunet_nacl.recalibration.temperature_file import load
 from nnunet_nacl.report.html import render
 from nnunet_nacl.report.page_content import Options as PageOptions
 from nnunet_nacl.report.page_content import prepare_page
@@ -65,28 +67,32 @@ class Temperatures:
         result_of(made)
         files = made / "dataset.json", made / "plans.json"
         self.heads = heads_of(load_dataset(*files))
-        result = fit_folders(
-            [made / "predictions"],
-            made / "labels",
-            *files,
-            Options(voxel_set="all", cross_fit=True, parts=3),
-            folder,
-            lambda *_: None,
-        )
-        self.content = content_of(result)
+        self.contents = [
+            content_of(
+                fit_folders(
+                    [made / "predictions"],
+                    made / "labels",
+                    *files,
+                    Options(method=method, voxel_set="all", parts=3),
+                    folder,
+                    lambda *_: None,
+                )
+            )
+            for method in METHODS
+        ]
         self.values = softmax((3, 2, 3, 40)).reshape(3, -1)
 
     def attempt(self, rng):
-        self.path.write_bytes(damaged_json(rng, self.content))
+        self.path.write_bytes(damaged_json(rng, rng.choice(self.contents)))
         try:
             found = load(self.path)
             found.check_heads(self.heads, self.path, self.path)
         except InputError as error:
             return refusal(error)
-        for factors in (found.factors, *found.held_out.values()):
-            tempered = self.heads.temper(self.values, factors)
-            assert np.all((tempered >= 0) & (tempered <= 1)), factors
-            assert np.all(np.abs(tempered.sum(0) - 1) < SUM_TOLERANCE), factors
+        for maps in (found.maps, *found.held_out.values()):
+            new = self.heads.recalibrate(self.values, maps)
+            assert np.all((new >= 0) & (new <= 1)), maps
+            assert np.all(np.abs(new.sum(0) - 1) < SUM_TOLERANCE), maps
         json.dumps(found.content, allow_nan=False)
         return "read"
 

@@ -11,6 +11,8 @@ from nnunet_nacl.recalibration.temperature_file import FILE_TYPE, SCHEMA_VERSION
 CONTENT = {
     "file_type": FILE_TYPE,
     "schema_version": SCHEMA_VERSION,
+    "method": "by-prediction",
+    "harm": {"in_words": ["everything"]},
     "kind": "softmax",
     "channels": ["background", "body"],
     "factors": [0.5, 0.5],
@@ -24,8 +26,25 @@ def test_a_whole_file_is_read(tmp_path):
     path = tmp_path / "temperature.json"
     path.write_text(json.dumps(CONTENT))
     found = load(path)
-    assert found.factors.tolist() == [0.5, 0.5]
-    assert found.held_out["a"].tolist() == [0.25, 0.25]
+    assert found.method == "by-prediction"
+    assert found.maps[0].factors.tolist() == [0.5, 0.5]
+    assert found.held_out["a"][0].factors.tolist() == [0.25, 0.25]
+    assert found.harm == ("everything",)
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_a_file_of_the_first_version_is_read(per_class, tmp_path):
+    """As version 0.1 wrote it: the keys that are read, of which `per_class` says the method."""
+    old = {key: value for key, value in CONTENT.items() if key not in ("method", "harm")}
+    path = tmp_path / "temperature.json"
+    path.write_text(json.dumps(old | {"schema_version": 1, "per_class": per_class}))
+    found = load(path)
+    assert found.method == ("per-class" if per_class else "temperature")
+    assert found.harm == ()
+    if per_class:
+        assert found.maps[0].factors.tolist() == [0.5, 0.5]
+    else:
+        assert found.maps[0].factor == 0.5
 
 
 DAMAGE = {
@@ -36,6 +55,9 @@ DAMAGE = {
     "NaN": lambda content: content.update(factors=[float("nan"), 0.5]),
     "NaN elsewhere, which the record would repeat": lambda content: content.update(arithmetic=float("nan")),
     "no temperatures": lambda content: content.pop("temperatures"),
+    "an unknown method": lambda content: content.update(method="magic"),
+    "an unknown kind": lambda content: content.update(kind="hardmax"),
+    "no harm": lambda content: content.pop("harm"),
     "too few factors": lambda content: content.update(factors=[0.5], temperatures=[2.0]),
 }
 

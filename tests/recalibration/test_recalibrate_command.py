@@ -22,7 +22,8 @@ from nnunet_nacl.cli import main
 from nnunet_nacl.commands.recalibrate import VOXEL_SETS as NAMED_SETS
 from nnunet_nacl.recalibration.fit import Options, fit_folders
 from nnunet_nacl.recalibration.heads import Problem
-from nnunet_nacl.recalibration.selection import DEFAULT_SET, FIT_SETS, select
+from nnunet_nacl.recalibration.methods import METHODS
+from nnunet_nacl.recalibration.selection import FIT_SETS, select
 
 ORIGIN, SPACING, DIRECTION = (-12.5, 33.0, 7.25), (0.5, 0.75, 2.0), (0, 1, 0, -1, 0, 0, 0, 0, 1)
 
@@ -65,7 +66,8 @@ def fit(phantom_task, predictions, dataset_files, tmp_path):
     def run(*extra, folders=(predictions,), labels=phantom_task / "labelsTr", output=tmp_path / "temperature.json"):
         dataset, plans = dataset_files
         command = ["recalibrate", "fit", *folders, "-gt", labels, "-djfile", dataset, "-pfile", plans, "-o", output]
-        status = main([str(part) for part in [*command, *extra]])
+        method = [] if {"--method", "--per-class"} & set(extra) else ["--method", "temperature"]
+        status = main([str(part) for part in [*command, *method, *extra]])
         return json.loads(output.read_text()) if status == 0 else status
 
     return run
@@ -99,7 +101,7 @@ def test_sharpened_phantom_is_repaired(voxel_set, larger_task, fit, apply, tmp_p
     assert content["temperatures"] == pytest.approx([2.0] * 3, rel=0.01)
     scores = content["scores"]
     assert scores["before"]["classes"]["pooled"]["predicted"]["ECE"] > 0.05
-    assert apply(predictions=sharp) == 0
+    assert apply("--held-out", predictions=sharp) == 0
     repaired = evaluated(larger_task / "labelsTr", tmp_path / "out", tmp_path / "evaluated")
     assert repaired["pooled"]["predicted"]["ECE"] < 0.01
     assert repaired["pooled"]["all"]["ECE"] < 0.001
@@ -128,9 +130,8 @@ def test_only_sets_chosen_without_the_label_leave_the_truth_alone(larger_task, f
     )
 
 
-def test_default_set_is_the_same_in_command_and_library():
+def test_sets_are_the_same_in_command_and_library():
     assert tuple(FIT_SETS) == NAMED_SETS
-    assert NAMED_SETS[0] == DEFAULT_SET
 
 
 def test_fit_sets_are_the_evaluator_s(phantom_task):
@@ -203,23 +204,23 @@ def test_after_scores_are_held_out(fit):
 
 
 @pytest.mark.parametrize("max_voxels", [None, 700])
-@pytest.mark.parametrize("per_class", [False, True])
-def test_files_beyond_the_memory_give_the_same(
-    max_voxels, per_class, phantom_task, predictions, dataset_files, tmp_path
-):
+@pytest.mark.parametrize("method", METHODS)
+def test_files_beyond_the_memory_give_the_same(max_voxels, method, phantom_task, predictions, dataset_files, tmp_path):
     results = [
         fit_folders(
             [predictions],
             phantom_task / "labelsTr",
             *dataset_files,
-            Options(memory=memory, max_voxels=max_voxels, per_class=per_class),
+            Options(memory=memory, max_voxels=max_voxels, method=method),
             tmp_path,
         )
         for memory in (2**30, 1)
     ]
     assert [result.n_kept_in_memory for result in results] == [6, 0]
-    np.testing.assert_allclose(results[0].factors.values, results[1].factors.values, rtol=1e-5)
-    assert results[0].factors.fits[0].n_voxels == results[1].factors.fits[0].n_voxels
+    one, two = (METHODS[method].to_json(result.fitted.maps, "softmax", 3) for result in results)
+    for name in {"temperatures", "slopes", "offsets"} & one.keys():
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-4)
+    assert results[0].fitted.fits[0].n_voxels == results[1].fitted.fits[0].n_voxels
     assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions"]  # no scratch file is left
 
 
@@ -293,7 +294,7 @@ def test_apply_writes_what_nnunet_writes(extra, fit, apply, predictions, dataset
     temperature = fit()["temperatures"][0]
     capsys.readouterr()
     assert apply() == 0
-    assert "6 cases; the temperature changed the label of 0 voxels." in (printed := capsys.readouterr().out)
+    assert "6 cases; the recalibration changed the label of 0 voxels." in (printed := capsys.readouterr().out)
     assert "6 of these cases were fitted on: their scores flatter." in printed
     assert "postprocessed" not in printed
     out = tmp_path / "out"
@@ -327,7 +328,7 @@ def test_factors_per_class_say_what_they_change(fit, apply, predictions, tmp_pat
         assert (tmp_path / "kept" / path.name).read_bytes() == path.read_bytes()
     assert changed > 0
     printed = capsys.readouterr().out
-    assert printed.count(f"the temperature changed the label of {changed} voxels.") == 2
+    assert printed.count(f"the recalibration changed the label of {changed} voxels.") == 2
     assert printed.count("without these changes; --rewrite-segmentations makes them anew") == 1
 
 
@@ -415,7 +416,7 @@ def test_table_and_lines(fit, capsys):
     fit("--cross-fit", "--cross-fit-parts", 2)
     printed = capsys.readouterr().out
     for word in (
-        "each case with a temperature it had no part in",
+        "each case with what was fitted without it",
         "before",
         "after",
         "without part 2",
@@ -438,14 +439,19 @@ BAD_TEMPERATURES = {
     "missing": (lambda path: path.unlink(), "temperature.json: cannot be read (No such file"),
     "half": (lambda path: path.write_text(path.read_text()[:500]), "temperature.json: is not JSON"),
     "other file": (lambda path: path.write_text("{}"), "is no temperature file"),
-    "version": (damage_json(lambda content: content.update(schema_version=7)), "expected schema version 1, but got 7"),
+    "version": (
+        damage_json(lambda content: content.update(schema_version=7)),
+        "expected schema version 1 or 2, but got 7",
+    ),
     "other labels": (
         damage_json(lambda content: content.update(channels=["background", "liver", "cap"])),
         "was fitted for the softmax channels background, liver, cap, but",
     ),
     "other K": (
         damage_json(
-            lambda content: content.update(channels=["background", "body"], factors=[1, 1], temperatures=[1, 1])
+            lambda content: content.update(
+                channels=["background", "body"], factors=[1, 1], temperatures=[1, 1], cross_fit=None
+            )
         ),
         "was fitted for the softmax channels background, body, but",
     ),
@@ -543,15 +549,19 @@ def test_json_files_come_from_the_folder(fit, predictions, dataset_files, tmp_pa
     assert main([str(part) for part in command]) == 0
 
 
-def test_held_out_needs_a_cross_fit_and_known_cases(fit, apply, predictions, capsys):
-    fit()
+def test_held_out_needs_more_than_one_case_and_known_ones(fit, apply, predictions, tmp_path, capsys):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(predictions / "phantom_001.npz", alone)
+    fit(folders=[alone])
+    assert "a single case: there is no other one" in capsys.readouterr().out
     assert apply("--held-out") == 1
-    assert_one_line(capsys.readouterr().err, "was fitted without --cross-fit")
-    fit("--cross-fit")
+    assert_one_line(capsys.readouterr().err, "since there was but one case")
+    fit()
     for path in predictions.glob("phantom_002*"):
         path.rename(path.with_name(path.name.replace("002", "777")))
     assert apply("--held-out") == 1
-    assert_one_line(capsys.readouterr().err, "has no held-out temperature for phantom_777")
+    assert_one_line(capsys.readouterr().err, "has no held-out map for phantom_777")
 
 
 def test_bad_fits(fit, predictions, phantom_task, tmp_path, capsys):
@@ -565,12 +575,12 @@ def test_bad_fits(fit, predictions, phantom_task, tmp_path, capsys):
             (predictions,),
             "expected --cross-fit-parts to be 2 to 6, the number of cases, got 7",
         ),
-        (("--cross-fit", "--cross-fit-parts", 1), (predictions,), "expected --cross-fit-parts to be 2 to 6"),
-        (("--cross-fit-parts", 3), (predictions,), "--cross-fit-parts goes with --cross-fit"),
+        (("--cross-fit-parts", 1), (predictions,), "expected --cross-fit-parts to be 2 to 6"),
+        (("--cross-fit-parts", 2), (predictions, other), "--cross-fit-parts goes with a single folder"),
         (
-            ("--cross-fit", "--cross-fit-parts", 2),
-            (predictions, other),
-            "--cross-fit-parts goes with --cross-fit and a single folder",
+            ("--per-class", "--method", "margins"),
+            (predictions,),
+            "--per-class is the older name of --method per-class; got",
         ),
         ((), (tmp_path / "nowhere",), "no such folder"),
         (("-o", other), (predictions,), "is a folder. Give -o the name of a file"),
@@ -588,15 +598,20 @@ def test_nothing_predicted(fit, predictions, capsys):
     assert_one_line(capsys.readouterr().err, "no voxel of the set 'predicted' to fit on")
 
 
-def test_no_voxel_is_wrong(fit, predictions, tmp_path, capsys):
+@pytest.mark.parametrize("method", METHODS)
+def test_where_no_voxel_is_wrong_nothing_changes(method, fit, apply, predictions, tmp_path, capsys):
+    """The likelihood grows without end there: a bound of it would make the first error on new cases a certain one."""
     labels = tmp_path / "labels"
     labels.mkdir()
     for path in predictions.glob("*.nii.gz"):
         shutil.copy(path, labels)
-    content = fit(labels=labels)
-    assert content["fits"][0]["separable"]
-    assert content["fits"][0]["at_bound"] == ["background", "body", "cap"]
-    assert "is wrong, so that no temperature is the best one: it ended at its bound" in capsys.readouterr().out
+    content = fit("--method", method, labels=labels)
+    assert "separable" in {remark["what"] for remark in content["fits"][0]["remarks"]}
+    assert "warning: no voxel is wrong (" in capsys.readouterr().out
+    assert apply() == 0
+    for path in predictions.glob("*.npz"):
+        given, new = (np.load(folder / path.name)["probabilities"] for folder in (predictions, tmp_path / "out"))
+        np.testing.assert_allclose(new, given, atol=1e-6)
 
 
 def test_help_is_instant():

@@ -13,7 +13,8 @@ from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
 from nnunet_nacl.recalibration.fit import Options, fit_cases
 from nnunet_nacl.recalibration.heads import SigmoidHeads
-from nnunet_nacl.recalibration.temperature_file import content_of, load
+from nnunet_nacl.recalibration.temperature_content import content_of
+from nnunet_nacl.recalibration.temperature_file import load
 
 HEADS = SigmoidHeads(channels=("whole", "core"), regions=((1, 2), (2,)))
 DATASET = Dataset("Dataset098_Regions", {"(1, 2)": "whole", "(2,)": "core"}, HEADS.regions, 3, ".nii.gz", "SimpleITKIO")
@@ -43,11 +44,15 @@ def cases(tmp_path):
     return found
 
 
+def temperatures_of(result):
+    return [1 / each.factor for each in result.fitted.maps]
+
+
 @pytest.mark.parametrize("memory", [2**30, 1])
 def test_known_temperature_of_each_region_is_found(cases, memory, tmp_path):
-    options = Options(per_class=True, voxel_set="all", memory=memory, cross_fit=True, parts=2)
+    options = Options(method="per-class", voxel_set="all", memory=memory, parts=2)
     result = fit_cases(cases, DATASET, HEADS, options, tmp_path, {})
-    np.testing.assert_allclose(1 / result.factors.values, TEMPERATURES, rtol=0.02)
+    np.testing.assert_allclose(temperatures_of(result), TEMPERATURES, rtol=0.02)
     assert result.counts.ignored == 4 * 40 * 40
     np.testing.assert_array_equal(result.counts.exact, [4 * 40 * 40] * 2)
     np.testing.assert_array_equal(result.counts.exact_wrong, [0, 0])
@@ -59,17 +64,17 @@ def test_known_temperature_of_each_region_is_found(cases, memory, tmp_path):
 
 
 def test_predicted_is_inside_by_the_threshold(cases, tmp_path):
-    result = fit_cases(cases, DATASET, HEADS, Options(per_class=True), tmp_path, {})
+    result = fit_cases(cases, DATASET, HEADS, Options(method="per-class"), tmp_path, {})
     inside = [np.load(case.probabilities)["probabilities"][:, 2:] > 0.5 for case, _ in cases]
     np.testing.assert_array_equal(result.counts.selected, sum(case.sum((1, 2, 3)) for case in inside))
-    np.testing.assert_allclose(1 / result.factors.values, TEMPERATURES, rtol=0.04)
+    np.testing.assert_allclose(temperatures_of(result), TEMPERATURES, rtol=0.04)
 
 
 def test_one_temperature_lies_between(cases, tmp_path):
-    result = fit_cases(cases, DATASET, HEADS, Options(voxel_set="all"), tmp_path, {})
-    assert result.factors.values.shape == (2,)
-    assert 1 / 2.0 < result.factors.values[0] == result.factors.values[1] < 1 / 0.5
-    assert result.factors.fits[0].n_voxels == result.counts.selected.sum()
+    result = fit_cases(cases, DATASET, HEADS, Options(method="temperature", voxel_set="all"), tmp_path, {})
+    one, other = temperatures_of(result)
+    assert 0.5 < one == other < 2.0
+    assert result.fitted.fits[0].n_voxels == result.counts.selected.sum()
 
 
 def test_command(cases, tmp_path, capsys):
@@ -98,26 +103,30 @@ def test_command(cases, tmp_path, capsys):
     files = ["-djfile", predictions / "dataset.json", "-pfile", predictions / "plans.json"]
     fit = ["recalibrate", "fit", predictions, "-gt", tmp_path / "labels", *files, "-o", tmp_path / "temperature.json"]
     assert main([str(part) for part in [*fit, "--per-class", "--voxel-set", "all"]]) == 0
-    assert "temperature on all cases: whole " in capsys.readouterr().out
+    assert "per-class, fitted on all cases: temperatures whole " in capsys.readouterr().out
     fitted = load(tmp_path / "temperature.json")
     assert (fitted.kind, fitted.channels) == ("sigmoid", ("whole", "core"))
-    np.testing.assert_allclose(1 / fitted.factors, TEMPERATURES, rtol=0.02)
+    factors = np.array([each.factor for each in fitted.maps])
+    np.testing.assert_allclose(1 / factors, TEMPERATURES, rtol=0.02)
     apply = ["recalibrate", "apply", tmp_path / "temperature.json", predictions, "-o", tmp_path / "out", "-np", 1]
     assert main([str(part) for part in apply]) == 0
-    assert "4 cases; the temperature changed the label of 0 voxels." in capsys.readouterr().out
+    assert "4 cases; the recalibration changed the label of 0 voxels." in capsys.readouterr().out
     for name, probabilities in given.items():
         written = np.load(tmp_path / "out" / f"{name}.npz")["probabilities"]
         assert not written[probabilities == 0].any()
         # a probability that was rounded to 1 has lost its logit: it is taken as 17.3, and 1 - 2e-4 is what remains of it
         with np.errstate(divide="ignore"):
-            tempered = expit(logit(probabilities.astype(float)) * fitted.factors.reshape(2, 1, 1, 1))
+            tempered = expit(logit(probabilities.astype(float)) * factors.reshape(2, 1, 1, 1))
         np.testing.assert_allclose(written, tempered, atol=3e-4)
         np.testing.assert_allclose(written[probabilities < 1], tempered[probabilities < 1], atol=1e-6)
         segmentation = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / f"{name}.nii.gz")))
         np.testing.assert_array_equal(segmentation, expected[name])
-    files = ["-djfile", tmp_path / "out" / "dataset.json", "-pfile", tmp_path / "out" / "plans.json", "-np", 1]
-    assert main([str(part) for part in ["evaluate", tmp_path / "out", "-gt", tmp_path / "labels", *files]]) == 0
-    scored = json.loads((tmp_path / "out" / "calibration" / "calibration.json").read_text())
+    apply = [*apply[:-3], tmp_path / "held_out", "--held-out", "-np", 1]
+    assert main([str(part) for part in apply]) == 0
+    folder = tmp_path / "held_out"
+    files = ["-djfile", folder / "dataset.json", "-pfile", folder / "plans.json", "-np", 1]
+    assert main([str(part) for part in ["evaluate", folder, "-gt", tmp_path / "labels", *files]]) == 0
+    scored = json.loads((folder / "calibration" / "calibration.json").read_text())
     announced = fitted.content["scores"]["after"]
     for voxel_set in ("all", "predicted", "boundary"):
         of_regions = [announced[region]["per_case"][voxel_set]["ECE"] for region in HEADS.channels]

@@ -1,0 +1,76 @@
+"""What `recalibrate` says in words: what was fitted on what, and what to beware of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+REMARKS = {
+    "separable": "no voxel is wrong ({where}), so that no factor is the best one: nothing is changed there",
+    "no_voxel": "never predicted in the voxels fitted on ({where}): nothing is changed there",
+    "not_labelled": "no voxel is labelled {where}: it has the factor of its like",
+    "at_bound": "a number ended at the end of its range ({where}): too few errors, or nothing but errors",
+}
+"""By :attr:`nnunet_nacl.recalibration.methods.base.Remark.what`."""
+
+EXACT = (
+    ("n_exact_left_out", "with all probability on one class left out (outside of nnU-Net's crop)"),
+    ("n_exact_and_wrong", "of these with another label: no recalibration repairs them"),
+    ("n_floored", "with a probability of 0, taken as the floor"),
+)
+
+
+def fit_lines(content: dict[str, Any]) -> list[str]:
+    """Return the lines under the table of ``fit``, given the content of temperature.json."""
+    counts, parts = content["counts"], (content["cross_fit"] or {"parts": []})["parts"]
+    lines = [f"{content['method']}, fitted on all cases: {_numbers(content, content)}"]
+    lines += [f"  without {part['name']}: {_numbers(content, part)}" for part in parts]
+    lines.append(f"fitted on {counts['n_fitted']} voxels of the set `{content['voxel_set']}`")
+    if counts["subsampled"]:
+        lines[-1] += f", drawn from {counts['subsampled']['of']}"
+    for key, text in EXACT:
+        number = sum(problem[key] for problem in counts["problems"].values())
+        if number:
+            lines.append(f"  {number} voxels {text}")
+    lines += dict.fromkeys(f"warning: {text}" for fitted in (content, *parts) for text in _warnings(fitted))
+    return [*lines, *(harm_lines(content["harm"]["in_words"]) or [_no_harm(content)])]
+
+
+def harm_lines(in_words: Sequence[str]) -> list[str]:
+    """Return what got worse on cases that were not fitted on, a line each, with a heading; none where nothing did."""
+    if not in_words:
+        return []
+    return [
+        "warning: this recalibration makes worse, on cases that it was not fitted on:",
+        *(f"  {text}" for text in in_words),
+    ]
+
+
+def _no_harm(content: dict[str, Any]) -> str:
+    if not content["scores"]["held_out"]:
+        return "a single case: there is no other one to tell whether anything got worse"
+    return (
+        "nothing got worse on cases that it was not fitted on (ECE, NLL, Brier in `all` and `predicted`; soft volumes)"
+    )
+
+
+def _warnings(fitted: dict[str, Any]) -> Iterator[str]:
+    for fit in fitted["fits"]:
+        if not fit["converged"]:
+            yield f"the optimiser did not converge: {fit['message']}"
+        for remark in fit["remarks"]:
+            yield REMARKS[remark["what"]].format(where=", ".join(remark["where"]) or "all classes")
+
+
+def _numbers(content: dict[str, Any], fitted: dict[str, Any]) -> str:
+    """Return temperatures with the name of what each is of, or how many numbers a map of margins has."""
+    temperatures, names = fitted.get("temperatures"), content["channels"]
+    if temperatures is None:
+        return f"slopes and offsets of {len(names)} {'classes' if content['kind'] == 'softmax' else 'regions'}"
+    if content["method"] == "temperature":
+        return f"temperature {temperatures[0]:.4f}"
+    if content["kind"] == "sigmoid" and content["method"] == "by-prediction":
+        pairs = (f"{name} {outside:.4f} outside, {inside:.4f} inside" for name, (outside, inside) in zip(names, temperatures, strict=True))  # fmt: skip
+        return "temperatures " + "; ".join(pairs)
+    each = (f"{name} {value:.4f}" for name, value in zip(names, temperatures, strict=True))
+    return "temperatures " + ", ".join(each)
