@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_nacl.commands.arguments import Commands
+from nnunet_nacl.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from nnunet_nacl.training.baked_temperature import Agreement
 
 
 def add(commands: Commands) -> None:
@@ -19,6 +27,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: %(default)s)")
     parser.add_argument("-i", type=Path, nargs="+", default=[], metavar="FILE",
                         help="files of one case, one per channel, to predict with both models (default: a random patch)")  # fmt: skip
+    parser.add_argument("--temperature", type=Path, nargs="+", default=[], metavar="TEMPERATURE_JSON",
+                        help="divide the logits by the temperature of `recalibrate fit --method temperature`: one file for all "
+                             "folds, or one for each in the order of -f")  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -26,7 +37,8 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from nnunet_nacl.training.share import share
 
-    shared = share(parsed.model_folder, parsed.o, parsed.f, parsed.chk, parsed.i)
+    temperatures = [_temperatures(path, parsed.model_folder) for path in parsed.temperature]
+    shared = share(parsed.model_folder, parsed.o, parsed.f, parsed.chk, parsed.i, temperatures)
     before, after = (
         sum((folder / fold / parsed.chk).stat().st_size for fold in shared.folds) / 1e6
         for folder in (parsed.model_folder, shared.folder)
@@ -35,11 +47,14 @@ def run(parsed: argparse.Namespace) -> int:
     print(
         f"trainer {shared.trained_with} -> {shared.trainer}, {', '.join(shared.folds)}, {before:.1f} -> {after:.1f} MB"
     )
-    case = " and the segmentation and probabilities of the given case" if shared.compared_case else ""
+    of_case = "the segmentation and probabilities" if shared.agreement is None else "the probabilities, tempered,"
+    case = f" and {of_case} of the given case" if shared.compared_case else ""
     print(
-        f"verified: in a process without nnunet-nacl, nnU-Net's predictor gives bitwise the original's network outputs on a "
+        f"verified: in a process without nnunet-nacl, nnU-Net's predictor gives {_what(shared.agreement)} on a "
         f"random patch of {size} voxels, fold by fold{case}"
     )
+    if shared.agreement is not None:
+        print(_rounding(shared.agreement))
     print(f"wrote {shared.folder}")
     print(
         "left out: optimizer state and curves (the training cannot be continued from it), logs, validation, postprocessing"
@@ -49,3 +64,42 @@ def run(parsed: argparse.Namespace) -> int:
         f"predict: nnUNetv2_predict_from_modelfolder -i IMAGES -o PREDICTED -m {shared.folder} -f {folds} -chk {parsed.chk}"
     )
     return 0
+
+
+def _temperatures(path: Path, model: Path) -> NDArray[np.float64]:
+    """Return the temperature of each channel of a model.
+
+    Raises:
+        InputError: no temperature file, of another network, or of a method that no network can hold.
+    """
+    import numpy as np
+
+    from nnunet_nacl.evaluation.dataset import load_dataset
+    from nnunet_nacl.recalibration.heads import heads_of
+    from nnunet_nacl.recalibration.methods.temperature import OneFactor
+    from nnunet_nacl.recalibration.temperature_file import load
+
+    fitted = load(path)
+    heads = heads_of(load_dataset(model / "dataset.json", model / "plans.json"))
+    fitted.check_heads(heads, path, model / "dataset.json")
+    factors = [each.factor for each in fitted.maps if isinstance(each, OneFactor)]
+    if len(factors) != len(fitted.maps):
+        raise InputError(
+            f"{path}: the method {fitted.method} looks at all classes of a voxel, which no layer of a network can do; one "
+            "temperature can be put into it (fit with --method temperature). Use `nnunet-nacl recalibrate apply` for this one."
+        )
+    return 1 / np.array(factors * (len(heads.channels) if heads.kind == "softmax" else 1))
+
+
+def _what(agreement: Agreement | None) -> str:
+    if agreement is None:
+        return "bitwise the original's network outputs"
+    return "the original's network outputs divided by the temperature"
+
+
+def _rounding(agreement: Agreement) -> str:
+    """Return how far the copy is from the original, tempered in float64."""
+    text = f"largest difference: {agreement.output_difference:.1e} of the largest output"
+    if agreement.probability_difference == agreement.probability_difference:
+        text += f", {agreement.probability_difference:.4f} of a probability (nnU-Net adds up logits in half precision)"
+    return f"{text}; {agreement.n_moved} of {agreement.n_voxels} voxels change their class through rounding"

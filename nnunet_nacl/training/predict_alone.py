@@ -1,8 +1,9 @@
 """Prediction with nnU-Net alone: a script that :mod:`nnunet_nacl.training.share` runs in a process of its own.
 
 Its argument is a JSON object: ``model`` (folder), ``folds``, ``checkpoint`` (file name), ``images`` (files of one case, or
-none), ``result`` (npz to write) and ``forbidden`` (packages that must not be imported). It writes each fold's outputs
-``outputs_fold_X`` (1, K, *patch) on a random patch and, where images are given, ``segmentation`` and ``probabilities``.
+none), ``each_fold``, ``result`` (npz to write) and ``forbidden`` (packages that must not be imported). It writes each fold's
+outputs ``outputs_fold_X`` (1, K, *patch) on a random patch and, where images are given, ``segmentation`` and ``probabilities``, or with
+``each_fold`` the ``probabilities_fold_X`` of each fold alone.
 
 It imports nothing of this project, or it would prove nothing.
 """
@@ -48,10 +49,16 @@ def main(job: dict[str, Any]) -> None:
     if job["images"]:
         reader = predictor.plans_manager.image_reader_writer_class()
         image, properties = reader.read_images(job["images"])
-        segmentation, probabilities = predictor.predict_single_npy_array(
-            image, properties, save_or_return_probabilities=True
-        )
-        results |= {"segmentation": segmentation, "probabilities": probabilities}
+        everything = list(zip(job["folds"], predictor.list_of_parameters, strict=True))
+        for fold, weights in everything if job["each_fold"] else ():
+            predictor.list_of_parameters = [weights]
+            _, probabilities = predictor.predict_single_npy_array(image, properties, save_or_return_probabilities=True)
+            results[f"probabilities_fold_{fold}"] = probabilities
+        if not job["each_fold"]:
+            segmentation, probabilities = predictor.predict_single_npy_array(
+                image, properties, save_or_return_probabilities=True
+            )
+            results |= {"segmentation": segmentation, "probabilities": probabilities}
     loaded = [name for name in sys.modules if name.split(".")[0] in job["forbidden"]]
     if loaded:
         raise RuntimeError(f"{', '.join(loaded)} was imported all the same")

@@ -6,34 +6,32 @@ that builds the same network predicts the same, wherever nnU-Net is installed. W
 object that ``torch.load(weights_only=True)`` would refuse.
 
 The copy is compared with the original before it gets its name: :mod:`nnunet_nacl.training.predict_alone` runs once on either,
-on the copy in a process that cannot import ``nnunet_nacl`` and has none of nnU-Net's environment variables.
+on the copy in a process that cannot import ``nnunet_nacl`` and has none of nnU-Net's environment variables. With temperatures
+(:mod:`nnunet_nacl.training.baked_temperature`) it is compared with the original's predictions, tempered in float64.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import os
 import pickle
 import shutil
-import subprocess
-import sys
-import tempfile
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+from numpy.typing import NDArray
 
 from nnunet_nacl import __version__
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.json_files import read_mapping
-from nnunet_nacl.training import predict_alone
-from nnunet_nacl.training.trainer_path import trainer_path
+from nnunet_nacl.training.baked_temperature import OUTPUT_TOLERANCE, PROBABILITY_TOLERANCE, Agreement, divided
+from nnunet_nacl.training.compare_copy import check_equal, check_tempered, predictions
 from nnunet_nacl.training.variants import UnknownVariantError, resolve
 from nnunet_nacl.whole_folder import whole_folder
 
@@ -53,6 +51,7 @@ class Shared:
     folds: tuple[str, ...]
     patch_size: tuple[int, ...]
     compared_case: bool
+    agreement: Agreement | None
 
 
 def share(
@@ -61,6 +60,7 @@ def share(
     folds: Sequence[str] | None = None,
     checkpoint_name: str = "checkpoint_final.pth",
     images: Sequence[Path] = (),
+    temperatures: Sequence[NDArray[np.float64]] = (),
 ) -> Shared:
     """Write ``output/<stock trainer>__<plans>__<configuration>`` and return what was done.
 
@@ -70,14 +70,17 @@ def share(
         folds: e.g. ``("0", "all")``; default: every fold that has the checkpoint.
         checkpoint_name: file in each fold; it keeps its name.
         images: one case, a file per channel, to predict fully with either model; default: one random patch.
+        temperatures: ``(channels,)`` for all folds, or one such array for each, to divide the logits by.
 
     Raises:
         InputError: this is no such folder, a fold or file is missing, the checkpoint holds more than numbers, nnU-Net has no
-            trainer that builds this network, the new folder exists, or the copy does not predict the same.
+            trainer that builds this network, the new folder exists, the copy does not predict the same, or the network has no
+            place for a temperature.
     """
     name, plans, configuration = _parts(model_folder)
     chosen = _folds(model_folder, folds, checkpoint_name)
     _check_images(model_folder, configuration, images)
+    of_fold = _of_folds(temperatures, chosen)
     stock = stock_trainer(name)
     target = output / f"{stock.__name__}__{plans}__{configuration}"
     if target.exists():
@@ -90,10 +93,17 @@ def share(
             source = model_folder / fold / checkpoint_name
             (unfinished / fold).mkdir()
             shared = _for_prediction(read_checkpoint(source), name, configuration, stock, source)
+            if of_fold:
+                network = f"the network of {stock.__name__}"
+                shared["network_weights"] = divided(shared["network_weights"], of_fold[fold], network, source)
             torch.save(shared, unfinished / fold / checkpoint_name)
-        patch_size = _compare(model_folder, unfinished, chosen, checkpoint_name, images)
-        _write_note(unfinished, name, chosen, patch_size, images)
-    return Shared(target, name, stock.__name__, chosen, patch_size, bool(images))
+        original, copy = predictions(model_folder, unfinished, chosen, checkpoint_name, images, bool(of_fold))
+        agreed = check_tempered(model_folder, original, copy, of_fold) if of_fold else None
+        if agreed is None:
+            check_equal(model_folder, original, copy)
+        patch_size: tuple[int, ...] = original[f"outputs_{chosen[0]}"].shape[2:]
+        _write_note(unfinished, name, patch_size, images, of_fold or dict.fromkeys(chosen), agreed)
+    return Shared(target, name, stock.__name__, chosen, patch_size, bool(images), agreed)
 
 
 def stock_trainer(name: str) -> type:
@@ -216,55 +226,32 @@ def _for_prediction(
     return {key: checkpoint[key] for key in KEPT_KEYS} | {"init_args": arguments, "trainer_name": stock.__name__}
 
 
-def _compare(
-    original: Path, copy: Path, folds: tuple[str, ...], checkpoint_name: str, images: Sequence[Path]
-) -> tuple[int, ...]:
-    """Predict with both models, each in a process of its own, and return the size of the patch that was compared."""
-    with tempfile.TemporaryDirectory() as scratch:
-        found = []
-        for model, alone in ((original, False), (copy, True)):
-            result = Path(scratch, "copy.npz" if alone else "original.npz")
-            job = {
-                "model": str(model.resolve()),
-                "folds": [fold.removeprefix("fold_") for fold in folds],
-                "checkpoint": checkpoint_name,
-                "images": [str(path.resolve()) for path in images],
-                "result": str(result),
-                "forbidden": ["nnunet_nacl", "nnunet_nacl_trainers"] if alone else [],
-            }
-            _run_alone(job, alone, Path(scratch))
-            with np.load(result, allow_pickle=False) as arrays:
-                found.append(dict(arrays))
-    if found[0].keys() != found[1].keys():
-        raise InputError(f"the copy gives {', '.join(found[1])}, but the original {', '.join(found[0])}.")
-    different = [key for key in found[0] if found[0][key].tobytes() != found[1][key].tobytes()]
-    if different:
+def _of_folds(temperatures: Sequence[NDArray[np.float64]], folds: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Return the temperatures of each fold; empty where there are none.
+
+    Raises:
+        InputError: neither one for all nor one for each.
+    """
+    if len(temperatures) not in (0, 1, len(folds)):
         raise InputError(
-            f"{original}: the copy does not predict the same ({', '.join(different)} differ), so it was not kept."
+            f"expected one temperature file, or {len(folds)}, in the order of {', '.join(folds)}; got {len(temperatures)}."
         )
-    patch_size: tuple[int, ...] = found[0][f"outputs_{folds[0]}"].shape[2:]
-    return patch_size
+    each = list(temperatures) * (len(folds) if len(temperatures) == 1 else 1)
+    return dict(zip(folds, each, strict=False))
 
 
-def _run_alone(job: dict[str, Any], alone: bool, scratch: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet_")}
-    if not alone:
-        places = [str(trainer_path()), os.environ.get("nnUNet_extTrainer", "")]
-        environment["nnUNet_extTrainer"] = os.pathsep.join(place for place in places if place)
-    # a copy, since Python puts a script's folder first on sys.path, and this one's has a `window` and a `dice`
-    script = shutil.copy(predict_alone.__file__, scratch)
-    command = [sys.executable, script, json.dumps(job)]
-    finished = subprocess.run(command, env=environment, cwd=scratch, capture_output=True, text=True)
-    if finished.returncode:
-        last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"{job['model']}: nnU-Net cannot predict with {'the copy' if alone else 'it'} ({last}).")
-
-
-def _write_note(folder: Path, name: str, folds: Sequence[str], patch: Sequence[int], images: Sequence[Path]) -> None:
-    """Write shared.json, so that whoever gets the model knows what it was trained with."""
-    note = {
+def _write_note(
+    folder: Path,
+    name: str,
+    patch: Sequence[int],
+    images: Sequence[Path],
+    temperatures: Mapping[str, NDArray[np.float64] | None],
+    agreed: Agreement | None,
+) -> None:
+    """Write shared.json, so that whoever gets the model knows what it was trained with and what became of it."""
+    note: dict[str, Any] = {
         "trained_with": name,
-        "folds": list(folds),
+        "folds": list(temperatures),
         "written_by": f"nnunet-nacl {__version__} share",
         "left_out": "optimizer, grad scaler and logged curves of each checkpoint; logs, validation, postprocessing",
         "compared": {
@@ -273,4 +260,14 @@ def _write_note(folder: Path, name: str, folds: Sequence[str], patch: Sequence[i
             "full_case": bool(images),
         },
     }
+    if agreed is not None:
+        note["temperature"] = {
+            "segmentation_layers_divided_by": {
+                fold: values.tolist() for fold, values in temperatures.items() if values is not None
+            },
+            "output_tolerance": OUTPUT_TOLERANCE,
+            "probability_tolerance": PROBABILITY_TOLERANCE,
+            **{key: value for key, value in asdict(agreed).items() if value == value},
+        }
+        note["compared"]["with"] = "the original's predictions, tempered in float64, in a process without nnunet-nacl"
     (folder / NOTE_FILE).write_text(json.dumps(note, indent=4) + "\n", encoding="utf-8")

@@ -1,0 +1,151 @@
+"""Recalibrations of one trainer's folds side by side, each case scored with what was fitted on the other folds; fiducio's beside ours.
+
+    python scripts/compare_recalibrations.py FOLD_0/validation FOLD_1/validation ... -gt LABELS -djfile dataset.json -pfile plans.json \
+        [--max-voxels 300000] [--without-adam]
+
+Every fit sees the same voxels: of those of the other folds that can be recalibrated (not all probability on one class) a random draw,
+for ``temperature`` and ``per-class`` those of it where a structure is predicted. Prints a Markdown table of means over cases, with the
+number of scores that got worse beyond their paired interval, the largest bias of a soft volume, and the processor time of the fits
+(compiled before). ``fiducio`` 0.2.0 is Apache-2.0, ``pip install fiducio==0.2.0``; CMSap is its argmax-preserving map, by either optimiser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fiducio
+import numpy as np
+
+from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.calibration.log_probabilities import floor_of, is_exact, log_probabilities
+from nnunet_nacl.evaluation.cases import find_cases
+from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
+from nnunet_nacl.recalibration.guarantees import GUARANTEES
+from nnunet_nacl.recalibration.harm import SCORES, SETS, changes_of
+from nnunet_nacl.recalibration.heads import SoftmaxHeads, heads_of
+from nnunet_nacl.recalibration.methods import METHODS
+from nnunet_nacl.recalibration.temperature_content import case_scores
+
+Case = tuple[np.ndarray, np.ndarray]
+Transform = Callable[[np.ndarray], np.ndarray]
+
+
+def main() -> None:
+    """Read, fit, score, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+")
+    for name in ("-gt", "-djfile", "-pfile"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--max-voxels", type=int, default=300_000)
+    parser.add_argument(
+        "--without-adam", action="store_true", help="fiducio's default optimiser takes fifty times as long"
+    )
+    parsed = parser.parse_args()
+    dataset = load_dataset(parsed.djfile, parsed.pfile)
+    heads = heads_of(dataset)
+    assert isinstance(heads, SoftmaxHeads), "classes, not regions"
+    folds = [list(read(folder, parsed.gt, dataset)) for folder in parsed.folders]
+    before = [statistics(p, labels) for fold in folds for p, labels in fold]
+    print(f"{len(before)} cases in {len(folds)} folds\n")
+    print("| method | " + " | ".join(f"{score} `{of}`" for of in SETS for score in SCORES)
+          + " | soft volume | worse | fit, s | NLL of the fit |")  # fmt: skip
+    print("|---" * (len(SETS) * len(SCORES) + 5) + "|")
+    print(row("as given", heads, before, before, None, None))
+    for name, fit in methods(heads, parsed.without_adam).items():
+        after, seconds, reached = [], [], []
+        for number, fold in enumerate(folds):
+            others = draw(
+                [case for other in range(len(folds)) if other != number for case in folds[other]], parsed.max_voxels
+            )
+            start = time.process_time()
+            transform = fit(*others)
+            seconds.append(time.process_time() - start)
+            reached.append(nll(transform(others[0]), others[1]))
+            after += [statistics(transform(p), labels) for p, labels in fold]
+        print(row(name, heads, before, after, np.mean(seconds), np.mean(reached)), flush=True)
+
+
+def read(folder: Path, labels: Path, dataset: Dataset) -> Iterator[Case]:
+    """Yield the probabilities ``(K, n)`` and labels ``(n,)`` of each case."""
+    for case in find_cases(labels, folder, dataset.file_ending):
+        with np.load(case.probabilities) as stored:
+            probabilities = stored["probabilities"]
+        yield (
+            probabilities.reshape(len(probabilities), -1),
+            dataset.read_labels(case.labels)[0].reshape(-1).astype(np.uint8),
+        )
+
+
+def draw(cases: list[Case], max_voxels: int) -> Case:
+    """Return a random draw of the voxels of cases that can be recalibrated."""
+    probabilities, labels = (np.concatenate(part, axis=-1) for part in zip(*cases, strict=True))
+    useful = np.flatnonzero(~is_exact(probabilities))
+    chosen = np.random.default_rng(0).choice(useful, min(max_voxels, useful.size), replace=False)
+    return np.ascontiguousarray(probabilities[:, chosen]), labels[chosen]
+
+
+def methods(heads: SoftmaxHeads, without_adam: bool) -> dict[str, Callable[[np.ndarray, np.ndarray], Transform]]:
+    """Return what fits on voxels and returns what recalibrates others, by name."""
+
+    def ours(name: str) -> Callable[[np.ndarray, np.ndarray], Transform]:
+        def fit(probabilities: np.ndarray, labels: np.ndarray) -> Transform:
+            if GUARANTEES[name].voxel_set == "predicted":
+                structure = probabilities.argmax(0) > 0
+                probabilities, labels = probabilities[:, structure], labels[structure]
+            logarithm = log_probabilities(probabilities, floor_of(probabilities.dtype)).astype(np.float32)
+            fitted = METHODS[name].fit(lambda: [(logarithm, labels)], len(probabilities), "softmax")
+            return lambda given: heads.recalibrate(given, (fitted.map,))
+
+        compiling = np.full((len(heads.channels), 2), 1 / len(heads.channels), np.float32), np.zeros(2, np.uint8)
+        METHODS[name].fit(lambda: [(np.log(compiling[0]), compiling[1])], len(heads.channels), "softmax")
+        return fit
+
+    def theirs(make: Callable[[], Any]) -> Callable[[np.ndarray, np.ndarray], Transform]:
+        def fit(probabilities: np.ndarray, labels: np.ndarray) -> Transform:
+            calibrator = make().fit(probabilities.T.copy(), labels.astype(np.int64))
+            return lambda given: calibrator.transform(given.T.copy()).numpy().T.copy()
+
+        return fit
+
+    found = {name: ours(name) for name in METHODS}
+    found["fiducio CMSap, L-BFGS"] = theirs(
+        lambda: fiducio.ArgmaxPreservingMatrixScaling(optimizer="lbfgs", input_type="probs")
+    )
+    if not without_adam:
+        found["fiducio CMSap, Adam"] = theirs(lambda: fiducio.ArgmaxPreservingMatrixScaling(input_type="probs"))
+    return found
+
+
+def statistics(probabilities: np.ndarray, labels: np.ndarray) -> list[CalibrationStatistics]:
+    """Return the statistics of the one problem of a case."""
+    found = CalibrationStatistics.empty(len(probabilities))
+    found.update(probabilities, labels)
+    return [found]
+
+
+def nll(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean negative log likelihood in nats."""
+    of_label = probabilities[labels, np.arange(labels.size)].astype(np.float64)
+    return float(-np.log(np.maximum(of_label, 1e-12)).mean())
+
+
+def row(name: str, heads: SoftmaxHeads, before: list[Any], after: list[Any], seconds: Any, reached: Any) -> str:
+    """Return a row of the table; an asterisk where a score got worse beyond its interval."""
+    changes = changes_of(heads, before, after, [(case_scores(before, 0), case_scores(after, 0))])
+    scores = {(each.where, each.what): each for each in changes if each.what in SCORES}
+    volumes = [each for each in changes if each.what == "soft volume"]
+    cells = [
+        f"{scores[of, score].after:.4f}{'*' if scores[of, score].worse else ''}" for of in SETS for score in SCORES
+    ]
+    cells.append(", ".join(f"{100 * each.after:+.1f} %{'*' if each.worse else ''}" for each in volumes))
+    cells.append(str(sum(each.worse for each in changes)))
+    cells += ["", ""] if seconds is None else [f"{seconds:.2f}", f"{reached:.5f}"]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    main()
