@@ -24,6 +24,7 @@ from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.log_probabilities import floor_of, is_exact, log_probabilities
 from nnunet_nacl.evaluation.cases import find_cases
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
+from nnunet_nacl.evaluation.label_files import read_case_labels
 from nnunet_nacl.recalibration.guarantees import GUARANTEES
 from nnunet_nacl.recalibration.harm import SCORES, SETS, changes_of
 from nnunet_nacl.recalibration.heads import SoftmaxHeads, heads_of
@@ -76,7 +77,7 @@ def read(folder: Path, labels: Path, dataset: Dataset) -> Iterator[Case]:
             probabilities = stored["probabilities"]
         yield (
             probabilities.reshape(len(probabilities), -1),
-            dataset.read_labels(case.labels)[0].reshape(-1).astype(np.uint8),
+            read_case_labels(case, dataset).values.reshape(-1).astype(np.uint8),
         )
 
 

@@ -20,6 +20,7 @@ from nnunet_nacl.calibration import VOXEL_SETS
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.evaluation.dataset import load_dataset
 from nnunet_nacl.evaluation.folder import evaluate_folder
+from nnunet_nacl.evaluation.label_files import read_case_labels
 from nnunet_nacl.nnunet_files import find_description
 from nnunet_nacl.recalibration.fit import Options, fit_folders
 from nnunet_nacl.report.maps import Reference, prepare_class_maps
@@ -131,7 +132,8 @@ print(f"{list(models)[-1]}: {'over' if gap > 0 else 'under'}confident by {abs(ga
 dataset = load_dataset(*files)
 if dataset.regions is None:
     worst = max(result.cases, key=lambda case: np.nan_to_num(total(case.problems).scores("predicted").ece))
-    label, spacing = dataset.read_labels(worst.case.labels)
+    label_map = read_case_labels(worst.case, dataset)
+    label, spacing = label_map.values, label_map.geometry.spacing
     probabilities = np.load(worst.case.probabilities)["probabilities"].reshape(-1, *label.shape)
     maps = prepare_class_maps(probabilities, len(probabilities), Reference(label, spacing, dataset.ignore_label))
     z = int(np.abs(maps.gap).sum((1, 2)).argmax())
