@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # nnunet-nacl from nothing to a report: installs it, makes (or takes) a task, trains nnU-Net as it is and with the trainer that
-# docs/trainers.md names first, evaluates both, repairs the first with one temperature, and compares the three.
+# docs/trainers.md names first, evaluates both, recalibrates the first, and compares the three.
 #
 #   bash scripts/demo.sh                                    a generated phantom; less than 10 minutes on two CPU cores
 #   bash scripts/demo.sh --msd PATH/TO/Task04_Hippocampus   a real task of the Medical Segmentation Decathlon; longer
@@ -8,7 +8,7 @@
 # Options: --work DIR       where everything goes (default: ./nnunet-nacl-demo). Git does not see it; delete it when you are done
 #          --no-install     use the nnunet-nacl and nnU-Net of the present environment instead of installing into DIR/venv
 #          --python PYTHON  the interpreter to install with, 3.10 or newer (default: python3)
-#          --length LENGTH  of a training, as in a trainer's name (default: 5epochs_100iterations_10valiterations; with --msd 20epochs)
+#          --length LENGTH  of a training, as in a trainer's name (default: 4epochs_100iterations_10valiterations; with --msd 20epochs)
 #          --quick          two iterations per training and a smaller phantom: does everything run? The figures mean nothing
 #
 # The install takes 6.6 GB, since pip's PyTorch for Linux is the build for CUDA. PyTorch's build for CPUs is enough here:
@@ -168,12 +168,12 @@ show_epochs() {
 # evaluate NAME FOLDER: into a folder of that name, which the report and the comparison take for the name of the run
 evaluate() { once "evaluate_$1" nnunet-nacl evaluate "$2" -gt "$labels" -o "$1"; }
 
-repair_with_one_temperature() {
-    once fit nnunet-nacl recalibrate fit "$1" -gt "$labels" --cross-fit -o temperature.json
-    local apply=(nnunet-nacl recalibrate apply temperature.json "$1" -o tempered --held-out)
-    has_run apply "${apply[@]}" || rm -rf tempered
+recalibrate() {
+    once fit nnunet-nacl recalibrate fit "$1" -gt "$labels" -o temperature.json
+    local apply=(nnunet-nacl recalibrate apply temperature.json "$1" -o recalibrated --held-out)
+    has_run apply "${apply[@]}" || rm -rf recalibrated
     once apply "${apply[@]}"
-    evaluate "$2" tempered
+    evaluate "$2" recalibrated
 }
 
 # Dice, and confidence against accuracy where a structure is predicted; means over the validation cases
@@ -185,19 +185,20 @@ from pathlib import Path
 
 tests = json.loads(Path("comparison/comparison.json").read_text())["tests"]
 verdicts = [test["verdict"] for test in tests if (test["score"], test["voxel_set"]) == ("ECE", "predicted")]
-for name, verdict in zip(sys.argv[1:], ["", *verdicts], strict=True):
+for name, verdict in zip(sys.argv[1:], ["", *verdicts]):
     result = json.loads((Path(name) / "calibration.json").read_text())
     of_set = result["per_case"]["predicted"]
-    print(
-        f"{name:22}  Dice {result['foreground_mean']['Dice']:.3f}   says {of_set['confidence']:.3f}, is right in "
-        f"{of_set['accuracy']:.3f}   ECE {of_set['ECE']:.3f} {verdict}".rstrip()
-    )
+    if of_set["n_cases"]:
+        words = f"says {of_set['confidence']:.3f}, is right in {of_set['accuracy']:.3f}   ECE {of_set['ECE']:.3f} {verdict}"
+    else:
+        words = "no structure is predicted in any case; train longer"
+    print(f"{name:20} Dice {result['foreground_mean']['Dice']:.3f}   {words}".rstrip())
 END
 }
 
 cases=80 size=32
-if [ -n "$msd" ]; then length=${length:-20epochs}; else length=${length:-5epochs_100iterations_10valiterations}; fi
-if [ -n "$quick" ]; then cases=60 size=16 length=1epochs_40iterations_1valiterations; fi
+if [ -n "$msd" ]; then length=${length:-20epochs}; else length=${length:-4epochs_100iterations_10valiterations}; fi
+if [ -n "$quick" ]; then cases=60 size=16 length=1epochs_80iterations_1valiterations; fi
 check_input
 code=$(code)
 [ -z "$install" ] || install_into_venv
@@ -211,11 +212,11 @@ stock=nnUNetTrainer_$length ours=${trainer}_$length
 say "Training nnU-Net as it is, then with $trainer: small networks, $length"
 train "$stock"
 train "$ours"
-say "Measuring, repairing, comparing"
-runs=(nnUNet nnUNet_one_temperature "${trainer#nnUNetTrainer}")
+say "Measuring, recalibrating, comparing"
+runs=(nnUNet nnUNet_recalibrated "${trainer#nnUNetTrainer}")
 evaluate "${runs[0]}" "$(validation "$stock")"
 evaluate "${runs[2]}" "$(validation "$ours")"
-repair_with_one_temperature "$(validation "$stock")" "${runs[1]}"
+recalibrate "$(validation "$stock")" "${runs[1]}"
 once compare nnunet-nacl compare "${runs[@]}" --voxel-sets all predicted -o comparison
 once report nnunet-nacl report "${runs[@]}" -o report.html --images "nnUNet_raw/$dataset/imagesTr"
 cat logs/compare.log
