@@ -104,7 +104,7 @@ def pooled_interval(
     >>> counts, right = np.array([10, 20, 30]), np.array([9, 12, 27])
     >>> low, high = pooled_interval({"n": counts, "right": right}, lambda sums: sums["right"] / sums["n"], within=(0, 1))
     >>> round(float(low), 3), round(float(high), 3)
-    (0.317, 1.0)
+    (0.3, 1.0)
     """
     by_unit = _by_group(arrays, groups)
     n_units = _number_of_cases(by_unit)

@@ -9,6 +9,7 @@ from pathlib import Path
 from nnunet_nacl.commands import inputs
 from nnunet_nacl.commands.arguments import Commands, bins, default_processes, distance, memory_size, positive
 from nnunet_nacl.commands.former import note
+from nnunet_nacl.commands.groups import add_groups, groups_of
 from nnunet_nacl.errors import InputError
 
 
@@ -37,6 +38,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("-num_parts", type=positive, default=1,
                         help="evaluate one of this many parts, into OUTPUT/part_I_of_N; join them with `nnunet-nacl merge`")  # fmt: skip
     parser.add_argument("-part_id", type=int, default=0, help="which one, counted from 0")
+    add_groups(parser)
     parser.set_defaults(run=run)
 
 
@@ -52,6 +54,7 @@ def run(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.evaluation.store import clear_store
 
     _take_former_order(parsed)
+    groups = groups_of(parsed)
     files = inputs.find_inputs(parsed, [parsed.predicted])
     output: Path = parsed.o if parsed.o is not None else parsed.predicted / RESULT_FOLDER
     select_part([], parsed.num_parts, parsed.part_id)  # refuse a wrong one before a folder is made for it
@@ -74,7 +77,7 @@ def run(parsed: argparse.Namespace) -> int:
             part_id=parsed.part_id,
             warn=lambda message: print(f"nnunet-nacl: warning: {message}", file=sys.stderr),
         )
-    write_and_print(result, output)
+    write_and_print(result, output, groups)
     clear_store(output)
     if result.recalled:
         print(

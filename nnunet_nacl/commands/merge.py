@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnunet_nacl.commands.arguments import Commands
+from nnunet_nacl.commands.groups import add_groups, groups_of
 
 
 def add(commands: Commands) -> None:
@@ -15,6 +16,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT",
                         help="evaluated prediction folder, or output folder of `nnunet-nacl evaluate`; its calibration_bins.npz is read")  # fmt: skip
     parser.add_argument("-o", type=Path, required=True, help="output folder")
+    add_groups(parser)
     parser.set_defaults(run=run)
 
 
@@ -32,6 +34,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.o.resolve() in folders:
         raise InputError(f"{parsed.o}: is one of the results that are merged. Choose another output folder with -o.")
     merged = merge_results({folder: read_result(folder / BINS_FILE) for folder in map(result_folder, parsed.results)})
+    groups = groups_of(parsed)
     prepare_folder(parsed.o)
-    write_and_print(merged, parsed.o)
+    write_and_print(merged, parsed.o, groups)
     return 0

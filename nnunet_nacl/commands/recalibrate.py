@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nnunet_nacl.commands import inputs
 from nnunet_nacl.commands.arguments import Commands, bins, default_processes, memory_size, positive
 from nnunet_nacl.commands.former import FormerOption
+from nnunet_nacl.commands.groups import add_groups, groups_of
 from nnunet_nacl.commands.recalibration_lines import fit_lines, harm_lines
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES, guarantee_lines
@@ -67,6 +68,7 @@ def _add_fit(steps: Commands) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random draws (default: %(default)s)")
     parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
     _add_memory(parser)
+    add_groups(parser)
     parser.set_defaults(run=run_fit)
 
 
@@ -114,6 +116,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
     if parsed.o.is_dir():
         raise InputError(f"{parsed.o}: is a folder. Give -o the name of a file, e.g. temperature.json.")
     files = inputs.find_inputs(parsed, parsed.predicted)
+    groups = groups_of(parsed)
     prepare_folder(parsed.o.parent)
     chosen = _method(parsed)
     contents = {}
@@ -126,6 +129,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
             seed=parsed.seed,
             memory=parsed.max_memory,
             n_bins=parsed.bins,
+            groups=groups,
         )
         with progress_bar(f"reading ({method})" if parsed.compare_methods else "reading") as advance:
             result = fit_folders(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from nnunet_nacl.commands.arguments import Commands, natural
+from nnunet_nacl.commands.groups import add_groups, groups_of
 
 
 def add(commands: Commands) -> None:
@@ -26,6 +27,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--worst", type=natural, default=6, help="worst cases to picture (default: %(default)s)")
     parser.add_argument("--figures", type=Path, default=None, metavar="DIR",
                         help="also write the diagrams as SVG and PDF files, one column wide")  # fmt: skip
+    add_groups(parser)
     parser.set_defaults(run=run)
 
 
@@ -42,7 +44,7 @@ def run(parsed: argparse.Namespace) -> int:
         raise InputError(f"{parsed.images}: no such folder. Pass nnU-Net's imagesTr as --images.")
     distinct, repeated = without_repetition(map(load_run, parsed.results))
     runs = distinctly_named(distinct)
-    page = prepare_page(runs, Options(parsed.voxel_set, parsed.images, parsed.worst))
+    page = prepare_page(runs, Options(parsed.voxel_set, parsed.images, parsed.worst, groups_of(parsed)))
     write_report(page, parsed.o)
     print(f"wrote {parsed.o}")
     for sentence in (

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.evaluation.folder_result import FolderResult
 
 
-def write_and_print(result: FolderResult, folder: Path) -> None:
-    """Write calibration.json, the csv, calibration_bins.npz and the reliability diagrams, and print the tables."""
+def write_and_print(result: FolderResult, folder: Path, groups: Groups | None = None) -> None:
+    """Write calibration.json, the csv, calibration_bins.npz and the reliability diagrams, and print the tables.
+
+    ``groups`` says which cases are one unit of the intervals.
+    """
     import sys
 
     from rich.console import Console
@@ -20,7 +24,7 @@ def write_and_print(result: FolderResult, folder: Path) -> None:
     from nnunet_nacl.report.reliability import write_reliability_of_sets
     from nnunet_nacl.report.terminal import prepare_class_table, prepare_voxel_set_table
 
-    summary = summarize(result)
+    summary = summarize(result, groups)
     written = [
         write_summary(summary, folder),
         write_cases(summary, folder),

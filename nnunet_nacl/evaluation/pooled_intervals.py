@@ -19,7 +19,10 @@ _CLASSES = ("class_count", "class_probability", "class_positive")
 
 
 def pooled_intervals(
-    cases: Sequence[Sequence[CalibrationStatistics]], voxel_set: str, attributes: Mapping[str, str]
+    cases: Sequence[Sequence[CalibrationStatistics]],
+    voxel_set: str,
+    attributes: Mapping[str, str],
+    groups: Sequence[str] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Return the 95 % interval over cases of each score of a voxel set, pooled; NaN where there is none.
 
@@ -27,6 +30,7 @@ def pooled_intervals(
         cases: the problems of each case, equally many.
         voxel_set: a key of :data:`VOXEL_SETS`.
         attributes: attribute of :class:`Scores` by name of the score.
+        groups: the group of each case; None where each case is its own.
     """
     strata = list(VOXEL_SETS[voxel_set])
 
@@ -50,5 +54,5 @@ def pooled_intervals(
         # the mean over the problems, the last axis by now
         return np.stack([mean_of_defined(values[attribute]) for attribute in attributes.values()], -1)
 
-    low, high = pooled_interval(arrays, scores, within=ranges_of(attributes))
+    low, high = pooled_interval(arrays, scores, groups=groups, within=ranges_of(attributes))
     return {name: (float(low[number]), float(high[number])) for number, name in enumerate(attributes)}

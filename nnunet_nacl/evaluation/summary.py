@@ -32,6 +32,7 @@ from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics, Scores
 from nnunet_nacl.calibration.arrays import Int64Array
 from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL, METHOD, METHOD_POOLED, mean_interval
 from nnunet_nacl.calibration.overlap import LABELLED, PREDICTED, dice_of_overlap
+from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.pooled_intervals import pooled_intervals
@@ -77,35 +78,43 @@ CLASS_SCORES: Mapping[str, str] = MappingProxyType(
 MM3_PER_ML = 1000
 
 
-def summarize(result: FolderResult) -> dict[str, Any]:
+def summarize(result: FolderResult, groups: Groups | None = None) -> dict[str, Any]:
     """Return the content of calibration.json: plain values, NaN as None.
 
     Keys as in nnU-Net's summary.json: ``foreground_mean`` (mean over the foreground classes of ``mean``), ``mean`` (per
     class or region, mean over cases) and ``metric_per_case``. Beside them: ``per_case`` (mean over cases of each voxel set's
     scores), ``pooled`` (scores of all cases' voxels together), ``protocol`` and ``provenance``. Beside a score in ``mean``,
-    ``per_case`` and ``pooled`` stands its 95 % interval over cases, as ``<score>_interval`` (``intervals`` says how made). A case of a merged result
-    says which ``part`` it is of. ``remarks`` is what a reader should know of some cases.
+    ``per_case`` and ``pooled`` stands its 95 % interval over cases, or over ``groups`` of them where such were given, as
+    ``<score>_interval``; ``intervals`` says how they were made. A case of a merged result says which ``part`` it is of.
+    ``remarks`` is what a reader should know of some cases.
     """
     labels = list(result.protocol["labels"])
     cases = [_case_entry(case, labels) for case in result.cases]
-    mean = {label: _class_mean([case["metrics"][label] for case in cases]) for label in labels}
+    units = None if groups is None else groups.of(case["case"] for case in cases)
+    mean = {label: _class_mean([case["metrics"][label] for case in cases], units) for label in labels}
     foreground = [label for label in labels if result.protocol["regions"] or label != "0"]
     return {
         "schema_version": SCHEMA_VERSION,
         "foreground_mean": _foreground_mean([mean[label] for label in foreground]),
         "mean": mean,
         "per_case": {
-            voxel_set: _per_case([case["voxel_sets"][voxel_set] for case in cases]) for voxel_set in VOXEL_SETS
+            voxel_set: _per_case([case["voxel_sets"][voxel_set] for case in cases], units) for voxel_set in VOXEL_SETS
         },
         "pooled": {
             voxel_set: {
                 **_set_entry(result.pooled_problems, voxel_set),
-                **_intervals(pooled_intervals([case.problems for case in result.cases], voxel_set, ATTRIBUTES)),
+                **_intervals(pooled_intervals([case.problems for case in result.cases], voxel_set, ATTRIBUTES, units)),
             }
             for voxel_set in VOXEL_SETS
         },
         "remarks": gather([(case.case.name, case.remarks) for case in result.cases]),
-        "intervals": {"level": DEFAULT_LEVEL, "means": METHOD, "pooled": METHOD_POOLED},
+        "intervals": {
+            "level": DEFAULT_LEVEL,
+            "means": METHOD,
+            "pooled": METHOD_POOLED,
+            "unit": "case" if units is None else "group of cases",
+            "n_units": len(cases if units is None else set(units)),
+        },
         "metric_per_case": cases,
         "protocol": {**result.protocol, "n_cases": len(result.cases)},
         "provenance": provenance(result.files),
@@ -180,11 +189,14 @@ def _set_entry(problems: Sequence[CalibrationStatistics], voxel_set: str) -> dic
     }
 
 
-def _class_mean(entries: list[dict[str, Any]]) -> dict[str, Any]:
+def _class_mean(entries: list[dict[str, Any]], groups: Sequence[str] | None) -> dict[str, Any]:
     """Return the means over cases of a class's scores, with the number of cases that have a Dice."""
     return {
-        **_means({name: [entry[name] for entry in entries] for name in ("Dice", "HD95")}),
-        **{name: _means({key: [entry[name][key] for entry in entries] for key in VOXEL_SETS}) for name in CLASS_SCORES},
+        **_means({name: [entry[name] for entry in entries] for name in ("Dice", "HD95")}, groups),
+        **{
+            name: _means({key: [entry[name][key] for entry in entries] for key in VOXEL_SETS}, groups)
+            for name in CLASS_SCORES
+        },
         "n_defined": sum(entry["Dice"] is not None for entry in entries),
     }
 
@@ -198,17 +210,17 @@ def _foreground_mean(entries: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _per_case(entries: list[dict[str, Any]]) -> dict[str, Any]:
+def _per_case(entries: list[dict[str, Any]], groups: Sequence[str] | None) -> dict[str, Any]:
     return {
         "n_cases": sum(entry["n_voxels"] > 0 for entry in entries),
-        **_means({name: [entry[name] for entry in entries] for name in SCORE_NAMES}),
+        **_means({name: [entry[name] for entry in entries] for name in SCORE_NAMES}, groups),
     }
 
 
-def _means(values: dict[str, list[float | None]]) -> dict[str, Any]:
+def _means(values: dict[str, list[float | None]], groups: Sequence[str] | None) -> dict[str, Any]:
     """Return the mean of each list's defined values, and beside it its interval over the cases."""
     table = np.array([[math.nan if value is None else value for value in column] for column in values.values()])
-    low, high = mean_interval(table.T, within=ranges_of(values))
+    low, high = mean_interval(table.T, groups=groups, within=ranges_of(values))
     return {
         **{name: _mean(column) for name, column in values.items()},
         **_intervals({name: (low[number], high[number]) for number, name in enumerate(values)}),

@@ -16,13 +16,14 @@ import numpy as np
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.temperature import NoVoxelsError
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.evaluation.cases import Case, find_cases
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES
 from nnunet_nacl.recalibration.heads import Heads, heads_of
 from nnunet_nacl.recalibration.methods import METHODS
 from nnunet_nacl.recalibration.methods.base import Fit, Map
-from nnunet_nacl.recalibration.splits import Part, at_random, by_folder
+from nnunet_nacl.recalibration.splits import Part, at_random, by_folder, without
 from nnunet_nacl.recalibration.voxels import Counts, Reader, Voxels
 
 Item = TypeVar("Item")
@@ -48,6 +49,7 @@ class Options:
         memory: bytes for the probabilities of a case, and again for the selected voxels of all cases. What does not fit goes
             to a scratch file, or is read again.
         n_bins: equal-width confidence bins of the scores.
+        groups: cases that are one unit, so that none of them is fitted on where another is held out; None where each is its own.
     """
 
     method: str = DEFAULT_METHOD
@@ -57,6 +59,7 @@ class Options:
     seed: int = 0
     memory: int = 2 * GIBIBYTE
     n_bins: int = 15
+    groups: Groups | None = None
 
     @property
     def set_to_fit_on(self) -> str:
@@ -150,7 +153,8 @@ def fit_cases(
     """Fit a recalibration of cases, each given with the name of its folder; see :func:`fit_folders`."""
     cases, folders = [case for case, _ in found], [folder for _, folder in found]
     _check_distinct(found)
-    parts = _parts(folders, options)
+    groups = None if options.groups is None else options.groups.of(case.name for case in cases)
+    parts = _parts(folders, options, groups)
     reader = Reader(dataset, heads, options.n_bins, options.memory, scratch)
     voxels = Voxels(reader, cases, options.set_to_fit_on, options.memory)
     numbers = range(len(cases))
@@ -158,8 +162,7 @@ def fit_cases(
     fitted = _fit(voxels, numbers, options)
 
     def fit_without(part: Part) -> HeldOut:
-        others = [number for number in numbers if number not in part.members]
-        return HeldOut(part, _fit(voxels, others, options, start=fitted))
+        return HeldOut(part, _fit(voxels, without(part, len(cases), groups), options, start=fitted))
 
     held_out = _each("fitting", fit_without, parts, progress)
     own = {number: held.fitted for held in held_out for number in held.part.members}
@@ -232,12 +235,13 @@ def _fit_problems(
         ) from error
 
 
-def _parts(folders: Sequence[str], options: Options) -> list[Part]:
+def _parts(folders: Sequence[str], options: Options, groups: Sequence[str] | None) -> list[Part]:
     if len(set(folders)) > 1:
         return by_folder(folders)
-    if len(folders) == 1 and options.parts is None:
+    n_units = len(folders if groups is None else set(groups))
+    if n_units == 1 and options.parts is None:
         return []
-    return at_random(len(folders), options.parts or min(DEFAULT_PARTS, len(folders)), options.seed)
+    return at_random(len(folders), options.parts or min(DEFAULT_PARTS, n_units), options.seed, groups)
 
 
 def _check_distinct(found: Sequence[tuple[Case, str]]) -> None:

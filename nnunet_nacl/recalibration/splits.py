@@ -26,16 +26,34 @@ def by_folder(folders: Sequence[str]) -> list[Part]:
     ]
 
 
-def at_random(n_cases: int, n_parts: int, seed: int) -> list[Part]:
-    """Return parts of equal size (within one case), drawn at random.
+def at_random(n_cases: int, n_parts: int, seed: int, groups: Sequence[str] | None = None) -> list[Part]:
+    """Return parts of equal size (within one case or group), drawn at random; cases of one group are in one part.
+
+    Args:
+        groups: the group of each case; None where each case is its own.
 
     Raises:
-        InputError: fewer cases than parts, or one part.
+        InputError: fewer cases or groups than parts, or one part.
     """
-    if n_parts < 2 or n_cases < n_parts:
-        raise InputError(f"expected --cross-fit-parts to be 2 to {n_cases}, the number of cases, got {n_parts}.")
-    order = np.random.default_rng(seed).permutation(n_cases)
+    names: Sequence[int | str] = range(n_cases) if groups is None else groups
+    members: dict[int | str, list[int]] = {}
+    for number, name in enumerate(names):
+        members.setdefault(name, []).append(number)
+    units = list(members.values())
+    if n_parts < 2 or len(units) < n_parts:
+        unit = "cases" if groups is None else "groups"
+        raise InputError(f"expected --cross-fit-parts to be 2 to {len(units)}, the number of {unit}, got {n_parts}.")
+    order = np.random.default_rng(seed).permutation(len(units))
     return [
-        Part(f"part {number}", tuple(sorted(int(case) for case in members)))
-        for number, members in enumerate(np.array_split(order, n_parts), start=1)
+        Part(f"part {number}", tuple(sorted(case for unit in drawn for case in units[unit])))
+        for number, drawn in enumerate(np.array_split(order, n_parts), start=1)
     ]
+
+
+def without(part: Part, n_cases: int, groups: Sequence[str] | None = None) -> list[int]:
+    """Return the cases that have nothing to do with a part: not in it, nor in one group with a case in it."""
+    held = set(part.members)
+    if groups is not None:
+        named = {groups[case] for case in part.members}
+        held |= {case for case in range(n_cases) if groups[case] in named}
+    return [case for case in range(n_cases) if case not in held]

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.report.names import listed, score_name, voxel_set_meaning
 from nnunet_nacl.report.not_shown import in_words
 from nnunet_nacl.report.page import Column, RunPart, columns_of, run_part
@@ -28,11 +29,12 @@ from nnunet_nacl.study.run import Run
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose: the voxel set that ranks cases, the folder of images, and how many cases to picture."""
+    """What the user chose: the voxel set that ranks cases, the folder of images, how many cases to picture, and which are one unit."""
 
     voxel_set: str = "predicted"
     images: Path | None = None
     worst: int = 6
+    groups: Groups | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
     Raises:
         InputError: the runs were evaluated differently, share no case, or lack the chosen voxel set.
     """
-    comparison = compare_runs(runs[0], runs[1:]) if len(runs) > 1 else None
+    comparison = compare_runs(runs[0], runs[1:], groups=options.groups) if len(runs) > 1 else None
     if comparison is not None:
         # under names that tell them apart, each folder once
         runs = (comparison.base, *comparison.runs)

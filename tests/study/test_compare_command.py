@@ -159,6 +159,23 @@ def test_every_voxel_set_is_compared(runs, tmp_path):
     assert [test["voxel_set"] for test in tests] == list(VOXEL_SETS)
 
 
+def test_groups(runs, tmp_path, capsys):
+    """Four cases of three patients; a file without one of them is refused, and so is one that is not there."""
+    table = tmp_path / "cases.csv"
+    table.write_text("case,group\n" + "".join(f"phantom_{n:03d},patient {n // 2 if n < 2 else n}\n" for n in range(4)))
+    command = ["compare", *map(str, runs), "-o", str(tmp_path), "--scores", "ECE", "--voxel-sets", "all", "--groups"]
+    assert main([*command, str(table)]) == 0
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert content["protocol"]["unit"] == "group of cases"
+    assert content["groups"] == {f"phantom_{n:03d}": f"patient {n // 2 if n < 2 else n}" for n in range(4)}
+    assert [(test["n_pairs"], test["n_units"]) for test in content["tests"]] == [(4, 3)]
+    table.write_text("case,group\nphantom_000,a\n")
+    assert main([*command, str(table)]) == 1
+    assert "cases.csv: has no group for phantom_001, phantom_002, phantom_003" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "missing.csv")]) == 1
+    assert "missing.csv: cannot be read" in capsys.readouterr().err
+
+
 def test_the_same_folder_twice(runs, capsys):
     assert main(["compare", str(runs[0]), str(runs[0])]) == 1
     assert "expected at least one run beside the base" in capsys.readouterr().err
