@@ -139,7 +139,7 @@ def test_two_processes_give_the_same_statistics(phantom_task, predictions, datas
     assert evaluate("-np", 2, output=tmp_path / "two") == 0
     one, two = (np.load(tmp_path / name / "calibration_bins.npz") for name in ("one", "two"))
     assert one.files == two.files
-    for name in one.files:
+    for name in set(one.files) - {"folder"}:
         np.testing.assert_array_equal(one[name], two[name])
 
 

@@ -250,7 +250,7 @@ def test_killed_half_way_and_resumed(processes, long_run, tmp_path):
     assert (output / "calibration_cases.csv").read_text() == (whole / "calibration_cases.csv").read_text()
     with np.load(whole / BINS_FILE) as one, np.load(output / BINS_FILE) as other:
         assert one.files == other.files
-        for name in one.files:
+        for name in set(one.files) - {"folder"}:
             np.testing.assert_array_equal(one[name], other[name])
     assert {path.name for path in output.iterdir()} == {path.name for path in whole.iterdir()}
 
