@@ -17,7 +17,8 @@ from nnunet_nacl.figure_style import STYLE
 from nnunet_nacl.report.prepare_diagrams import class_diagrams, top_diagram
 from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram
 from nnunet_nacl.report.prepare_scores import label_names, voxel_sets
-from nnunet_nacl.report.reliability import draw_bars
+from nnunet_nacl.report.reliability import draw_bars, pooled_ece
+from nnunet_nacl.report.svg import BAND_TEXT
 from nnunet_nacl.study.run import Run
 
 COLUMN_INCHES = 3.3
@@ -48,21 +49,23 @@ def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
 
 def draw(diagram: ReliabilityDiagram, title: str) -> Figure:
     """Return the figure of a diagram, one column wide."""
-    figure = Figure(figsize=(COLUMN_INCHES, COLUMN_INCHES * 1.2), layout="constrained")
+    figure = Figure(figsize=(COLUMN_INCHES, COLUMN_INCHES * 1.35), layout="constrained")
     axes, share_axes = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
     draw_bars(diagram, axes)
     if diagram.band is not None:
         centers = (diagram.edges[:-1] + diagram.edges[1:]) / 2
-        axes.vlines(centers, *diagram.band, color="black", linewidth=0.9)
-    axes.plot([0, 1], [0, 1], color="0.25", linestyle="--", linewidth=0.8)
+        axes.vlines(
+            centers, *diagram.band, color="black", linewidth=0.9, label=f"middle half of the cases ({BAND_TEXT})"
+        )
+    axes.plot([0, 1], [0, 1], color="0.25", linestyle="--", linewidth=0.8, label="perfectly calibrated")
     said, right = (
         ("confidence", "accuracy") if diagram.label is None else ("predicted probability", "share with the label")
     )
-    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel=right, title=title)
-    ece = "no voxels" if diagram.n_voxels == 0 else f"ECE {diagram.ece:.3f}\n{diagram.n_voxels:,} voxels"
-    axes.text(0.03, 0.97, ece, transform=axes.transAxes, va="top", fontsize=7)
+    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel=right, title=f"{title}\n{pooled_ece(diagram)}")
     share_axes.bar(diagram.edges[:-1], diagram.share, np.diff(diagram.edges), align="edge", color="0.6")
     share_axes.set(ylim=(0, 1), xlabel=said, ylabel="share")
+    handles, meanings = axes.get_legend_handles_labels()
+    figure.legend(handles, meanings, loc="outside lower center", fontsize=7, frameon=False)
     return figure
 
 

@@ -19,6 +19,7 @@ from nnunet_nacl import __version__
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import today
+from nnunet_nacl.report.number import fixed
 from nnunet_nacl.report.page_content import Page
 from nnunet_nacl.report.prepare_reliability import BAND_MIN_VOXELS
 
@@ -33,6 +34,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = breakable
+    environment.filters["fixed"] = fixed
     style, script = _read("style.css"), _read("table.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from nnunet_nacl.calibration.intervals import METHOD
 from nnunet_nacl.report.names import listed, score_name
-from nnunet_nacl.report.page import number
+from nnunet_nacl.report.number import fixed
 from nnunet_nacl.report.parts_table import amount, signs_in_words
 from nnunet_nacl.report.prepare_differences import CLASS_MEAN, CaseDifferences
 from nnunet_nacl.report.prepare_scores import Value
@@ -18,7 +18,21 @@ from nnunet_nacl.report.svg import strip_svg
 from nnunet_nacl.study.cautions import cautions
 from nnunet_nacl.study.comparison import Comparison
 from nnunet_nacl.study.direction import chosen_by_label, direction_of
-from nnunet_nacl.study.verdict import SOURCE, Verdict, verdicts_of
+from nnunet_nacl.study.verdict import (
+    DICE_KEPT_ABOVE,
+    FOLDS_FOR_A_CLAIM,
+    PRIMARY_SETS,
+    SIGNIFICANT_BELOW,
+    Verdict,
+    verdicts_of,
+)
+
+RULES = (
+    f"How it is judged: better calibrated in a voxel set ({' or '.join(PRIMARY_SETS)}) means that the ECE is lower, with an interval that "
+    f"does not hold 0, an adjusted p below {SIGNIFICANT_BELOW:g} and the same sign in every fold. A win is better in at least one of them and worse in "
+    f"none, with the lower end of the interval of the Dice difference above {DICE_KEPT_ABOVE:g}; a trade is better calibration with a lower Dice. At "
+    f"least {FOLDS_FOR_A_CLAIM} folds are needed. Whether the trainings had converged is not checked here."
+)
 
 
 @dataclass(frozen=True)
@@ -60,10 +74,11 @@ class DifferenceRow:
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of a voxel set."""
+    """The rows of a voxel set, or of the mean over classes; ``open`` where they are unfolded."""
 
     name: str
     by_label: bool
+    open: bool
     rows: list[SideRow] | list[DifferenceRow]
 
 
@@ -78,17 +93,17 @@ class DifferencesPart:
     groups: list[Group]
 
 
-def side_groups(sides: dict[tuple[str, str], list[float | None]]) -> list[Group]:
-    """Return the means of the runs beside each other, grouped by voxel set."""
+def side_groups(sides: dict[tuple[str, str], list[float | None]], voxel_set: str) -> list[Group]:
+    """Return the means of the runs beside each other, grouped by voxel set, of which one is unfolded."""
     rows: dict[str, list[SideRow]] = {}
     for (score, voxel_set), values in sides.items():
         named = score_name(score)
         shown = [Value(value) for value in values]
         rows.setdefault(voxel_set, []).append(SideRow(named.short, named.meaning, shown, _best(score, values)))
-    return [_group(name, held) for name, held in rows.items()]
+    return [_group(name, held, voxel_set) for name, held in rows.items()]
 
 
-def differences_part(comparison: Comparison, differences: Sequence[CaseDifferences]) -> DifferencesPart:
+def differences_part(comparison: Comparison, differences: Sequence[CaseDifferences], voxel_set: str) -> DifferencesPart:
     """Return the paired differences, grouped by voxel set; dots of one score and voxel set share a scale."""
     keys = [held.tested.quantity for held in differences]
     limits = {key: max(map(_largest, (held for held in differences if held.tested.quantity == key))) for key in keys}
@@ -106,13 +121,12 @@ def differences_part(comparison: Comparison, differences: Sequence[CaseDifferenc
         f"{comparison.n_tests} tests of this page; below {settings.alpha:g} a difference is called one. Cases are the sample: what "
         "two trainings of one loss differ by is not in it."
     )
-    rules = f"By {SOURCE}. Whether the trainings had converged is not looked at here."
-    grouped = [_group(name, rows) for name, rows in groups.items()]
-    return DifferencesPart(method, cautions(comparison), verdicts, rules, grouped)
+    grouped = [_group(name, rows, voxel_set) for name, rows in groups.items()]
+    return DifferencesPart(method, cautions(comparison), verdicts, RULES, grouped)
 
 
-def _group(name: str, rows: list[SideRow] | list[DifferenceRow]) -> Group:
-    return Group(name, name != CLASS_MEAN and chosen_by_label(name), rows)
+def _group(name: str, rows: list[SideRow] | list[DifferenceRow], voxel_set: str) -> Group:
+    return Group(name, name != CLASS_MEAN and chosen_by_label(name), name in (CLASS_MEAN, voxel_set), rows)
 
 
 def _largest(held: CaseDifferences) -> float:
@@ -133,6 +147,8 @@ def _folds(held: CaseDifferences) -> str:
     parts = held.tested.parts
     if len(parts) < 2:
         return ""
+    if not any(part.difference for part in parts):
+        return "per fold: no difference in any"
     shown = listed([amount(part) for part in parts], at_most=10)
     return f"per fold: {shown}, {signs_in_words(parts)}"
 
@@ -140,16 +156,16 @@ def _folds(held: CaseDifferences) -> str:
 def _difference_row(held: CaseDifferences, limit: float, first: bool, last: bool, greyed_out: bool) -> DifferenceRow:
     tested, result = held.tested, held.tested.result
     named = score_name(tested.quantity.score)
-    spoken = f"{named.short}: {tested.run} minus base in {result.n_pairs} cases, mean {number(result.difference, True)}"
+    spoken = f"{named.short}: {tested.run} minus base in {result.n_pairs} cases, mean {fixed(result.difference, True)}"
     clear = tested.verdict not in ("unclear", "no test", "mixed")
     return DifferenceRow(
         short=f"|{named.short}|" if tested.absolute else named.short,
         meaning=named.meaning,
         run=tested.run,
-        base_mean=number(result.base, digits=4),
-        run_mean=number(result.run, digits=4),
-        mean=number(result.difference, True, 4),
-        interval="" if np.isnan(result.low) else f"{result.low:+.4f} to {result.high:+.4f}",
+        base_mean=fixed(result.base, digits=4),
+        run_mean=fixed(result.run, digits=4),
+        mean=fixed(result.difference, True, 4),
+        interval="" if np.isnan(result.low) else f"{fixed(result.low, True, 4)} to {fixed(result.high, True, 4)}",
         p_value="-" if np.isnan(tested.p_holm) else "<0.001" if tested.p_holm < 0.001 else f"{tested.p_holm:.3f}",
         svg=strip_svg(held.per_case, limit, spoken),
         limit=f"{limit:.3g}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -15,16 +14,20 @@ from nnunet_nacl.report.names import listed, score_name, voxel_set_meaning
 from nnunet_nacl.report.not_shown import in_words
 from nnunet_nacl.report.page import Column, RunPart, columns_of, run_part
 from nnunet_nacl.report.page_comparison import DifferencesPart, Group, differences_part, side_groups
+from nnunet_nacl.report.page_evaluated import protocol_in_words
 from nnunet_nacl.report.page_worst import WorstCase, prepare_worst
 from nnunet_nacl.report.pictures import ERROR_STOPS, class_color, confidence_stops
 from nnunet_nacl.report.prepare_cases import CASE_SCORES, CaseRow, prepare_case_rows, worst_first
 from nnunet_nacl.report.prepare_differences import prepare_differences, prepare_sides
 from nnunet_nacl.report.prepare_scores import dataset_name, foreground, label_names, score_names, voxel_sets
-from nnunet_nacl.report.prepare_warnings import counted, prepare_warnings
+from nnunet_nacl.report.prepare_warnings import Warned, counted, warnings_once
 from nnunet_nacl.report.svg import swatch_svg
 from nnunet_nacl.study.comparison import compare_runs
 from nnunet_nacl.study.direction import chosen_by_label
 from nnunet_nacl.study.run import Run
+
+FEW_CLASSES = 4
+"""Up to so many classes their diagrams are unfolded with those of the voxel set."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class Page:
     columns: list[Column]
     colors: dict[str, Markup]
     parts: list[RunPart]
+    warnings: list[Warned]
+    few_classes: bool
+    short_names: dict[str, str]
     side_by_side: list[Group]
     left_out: list[str]
     differences: DifferencesPart | None
@@ -93,6 +99,7 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
     worst = prepare_worst(runs, cases, options.voxel_set, options.worst, options.images)
     parts = [_part(run, cases, options.voxel_set, not several) for run in runs]
     names = label_names(base)
+    pictured = frozenset[int]().union(*(case.classes for case in worst))
     return Page(
         dataset=dataset_name(base),
         n_cases=len(cases),
@@ -103,25 +110,30 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         columns=columns_of(["Dice", *score_names(base)]),
         colors={label: swatch_svg(class_color(place)) for place, label in enumerate(foreground(base), start=1)},
         parts=parts,
-        side_by_side=side_groups(prepare_sides(runs, cases)) if several else [],
+        warnings=warnings_once(runs, options.voxel_set),
+        few_classes=len(names) <= FEW_CLASSES,
+        short_names={key: score_name(key).short for key in CASE_SCORES},
+        side_by_side=side_groups(prepare_sides(runs, cases), options.voxel_set) if several else [],
         left_out=[] if comparison is None else _left_out(comparison.left_out),
-        differences=None if comparison is None else differences_part(comparison, prepare_differences(comparison)),
+        differences=None
+        if comparison is None
+        else differences_part(comparison, prepare_differences(comparison), options.voxel_set),
         worst=worst,
         not_shown=in_words([missing for case in worst for missing in case.missing], len(worst)),
-        legend=[(label, names[label]) for label in foreground(base)],
+        legend=[(label, names[label]) for place, label in enumerate(foreground(base), start=1) if place in pictured],
         confidence_stops=confidence_stops(),
         confidence_floor=f"1/{len(names)}",
         error_stops=list(ERROR_STOPS),
         no_images=options.images is None and any(case.pictured for case in worst),
         case_columns=_case_columns(sets, options.voxel_set, several),
         case_rows=worst_first(row for part in parts for row in part.case_rows),
-        protocol=_protocol(base),
+        protocol=protocol_in_words(base),
         sections=_sections(several),
     )
 
 
 def _part(run: Run, cases: Sequence[str], voxel_set: str, alone: bool) -> RunPart:
-    return run_part(run, cases, prepare_case_rows(run, voxel_set), prepare_warnings(run, voxel_set), alone)
+    return run_part(run, cases, prepare_case_rows(run, voxel_set), alone)
 
 
 def _left_out(left_out: Mapping[str, Sequence[str]]) -> list[str]:
@@ -140,22 +152,6 @@ def _case_columns(sets: Sequence[str], voxel_set: str, several: bool) -> list[Ca
     columns += [CaseColumn(score_name(key).short, score_name(key).meaning) for key in ("Dice", *CASE_SCORES)]
     columns += [CaseColumn(f"ECE {name}") for name in sets if name != voxel_set]
     return [*columns, CaseColumn("voxels"), CaseColumn("remarks", numeric=False)]
-
-
-def _protocol(run: Run) -> list[tuple[str, str]]:
-    held: dict[str, Any] = run.summary["protocol"]
-    ignored = held.get("ignore_label")
-    rows = [
-        ("data set", dataset_name(run)),
-        ("labels", ", ".join(f"{label} {name}" for label, name in label_names(run).items())),
-        ("ignore label", "none" if ignored is None else str(ignored)),
-        ("bins", f"{held.get('n_bins')}, {held.get('bins', '')}"),
-    ]
-    rows += [(f"voxel set {name}", voxel_set_meaning(run.summary, name)) for name in voxel_sets(run)]
-    if "nll_floor" in held:
-        rows.append(("lowest probability in the NLL", f"{held['nll_floor']:g}"))
-    shown = {"labels", "ignore_label", "n_bins", "bins", "voxel_sets", "nll_floor", "n_cases"}
-    return [*rows, *((key.replace("_", " "), str(value)) for key, value in held.items() if key not in shown)]
 
 
 def _sections(several: bool) -> list[tuple[str, str]]:

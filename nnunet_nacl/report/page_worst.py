@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.report.case_files import case_entry
 from nnunet_nacl.report.names import score_name
 from nnunet_nacl.report.not_shown import NoSliceError, NotShown, not_shown
-from nnunet_nacl.report.page import number
+from nnunet_nacl.report.number import fixed
 from nnunet_nacl.report.pictures import Panel, run_panels, shared_panels
 from nnunet_nacl.report.prepare_cases import worst_cases
 from nnunet_nacl.report.prepare_scores import foreground_dice
@@ -31,12 +33,13 @@ class WorstRun:
 
 @dataclass(frozen=True)
 class WorstCase:
-    """A case: where its slice lies, what each run says, and what could not be shown."""
+    """A case: where its slice lies, what each run says, what could not be shown, and the classes in the pictures."""
 
     name: str
     where: str
     runs: list[WorstRun]
     missing: tuple[NotShown, ...]
+    classes: frozenset[int] = frozenset()
 
     @property
     def pictured(self) -> bool:
@@ -74,11 +77,18 @@ def _pictured(runs: Sequence[Run], picture: CaseSlice, voxel_set: str) -> WorstC
         shared = shared if said is None else []  # once a case
         entries.append(WorstRun(run.name, _scores(run, picture.case, voxel_set), panels))
     tall, wide = picture.extent
-    return WorstCase(picture.case, f"{picture.where}; {wide:.0f} x {tall:.0f} mm shown", entries, picture.missing)
+    return WorstCase(
+        picture.case, f"{picture.where}; {wide:.0f} x {tall:.0f} mm shown", entries, picture.missing, _classes(picture)
+    )
+
+
+def _classes(picture: CaseSlice) -> frozenset[int]:
+    arrays = (picture.labels, *(said.classes for said in picture.runs.values()))
+    return frozenset(int(label) for array in arrays for label in np.unique(array))
 
 
 def _scores(run: Run, case: str, voxel_set: str) -> list[tuple[str, str]]:
     entry = case_entry(run, case)
     held = entry["voxel_sets"][voxel_set]
-    scores = [(score_name(key).short, number(held[key], signed=key == "gap")) for key in SCORES]
-    return [*scores, ("Dice", number(foreground_dice(run, entry)))]
+    scores = [(score_name(key).short, fixed(held[key], signed=key == "gap")) for key in SCORES]
+    return [*scores, ("Dice", fixed(foreground_dice(run, entry)))]

@@ -15,13 +15,14 @@ from PIL import Image
 
 from nnunet_nacl.report.prepare_slices import CaseSlice, SliceOfRun
 
-# Okabe and Ito's colours that can be told apart with any colour vision, without black
-CLASS_COLORS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#d55e00", "#bbbbbb")
+# Okabe and Ito's colours that can be told apart with any colour vision, without black; then the same lighter and darker
+OKABE_ITO = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#d55e00", "#bbbbbb")
+LIGHTER, DARKER = (255, 0.55), (0, 0.45)
 IGNORED_COLOR = "#777777"
 OVERCONFIDENT = (240, 135, 50)
 UNDERCONFIDENT = (150, 120, 240)
-# dark where the network is sure: what glows is doubt, to be held against the error beside it
-CONFIDENCE_MAP = "magma_r"
+# bright where the network is sure
+CONFIDENCE_MAP = "magma"
 OVERLAY = 0.55
 ERROR_STOPS = (f"rgb{UNDERCONFIDENT}", "rgb(0, 0, 0)", f"rgb{OVERCONFIDENT}")
 MAX_SIDE = 320
@@ -42,8 +43,14 @@ class Panel:
 
 
 def class_color(label: int) -> str:
-    """Return the colour of a foreground class; they repeat after eight."""
-    return CLASS_COLORS[(label - 1) % len(CLASS_COLORS)]
+    """Return the colour of a foreground class; they repeat after 24."""
+    shade, place = divmod((label - 1) % (3 * len(OKABE_ITO)), len(OKABE_ITO))
+    color = OKABE_ITO[place]
+    if not shade:
+        return color
+    towards, share = (LIGHTER, DARKER)[shade - 1]
+    mixed = (round((1 - share) * part + share * towards) for part in _rgb(color))
+    return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
 def confidence_stops(number: int = 5) -> list[str]:
@@ -56,7 +63,7 @@ def shared_panels(shown: CaseSlice) -> list[Panel]:
     """Return the panels that do not depend on the run: image, where there is one, and label."""
     gray = _gray(shown)
     panels = [] if shown.image is None else [Panel("image", _panel(gray, shown, "image"), shared=True)]
-    overlay = _overlaid(gray, shown.labels * ~shown.ignored)
+    overlay = _overlaid(gray, shown.labels * ~shown.ignored, _opacity(shown))
     overlay[shown.ignored] = _rgb(IGNORED_COLOR)
     return [*panels, Panel("label", _panel(overlay, shown, "label"), shared=True)]
 
@@ -64,7 +71,7 @@ def shared_panels(shown: CaseSlice) -> list[Panel]:
 def run_panels(shown: CaseSlice, said: SliceOfRun, num_classes: int) -> list[Panel]:
     """Return the panels of a run: prediction, confidence and error, the last two with the outline of the label."""
     outline = _outline(shown.labels * ~shown.ignored)
-    prediction = _overlaid(_gray(shown), said.classes)
+    prediction = _overlaid(_gray(shown), said.classes, _opacity(shown))
     scaled = (said.confidence - 1 / num_classes) / (1 - 1 / num_classes)
     confidence = (255 * colormaps[CONFIDENCE_MAP](np.clip(scaled, 0, 1))[..., :3]).round().astype(np.uint8)
     return [
@@ -79,11 +86,16 @@ def _gray(shown: CaseSlice) -> Rgb:
     return np.repeat((255 * gray).round().astype(np.uint8)[..., None], 3, -1)
 
 
-def _overlaid(gray: Rgb, classes: NDArray[np.integer[Any]]) -> Rgb:
+def _opacity(shown: CaseSlice) -> float:
+    """Return how much of an image the classes hide; there is nothing to be seen through them without one."""
+    return 1.0 if shown.image is None else OVERLAY
+
+
+def _overlaid(gray: Rgb, classes: NDArray[np.integer[Any]], opacity: float) -> Rgb:
     colored = gray.astype(np.float64)
     for label in np.unique(classes[classes > 0]):
         where = classes == label
-        colored[where] = (1 - OVERLAY) * colored[where] + OVERLAY * np.array(_rgb(class_color(int(label))))
+        colored[where] = (1 - opacity) * colored[where] + opacity * np.array(_rgb(class_color(int(label))))
     return colored.round().astype(np.uint8)
 
 
@@ -111,7 +123,7 @@ def _panel(pixels: Rgb, shown: CaseSlice, name: str, outline: str = "") -> Marku
         '<svg class="slice" viewBox="0 0 {wide:.1f} {tall:.1f}" role="img" aria-label="{name} of {case}">'
         '<svg viewBox="0 0 {width} {height}" width="{wide:.1f}" height="{tall:.1f}" preserveAspectRatio="none">'
         '<image href="{data}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
-        '<path class="outline" d="{outline}"/></svg></svg>'
+        '<path class="casing" d="{outline}"/><path class="outline" d="{outline}"/></svg></svg>'
     ).format(
         wide=wide,
         tall=tall,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nnunet_nacl.evaluation.remarks import in_words
@@ -18,6 +19,23 @@ FLOORED_NLL_SHARE = 0.05
 """Floored voxels are worth a warning where they make up more than this of the NLL."""
 
 
+@dataclass(frozen=True)
+class Warned:
+    """A warning and the runs that it is about; empty where it is about all runs of the page."""
+
+    runs: str
+    text: str
+
+
+def warnings_once(runs: Sequence[Run], voxel_set: str) -> list[Warned]:
+    """Return the warnings of several runs, each once."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        for text in prepare_warnings(run, voxel_set):
+            found.setdefault(text, []).append(run.name)
+    return [Warned("" if len(names) == len(runs) else listed(names), text) for text, names in found.items()]
+
+
 def prepare_warnings(run: Run, voxel_set: str) -> list[str]:
     """Return warnings in plain words; ``voxel_set`` is the one that cases are ranked by."""
     cases = run.summary["metric_per_case"]
@@ -29,6 +47,7 @@ def prepare_warnings(run: Run, voxel_set: str) -> list[str]:
         *_ignored(run, cases),
         *_floored(run),
         *_certain(cases),
+        *in_words(run.summary.get("remarks", {}), len(cases)),
     ]
 
 
@@ -55,20 +74,25 @@ def _few_voxels(cases: list[dict[str, Any]], voxel_set: str) -> Iterator[str]:
 
 def _classes(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:
     names = label_names(run)
+    absent: list[str] = []
+    unpredicted: list[str] = []
     for label in foreground(run):
-        name = names[label]
         entries = [case["metrics"][label] for case in cases]
-        absent = sum(entry["n_ref"] == 0 for entry in entries)
-        if absent:
-            yield (
-                f"{name} is absent from {absent} of {counted(len(cases), 'case')}: class-wise scores skip them, and a "
-                "false alarm there shows in the top-label scores only."
-            )
-        if absent < len(cases) and all(entry["n_pred"] == 0 for entry in entries):
-            yield (
-                f"{name} is never predicted, though it is labelled. A network that does not tell classes apart can be "
-                "well calibrated and useless: look at the Dice first."
-            )
+        missing = sum(entry["n_ref"] == 0 for entry in entries)
+        if missing:
+            absent.append(f"{names[label]} is absent from {missing}")
+        if missing < len(cases) and all(entry["n_pred"] == 0 for entry in entries):
+            unpredicted.append(names[label])
+    if absent:
+        yield (
+            f"{listed(absent)} of {counted(len(cases), 'case')}: class-wise scores skip them, and a false positive there "
+            "shows in the top-label scores only."
+        )
+    if unpredicted:
+        yield (
+            f"{listed(unpredicted)} is never predicted, though it is labelled. A network that does not tell classes apart can be "
+            "well calibrated and useless: look at the Dice first."
+        )
 
 
 def _ignored(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:
@@ -80,17 +104,21 @@ def _ignored(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:
 
 def _floored(run: Run) -> Iterator[str]:
     floor = run.summary["protocol"].get("nll_floor")
+    sets = []
     for name, entry in run.summary["pooled"].items():
         floored, nll = entry.get("n_floored", 0), entry.get("NLL")
         if not (floor and floored and nll):
             continue
         share = -math.log(floor) * floored / (nll * entry["n_voxels"])
         if share > FLOORED_NLL_SHARE:
-            yield (
-                f"Voxel set {name}: {floored:,} voxels ({percent(floored / entry['n_voxels'])}) give their label a "
-                f"probability below {floor:g}. They count as {-math.log(floor):.1f} nats each and make up "
-                f"{100 * share:.0f} % of the pooled NLL, which therefore depends on this floor."
+            sets.append(
+                f"{name} ({floored:,} voxels, {percent(floored / entry['n_voxels'])}; {100 * share:.0f} % of its NLL)"
             )
+    if sets:
+        yield (
+            f"Some voxels give their label a probability below {floor:g}, in the voxel set {listed(sets)}. They count as "
+            f"{-math.log(floor):.1f} nats each, so that the pooled NLL there depends on this floor."
+        )
 
 
 def _certain(cases: list[dict[str, Any]]) -> Iterator[str]:

@@ -16,36 +16,45 @@ from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram, prepare_reliability
 from nnunet_nacl.study.run import Run
 
-COLOR_ACCURACY = "#2b6cb0"
-COLOR_OVERCONFIDENT = "#dd6b20"
-COLOR_UNDERCONFIDENT = "#b794f4"
+COLOR_ACCURACY = "#3b78b0"
+COLOR_OVERCONFIDENT = "#eba36c"
+COLOR_UNDERCONFIDENT = "#a993e6"
 
 
 def draw_bars(diagram: ReliabilityDiagram, axes: Axes) -> None:
-    """Draw a bar of accuracy per bin that has voxels, with its gap to the confidence on or in it."""
+    """Draw a bar of accuracy per bin that has voxels, with its gap to the confidence above it or as its upper part."""
     filled = diagram.share > 0
-    left, width, accuracy = diagram.edges[:-1][filled], np.diff(diagram.edges)[filled], diagram.accuracy[filled]
-    axes.bar(
-        left, accuracy, width, align="edge", color=COLOR_ACCURACY, edgecolor="white", linewidth=0.4, label="accuracy"
-    )
-    gap = diagram.confidence[filled] - accuracy
-    for part, color, meaning in (
-        (np.maximum(gap, 0), COLOR_OVERCONFIDENT, "overconfident by"),
-        (np.minimum(gap, 0), COLOR_UNDERCONFIDENT, "underconfident by"),
+    left, width = diagram.edges[:-1][filled], np.diff(diagram.edges)[filled]
+    accuracy, confidence = diagram.accuracy[filled], diagram.confidence[filled]
+    common = np.minimum(accuracy, confidence)
+    # the parts do not lie on each other and are opaque, so that they have the colours of the legend
+    for part, bottom, color, meaning in (
+        (common, 0, COLOR_ACCURACY, "accuracy"),
+        (accuracy - common, common, COLOR_UNDERCONFIDENT, "accuracy above confidence: underconfident"),
+        (confidence - common, common, COLOR_OVERCONFIDENT, "confidence above accuracy: overconfident"),
     ):
-        axes.bar(left, part, width, bottom=accuracy, align="edge", color=color, alpha=0.6, label=meaning)
+        axes.bar(
+            left, part, width, bottom=bottom, align="edge", color=color, edgecolor="white", linewidth=0.4, label=meaning
+        )
 
 
 def plot_reliability(diagram: ReliabilityDiagram, axes: Axes, share_axes: Axes, title: str) -> None:
     """Draw accuracy bars with their gap to the confidence into ``axes`` and the share of voxels into ``share_axes``."""
     draw_bars(diagram, axes)
-    axes.plot([0, 1], [0, 1], color="0.35", linestyle="--", linewidth=1, label="perfect")
-    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title)
-    axes.text(0.03, 0.97, f"ECE {diagram.ece:.4f}\n{diagram.n_voxels:,} voxels", transform=axes.transAxes, va="top",
-              fontsize=9, bbox={"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round"})  # fmt: skip
+    axes.plot([0, 1], [0, 1], color="0.35", linestyle="--", linewidth=1, label="perfectly calibrated")
+    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    # above the axes, where no bar is
+    axes.set_title(f"{title}\n{pooled_ece(diagram)}".strip(), fontsize=9)
     share_axes.bar(diagram.edges[:-1], diagram.share, np.diff(diagram.edges), align="edge", color="0.6",
                    edgecolor="white", linewidth=0.5)  # fmt: skip
     share_axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share of\nvoxels")
+
+
+def pooled_ece(diagram: ReliabilityDiagram) -> str:
+    """Return the ECE of a diagram in words, and how many voxels it is of."""
+    if diagram.n_voxels == 0:
+        return "no voxels"
+    return f"ECE {diagram.ece:.3f} pooled, {diagram.n_voxels:,} voxels"
 
 
 def write_reliability_of_sets(statistics: CalibrationStatistics, folder: Path) -> list[Path]:
@@ -80,12 +89,13 @@ def write_reliability_of_runs(runs: Sequence[Run], cases: Sequence[str], voxel_s
 
 def _save_grid(rows: Sequence[Sequence[ReliabilityDiagram]], titles: Sequence[str], path: Path) -> None:
     n_rows, n_columns = len(rows), len(titles)
-    figure = Figure(figsize=(3.4 * n_columns + 0.6, 4.4 * n_rows), layout="constrained")
+    figure = Figure(figsize=(3.4 * n_columns + 0.6, 4.4 * n_rows + 0.8), layout="constrained")
     grid = figure.subplots(2 * n_rows, n_columns, sharex=True, squeeze=False, height_ratios=(4, 1) * n_rows)
     for row, diagrams in enumerate(rows):
         for column, (title, diagram) in enumerate(zip(titles, diagrams, strict=True)):
             heading = f"{title}\nvoxel set: {diagram.voxel_set}".strip()
             plot_reliability(diagram, grid[2 * row, column], grid[2 * row + 1, column], heading)
-    grid[0, 0].legend(loc="lower right", fontsize=8)
+    handles, meanings = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, meanings, loc="outside lower center", fontsize=8, frameon=False, ncols=1)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130)

@@ -44,5 +44,34 @@ for (const table of document.querySelectorAll("table.sortable")) {
   input.addEventListener("input", show);
   show();
 }
+// A column that is partly out of sight is blank: half a number could be read as another. Without JavaScript it is a plain scroll box.
+for (const box of document.querySelectorAll(".scroll")) {
+  const table = box.querySelector("table");
+  const hint = box.previousElementSibling;
+  const rows = [...table.tHead.rows, ...table.tBodies[0].rows];
+  const heads = Array.from(table.tHead.rows[0].cells);
+  let shown = "";
+  const update = () => {
+    const scrolls = box.scrollWidth > box.clientWidth + 1;
+    box.classList.toggle("scrolls", scrolls);
+    box.classList.toggle("at-end", box.scrollLeft + box.clientWidth >= box.scrollWidth - 1);
+    hint.hidden = !scrolls;
+    const frame = box.getBoundingClientRect();
+    const left = frame.left + (scrolls ? heads[0].offsetWidth : 0) - 1;
+    const right = frame.left + box.clientWidth + 1;
+    const cut = heads.map((head) => {
+      const { left: start, right: end } = head.getBoundingClientRect();
+      return scrolls && head !== heads[0] && ((start < left && end > left) || (start < right && end > right));
+    });
+    if (String(cut) === shown) return;
+    shown = String(cut);
+    for (const row of rows) {
+      cut.forEach((hide, column) => row.cells[column].classList.toggle("cut", hide && heads[column].classList.contains("number")));
+    }
+  };
+  box.addEventListener("scroll", update, { passive: true });
+  // also when a fold is opened
+  new ResizeObserver(update).observe(box);
+}
 // paper has no pointer to unfold anything with
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => (part.open = true)));
