@@ -13,11 +13,12 @@ from rich.text import Text
 
 from nnunet_nacl.calibration.intervals import METHOD
 from nnunet_nacl.report.parts_table import PartsRow, prepare_parts_table
+from nnunet_nacl.report.rules import RULES
 from nnunet_nacl.report.terminal import SHORT_NAMES, format_score
 from nnunet_nacl.study.cautions import cautions
 from nnunet_nacl.study.comparison import Comparison, Difference
 from nnunet_nacl.study.direction import chosen_by_label, direction_of
-from nnunet_nacl.study.verdict import SOURCE, Kind, Verdict, verdict_on
+from nnunet_nacl.study.verdict import Kind, Verdict, verdict_on
 
 WIDE = 115
 """Columns from which the effect size and the verdict in words have room."""
@@ -146,7 +147,7 @@ def _legend(comparison: Comparison, wide: bool, judged: bool) -> Iterator[Text]:
     if any(len(difference.parts) > 1 for difference in comparison.differences):
         yield Text("fold_0, ...: mean difference over the cases of each fold, no tests.")
     if judged:
-        yield Text(f"protocol: {SOURCE}. Whether the trainings had converged is not looked at here.")
+        yield Text(f"protocol: {RULES}")
 
 
 def _left_out(comparison: Comparison) -> Iterator[Text]:

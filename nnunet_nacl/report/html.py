@@ -35,6 +35,7 @@ def render(page: Page) -> str:
     )
     environment.filters["breakable"] = breakable
     environment.filters["fixed"] = fixed
+    environment.filters["coded"] = coded
     style, script = _read("style.css"), _read("table.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
@@ -55,6 +56,14 @@ def render(page: Page) -> str:
 def breakable(name: str) -> Markup:
     """Return a name that may be broken at an underscore or between the words of a trainer's name."""
     return Markup("<wbr>").join(re.split(r"(?=_)|(?<=Trainer)(?=[A-Z])", name))
+
+
+def coded(text: str) -> Markup:
+    """Return a text of which what stands between backticks is set as code; an odd one out stays as it is."""
+    pieces = re.split(r"`([^`]*)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if place % 2 else piece for place, piece in enumerate(pieces)
+    )
 
 
 def write_report(page: Page, path: Path) -> None:

@@ -14,25 +14,12 @@ from nnunet_nacl.report.number import fixed
 from nnunet_nacl.report.parts_table import amount, signs_in_words
 from nnunet_nacl.report.prepare_differences import CLASS_MEAN, CaseDifferences
 from nnunet_nacl.report.prepare_scores import Value
+from nnunet_nacl.report.rules import RULES
 from nnunet_nacl.report.svg import strip_svg
 from nnunet_nacl.study.cautions import cautions
 from nnunet_nacl.study.comparison import Comparison
 from nnunet_nacl.study.direction import chosen_by_label, direction_of
-from nnunet_nacl.study.verdict import (
-    DICE_KEPT_ABOVE,
-    FOLDS_FOR_A_CLAIM,
-    PRIMARY_SETS,
-    SIGNIFICANT_BELOW,
-    Verdict,
-    verdicts_of,
-)
-
-RULES = (
-    f"How it is judged: better calibrated in a voxel set ({' or '.join(PRIMARY_SETS)}) means that the ECE is lower, with an interval that "
-    f"does not hold 0, an adjusted p below {SIGNIFICANT_BELOW:g} and the same sign in every fold. A win is better in at least one of them and worse in "
-    f"none, with the lower end of the interval of the Dice difference above {DICE_KEPT_ABOVE:g}; a trade is better calibration with a lower Dice. At "
-    f"least {FOLDS_FOR_A_CLAIM} folds are needed. Whether the trainings had converged is not checked here."
-)
+from nnunet_nacl.study.verdict import Verdict, verdicts_of
 
 
 @dataclass(frozen=True)
@@ -96,10 +83,10 @@ class DifferencesPart:
 def side_groups(sides: dict[tuple[str, str], list[float | None]], voxel_set: str) -> list[Group]:
     """Return the means of the runs beside each other, grouped by voxel set, of which one is unfolded."""
     rows: dict[str, list[SideRow]] = {}
-    for (score, voxel_set), values in sides.items():
+    for (score, name), values in sides.items():
         named = score_name(score)
         shown = [Value(value) for value in values]
-        rows.setdefault(voxel_set, []).append(SideRow(named.short, named.meaning, shown, _best(score, values)))
+        rows.setdefault(name, []).append(SideRow(named.short, named.meaning, shown, _best(score, values)))
     return [_group(name, held, voxel_set) for name, held in rows.items()]
 
 
@@ -118,8 +105,8 @@ def differences_part(comparison: Comparison, differences: Sequence[CaseDifferenc
     settings = comparison.settings
     method = (
         f"Intervals: {100 * settings.level:g} % {METHOD}. p: Wilcoxon signed-rank, adjusted (Holm) for the "
-        f"{comparison.n_tests} tests of this page; below {settings.alpha:g} a difference is called one. Cases are the sample: what "
-        "two trainings of one loss differ by is not in it."
+        f"{comparison.n_tests} tests of this page; below {settings.alpha:g} a difference counts. Both are about other cases: how much "
+        "two trainings of the same loss differ is not included."
     )
     grouped = [_group(name, rows, voxel_set) for name, rows in groups.items()]
     return DifferencesPart(method, cautions(comparison), verdicts, RULES, grouped)

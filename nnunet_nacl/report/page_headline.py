@@ -78,12 +78,12 @@ def _hidden(numbers: HeadlineNumbers) -> tuple[str, ...]:
     sentences = []
     if mixed_bins(numbers):
         sentences.append(
-            f"The average hides both: overconfident where it says {_ranges(numbers.over)}, underconfident where it says "
+            f"The average hides both: overconfident where its confidence is {_ranges(numbers.over)}, underconfident where it is "
             f"{_ranges(numbers.under)}."
         )
     elif _direction_of(numbers.gap) == "" and (numbers.over or numbers.under):
         kind, ranges = ("over", numbers.over) if numbers.over else ("under", numbers.under)
-        sentences.append(f"But {kind}confident where it says {_ranges(ranges)}.")
+        sentences.append(f"But {kind}confident where its confidence is {_ranges(ranges)}.")
     if mixed_cases(numbers):
         sentences.append(
             f"Cases differ: overconfident by more than {points(CASE_GAP, digits=0)} in {numbers.cases_over}, underconfident by more than "

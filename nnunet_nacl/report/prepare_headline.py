@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
-from nnunet_nacl.calibration.bootstrap import mean_interval, percentile_interval, resampled_sums
-from nnunet_nacl.report.prepare_scores import Value, voxel_sets
+from nnunet_nacl.calibration.intervals import mean_interval, pooled_interval
+from nnunet_nacl.report.prepare_scores import Value, read_value, voxel_sets
 from nnunet_nacl.study.run import Run
 
 BIN_LEVEL = 0.99
 """Level of the interval of a single bin: there are several, and one that strays by chance is no finding."""
 
 MIN_CASES = 5
-"""With fewer cases nothing is said of single bins: a bootstrap over them is no measure of chance."""
+"""With fewer cases nothing is said of single bins."""
 
 MIN_PART = 0.01
 """An over- or underconfident part is told from this contribution to the pooled ECE on."""
@@ -74,7 +74,7 @@ def prepare_headline(run: Run, cases: Sequence[str]) -> HeadlineNumbers:
         n_cases=int((~np.isnan(gaps)).sum()),
         confidence=confidence,
         accuracy=accuracy,
-        gap=_mean(gaps),
+        gap=value_over(run, cases, voxel_set, "gap"),
         ece=ece,
         over=over,
         under=under,
@@ -84,14 +84,22 @@ def prepare_headline(run: Run, cases: Sequence[str]) -> HeadlineNumbers:
 
 
 def value_over(run: Run, cases: Sequence[str], voxel_set: str, score: str) -> Value:
-    """Return the mean of a score over the given cases that have it, with its 95 % bootstrap interval over cases."""
-    return _mean(_scores(run, cases, voxel_set, score))
+    """Return the mean of a score over the given cases that have it, with its 95 % interval over cases."""
+    held = read_value(run.summary["per_case"][voxel_set], score)
+    if held.interval is not None and set(cases) == set(run.statistics):
+        return held
+    values = _scores(run, cases, voxel_set, score)
+    defined = values[~np.isnan(values)]
+    if not defined.size:
+        return Value(None)
+    low, high = mean_interval(values, within=(-1.0 if score == "gap" else 0.0, 1.0))
+    return Value(float(defined.mean()), None if np.isnan(low) else (float(low), float(high)))
 
 
 def clear_ranges(bins: Float64Array) -> tuple[tuple[Range, ...], tuple[Range, ...]]:
     """Return the overconfident and the underconfident ranges of confidence, pooled over cases.
 
-    A bin counts where the :data:`BIN_LEVEL` bootstrap interval over cases of its mean gap does not hold 0. The ranges of a kind
+    A bin counts where the :data:`BIN_LEVEL` interval over cases of its mean gap does not hold 0. The ranges of a kind
     are returned where such bins together add at least :data:`MIN_PART` to the pooled ECE.
 
     Args:
@@ -100,8 +108,7 @@ def clear_ranges(bins: Float64Array) -> tuple[tuple[Range, ...], tuple[Range, ..
     count, confidence, right = bins.sum(0)
     if len(bins) < MIN_CASES or not count.sum():
         return (), ()
-    resampled = [_gaps(sums["bins"].swapaxes(0, 1)) for sums in resampled_sums({"bins": bins})]
-    low, high = percentile_interval(np.concatenate(resampled), BIN_LEVEL)
+    low, high = pooled_interval({"bins": bins}, lambda sums: _gaps(sums["bins"].swapaxes(0, 1)), BIN_LEVEL)
     weight = np.abs(confidence - right) / count.sum()
     kinds = ((low > 0), (high < 0))
     over, under = (_ranges(clear) if weight[clear].sum() >= MIN_PART else () for clear in kinds)
@@ -133,11 +140,3 @@ def _scores(run: Run, cases: Sequence[str], voxel_set: str, score: str) -> Float
         entry["voxel_sets"][voxel_set][score] for entry in run.summary["metric_per_case"] if entry["case"] in wanted
     ]
     return np.array([np.nan if value is None else value for value in values], np.float64)
-
-
-def _mean(values: Float64Array) -> Value:
-    defined = values[~np.isnan(values)]
-    if not defined.size:
-        return Value(None)
-    low, high = mean_interval(values)
-    return Value(float(defined.mean()), None if np.isnan(low) else (float(low), float(high)))

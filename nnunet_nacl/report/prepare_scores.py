@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nnunet_nacl.calibration import VOXEL_SETS
@@ -16,6 +17,7 @@ from nnunet_nacl.study.run import Run
 FIRST_SCORES = ("gap", "ECE", "class_wise_ECE", "NLL", "Brier")
 """What a narrow screen shows without scrolling; the others keep their order behind them."""
 INTERVAL_SUFFIX = "_interval"
+LABEL_FOLDERS = frozenset({"labelsTr", "labelsTs", "gt_segmentations"})
 NNUNET_DATASET = re.compile(r"Dataset\d{3}_[^/\\]+")
 
 
@@ -144,10 +146,14 @@ def read_value(entry: dict[str, Any], key: str) -> Value:
 
 
 def dataset_name(run: Run) -> str:
-    """Return nnU-Net's name of the data set, read from the paths; the label folder where no path has one."""
+    """Return nnU-Net's name of the data set, read from the paths; where no path has one, the folder that holds the labels."""
     files = run.summary["provenance"].get("files", {})
     for path in (*files.values(), str(run.folder.resolve())):
         found = NNUNET_DATASET.search(str(path))
         if found:
             return found.group()
-    return str(files.get("labels", "unknown data set"))
+    for entry in run.summary["metric_per_case"][:1]:
+        named = [name for name in Path(entry["reference_file"]).parts[:-1] if name not in LABEL_FOLDERS and name != "/"]
+        if named:
+            return named[-1]
+    return "unknown data set"

@@ -80,13 +80,13 @@ def _classes(run: Run, cases: list[dict[str, Any]]) -> Iterator[str]:
         entries = [case["metrics"][label] for case in cases]
         missing = sum(entry["n_ref"] == 0 for entry in entries)
         if missing:
-            absent.append(f"{names[label]} is absent from {missing}")
+            absent.append(f"{names[label]} from {missing}")
         if missing < len(cases) and all(entry["n_pred"] == 0 for entry in entries):
             unpredicted.append(names[label])
     if absent:
         yield (
-            f"{listed(absent)} of {counted(len(cases), 'case')}: class-wise scores skip them, and a false positive there "
-            "shows in the top-label scores only."
+            f"Not every class is in every case, absent is {listed(absent)} of {counted(len(cases), 'case')}: class-wise scores skip "
+            "them, and a false positive there shows in the top-label scores only."
         )
     if unpredicted:
         yield (

@@ -87,7 +87,8 @@ def write_reliability_of_runs(runs: Sequence[Run], cases: Sequence[str], voxel_s
         raise InputError(f"{path}: cannot be written ({error}).") from error
 
 
-def _save_grid(rows: Sequence[Sequence[ReliabilityDiagram]], titles: Sequence[str], path: Path) -> None:
+def draw_grid(rows: Sequence[Sequence[ReliabilityDiagram]], titles: Sequence[str]) -> Figure:
+    """Return the figure of diagrams beside and below each other, with one legend below them all."""
     n_rows, n_columns = len(rows), len(titles)
     figure = Figure(figsize=(3.4 * n_columns + 0.6, 4.4 * n_rows + 0.8), layout="constrained")
     grid = figure.subplots(2 * n_rows, n_columns, sharex=True, squeeze=False, height_ratios=(4, 1) * n_rows)
@@ -97,5 +98,10 @@ def _save_grid(rows: Sequence[Sequence[ReliabilityDiagram]], titles: Sequence[st
             plot_reliability(diagram, grid[2 * row, column], grid[2 * row + 1, column], heading)
     handles, meanings = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, meanings, loc="outside lower center", fontsize=8, frameon=False, ncols=1)
+    return figure
+
+
+def _save_grid(rows: Sequence[Sequence[ReliabilityDiagram]], titles: Sequence[str], path: Path) -> None:
+    figure = draw_grid(rows, titles)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130)

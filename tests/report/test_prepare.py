@@ -81,11 +81,11 @@ def test_warnings_name_what_is_odd(evaluated):
     warnings = "\n".join(prepare_warnings(with_summary(run, change), "predicted"))
     assert any("Only 6 cases" in warning for warning in plain)
     for text in (
-        "cap is absent from 1 of 6 cases",
+        "absent is cap from 1 of 6 cases",
         "body is never predicted",
         "7 voxels",
         "No voxel in the voxel set predicted in 1 case (phantom_001)",
-        "Voxel set union",
+        "in the voxel set union (",
         "1 case hold voxels of exact certainty (phantom_001 50.0 %)",
     ):
         assert text in warnings

@@ -90,7 +90,7 @@ def test_what_one_run_shows(evaluated, tmp_path):
         assert expected in text
     assert page.count('class="reliability"') == 5 * (1 + 3)
     assert page.count('class="slice"') == 2 * 5
-    assert page.count('<tr><th scope="row">phantom_') == 6
+    assert page.count('<tr><th scope="row">phantom<wbr>_') == 6
     assert "nterval" in text and "Paired differences" not in text
 
 
@@ -101,7 +101,7 @@ def test_several_runs_are_held_against_the_first(evaluated, tmp_path):
     assert page.count('class="strip"') == 1 + 2 * 5  # Dice, and ECE and NLL in each voxel set
     means = [load_run(folder).summary["per_case"]["predicted"]["ECE"] for folder in (evaluated.truth, evaluated.sharp)]
     assert f"{means[1] - means[0]:+.4f}" in text
-    assert page.count('<tr><th scope="row">phantom_') == 12
+    assert page.count('<tr><th scope="row">phantom<wbr>_') == 12
 
 
 def test_folds_and_verdict_of_the_protocol(evaluated):
