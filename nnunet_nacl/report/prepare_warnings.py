@@ -47,7 +47,6 @@ def prepare_warnings(run: Run, voxel_set: str) -> list[str]:
         *_ignored(run, cases),
         *_floored(run),
         *_certain(cases),
-        *in_words(run.summary.get("remarks", {}), len(cases)),
     ]
 
 
