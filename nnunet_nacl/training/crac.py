@@ -20,7 +20,8 @@ class CRaCMixin(CalibratedLossMixin):
     """Train with :class:`~nnunet_nacl.losses.CRaCLoss`; the class attributes are its arguments.
 
     At the end of each epoch the multipliers adapt to nnU-Net's validation patches, in full resolution and of all processes.
-    They are kept as ``crac_multipliers``, one entry per epoch, in nnU-Net's local logger, which every checkpoint holds, so
+    Not so during a warm-up, which trains the network towards other logits: lambda can only grow, and would be beyond what
+    the cross-entropy can hold against it at the hand-over. They are kept as ``crac_multipliers``, one entry per epoch, in nnU-Net's local logger, which every checkpoint holds, so
     ``--c`` goes on with the last ones. Prediction does without. Where the spacing is anisotropic, the neighbourhood stays
     in-plane.
     """
@@ -51,6 +52,8 @@ class CRaCMixin(CalibratedLossMixin):
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Validate as the base trainer does, and add up the batch's constraints."""
+        if self.is_warming_up:
+            return super().validation_step(batch)
         with watching(self.loss, self._add_constraints):
             return super().validation_step(batch)
 
@@ -59,23 +62,24 @@ class CRaCMixin(CalibratedLossMixin):
         super().on_validation_epoch_end(val_outputs)
         sums = self._constraint_sums
         if sums is None:
+            # progress.png ends where the shortest list does
+            self._pad_multiplier_history(self.current_epoch + 1)
             return
         if self.is_ddp:
             distributed.all_reduce(sums.total)
             distributed.all_reduce(sums.n_voxels)
         multipliers = self._crac_loss.update(sums)
-        history = self._multiplier_history()
-        history += [None] * (self.current_epoch - len(history))
+        self._pad_multiplier_history(self.current_epoch)
         self.logger.local_logger.log(HISTORY_KEY, multipliers.state(), self.current_epoch)
         self.print_to_log_file(_in_words(multipliers))
 
-    def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
-        """Load as the base trainer does, then go on with the checkpoint's multipliers."""
-        super().load_checkpoint(filename_or_checkpoint)
+    def load_checkpoint(self, *arguments: Any, **options: Any) -> None:
+        """Load as the base trainer does, with its arguments; then go on with the checkpoint's multipliers."""
+        super().load_checkpoint(*arguments, **options)
         history = self._multiplier_history()
         if history and history[-1] is not None:
             self._crac_loss.restore(history[-1])
-        else:
+        elif self.current_epoch > self.warm_up_epochs:
             self.print_to_log_file("The checkpoint has no multipliers of CRaC, so they start anew.")
 
     @property
@@ -89,10 +93,14 @@ class CRaCMixin(CalibratedLossMixin):
         self._constraint_sums = sums if self._constraint_sums is None else self._constraint_sums + sums
 
     def _multiplier_history(self) -> list[dict[str, Any] | None]:
-        """Return the logger's list of one entry per epoch, made if it is missing; None in epochs without multipliers."""
+        """Return the logger's list of one entry per epoch, made if it is missing; None in epochs without an update."""
         history: list[dict[str, Any] | None]
         history = self.logger.local_logger.my_fantastic_logging.setdefault(HISTORY_KEY, [])
         return history
+
+    def _pad_multiplier_history(self, length: int) -> None:
+        history = self._multiplier_history()
+        history += [None] * (length - len(history))
 
 
 def _in_words(multipliers: Multipliers) -> str:

@@ -140,6 +140,22 @@ def test_resumed_training_goes_on_with_its_multipliers(make):
     assert (torch.tensor(longer[2]["lambdas"]) > torch.tensor(history[1]["lambdas"])).all()
 
 
+def test_a_warm_up_leaves_the_multipliers_alone(make):
+    """Lambda can only grow, so what another loss leaves of the constraints must not be in it at the hand-over."""
+
+    class nnUNetTrainerAdaptiveWarm(nnUNetTrainerAdaptive):
+        warm_up_epochs = 2
+
+    warm = make(nnUNetTrainerAdaptiveWarm)
+    assert train(warm, epochs=2)[HISTORY_KEY] == [None, None]
+    resumed = make(nnUNetTrainerAdaptiveWarm)
+    maybe_load_checkpoint(resumed, continue_training=True, validation_only=False)
+    history = train(resumed, epochs=3)[HISTORY_KEY]
+    assert history[:2] == [None, None]
+    assert_adapted_once(history[2], torch.tensor(history[2]["constraint"], dtype=torch.float64))
+    assert "start anew" not in Path(resumed.log_file).read_text()
+
+
 def test_checkpoint_without_multipliers_is_taken(make):
     class nnUNetTrainerAdaptiveLater(nnUNetTrainerAdaptive):
         pass
