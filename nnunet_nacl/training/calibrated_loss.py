@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import nn
 
+from nnunet_nacl.errors import InputError
 from nnunet_nacl.training.calibration_evaluation import CalibrationEvaluationMixin
 from nnunet_nacl.training.calibration_logging import CalibrationLoggingMixin
 from nnunet_nacl.training.dice import LossPlusDice
 from nnunet_nacl.training.warm_up import WarmUp
+from nnunet_nacl.training.weight import Weighted, cross_entropy_weight
 
 
 class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
     """Swap the cross-entropy of an nnU-Net trainer for a calibrated loss, with or without nnU-Net's Dice term.
 
     The trainer's own ``_build_loss`` still makes everything around the loss: the deep supervision weights (and their
-    exception for DDP), the Dice term and its compilation. So the mixin fits each trainer that keeps nnU-Net's Dice and
+    exception for DDP), the Dice term and its compilation, and the weight of its cross-entropy is that of the calibrated loss. So the mixin fits each trainer that keeps nnU-Net's Dice and
     cross-entropy loss, whatever it changes besides::
 
         class nnUNetTrainerNACLNoMirroring(NACLMixin, nnUNetTrainerNoMirroring):
@@ -40,6 +43,11 @@ class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
 
     with_dice: bool = False
     warm_up_epochs: int = 0
+    # nnUNetTrainer's own attribute
+    num_epochs: int
+    _loss_weight: int = 1
+    # None without a warm-up, and before the loss is built
+    _warm_up: WarmUp | None = None
 
     @classmethod
     def make_loss(cls, spacing: Sequence[float], ignore_label: int | None, regions: bool) -> nn.Module:
@@ -57,13 +65,32 @@ class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
         raise NotImplementedError(f"{cls.__name__} does not say which loss it trains with.")
 
     def initialize(self) -> None:
-        """Initialize as nnU-Net does, then write the loss and its hyper-parameters into the log and the logger."""
+        """Initialize as nnU-Net does, then write the loss and its hyper-parameters into the log and the logger.
+
+        Raises:
+            InputError: the warm-up leaves no epoch for the trainer's own loss.
+        """
+        if self.warm_up_epochs >= self.num_epochs:
+            raise InputError(
+                f"{type(self).__name__}: expected a warm-up shorter than the training of {self.num_epochs} epochs, got "
+                f"{self.warm_up_epochs}."
+            )
         super().initialize()
         description = repr(self._calibrated_loss) + (" + soft Dice" if self.with_dice else "")
+        if self._loss_weight != 1:
+            description += (
+                f", times {self._loss_weight}: nnU-Net sums the cross-entropy over so many regions where a data set has an "
+                "ignore label"
+            )
         if self.warm_up_epochs:
             description += f", after {self.warm_up_epochs} epochs of the base trainer's loss"
         self.print_to_log_file(f"Training with {description}")
         self.logger.update_config({"calibrated_loss": description})
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the epoch trains with the base trainer's loss."""
+        return self._warm_up is not None and not self._warm_up.is_over
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch, with the loss that it is trained with."""
@@ -82,7 +109,7 @@ class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
             )
         # a 2d configuration has a spacing of two axes or three, depending on where it was planned
         spacing = self.configuration_manager.spacing[-len(self.configuration_manager.patch_size) :]
-        loss = self._build_single_loss(spacing, compound.dc)
+        loss = self._build_single_loss(spacing, compound)
         self._warm_up = WarmUp(compound, loss) if self.warm_up_epochs else None
         loss = self._warm_up or loss
         if not deep:
@@ -91,10 +118,10 @@ class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
         wrapped: nn.Module = stock
         return wrapped
 
-    def _build_single_loss(self, spacing: Sequence[float], dice: nn.Module) -> nn.Module:
-        """Return the loss of one resolution, with nnU-Net's Dice term where it is wanted; keep the calibrated loss."""
+    def _build_single_loss(self, spacing: Sequence[float], compound: Any) -> nn.Module:
+        """Return the loss of one resolution with the weights of nnU-Net's own, ``compound``; keep the calibrated loss."""
         ignore_label, regions = self.label_manager.ignore_label, self.label_manager.has_regions
         self._calibrated_loss = self.make_loss(spacing, ignore_label, regions)
-        if not self.with_dice:
-            return self._calibrated_loss
-        return LossPlusDice(self._calibrated_loss, dice, ignore_label, regions)
+        self._loss_weight = cross_entropy_weight(compound, self.label_manager.num_segmentation_heads)
+        loss = self._calibrated_loss if self._loss_weight == 1 else Weighted(self._calibrated_loss, self._loss_weight)
+        return LossPlusDice(loss, compound.dc, ignore_label, regions) if self.with_dice else loss

@@ -154,9 +154,9 @@ class RaterMixin(CalibratedLossMixin):
                 )
             self.dataset_class = RaterDataset
 
-    def _build_single_loss(self, spacing: Sequence[float], dice: nn.Module) -> nn.Module:
+    def _build_single_loss(self, spacing: Sequence[float], compound: Any) -> nn.Module:
         if not self.raters:
-            return super()._build_single_loss(spacing, dice)
+            return super()._build_single_loss(spacing, compound)
         if self.label_manager.has_regions:
             raise InputError(f"{type(self).__name__} learns from labels, but this data set has regions.")
         if self.warm_up_epochs:
@@ -166,7 +166,9 @@ class RaterMixin(CalibratedLossMixin):
         index = RaterIndex.read(preprocessed_raters(Path(self.preprocessed_dataset_folder)))
         self._calibrated_loss = self.make_rater_loss(spacing, index.ignore_label, len(index.raters))
         self.print_to_log_file(f"Raters: {', '.join(index.raters)}")
-        return RaterLoss(self._calibrated_loss, dice if self.with_dice else None, self.label_manager.ignore_label)
+        return RaterLoss(
+            self._calibrated_loss, compound.dc if self.with_dice else None, self.label_manager.ignore_label
+        )
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Validate as the base trainer does: the loss against the raters, the Dice against the reference."""

@@ -70,17 +70,41 @@ def test_ignored_voxels(make):
     assert torch.isfinite(leaf.grad).all()
 
 
-@pytest.mark.parametrize("ignore", [False, True])
-def test_regions(ignore, make):
-    dataset = REGIONS | {"labels": REGIONS["labels"] | (IGNORE if ignore else {})}
-    plain = make(nnUNetTrainerNACL, dataset).loss.loss
-    compound, stock = make(nnUNetTrainerDiceNACL, dataset).loss.loss, make(nnUNetTrainer, dataset).loss.loss
+REGIONS_IGNORE = REGIONS | {"labels": REGIONS["labels"] | IGNORE}
+
+
+@pytest.mark.parametrize("dataset", [None, {"labels": LABELS | IGNORE}, REGIONS, REGIONS_IGNORE])
+def test_only_the_loss_differs_from_nnunet(dataset, make):
+    """With a penalty of weight 0 nothing does, on any kind of labels: the weights beside the Dice are nnU-Net's."""
+    stock, ours = make(nnUNetTrainer, dataset).loss, make(resolve("nnUNetTrainerDiceNACL_weight0"), dataset).loss
+    regions, ignore = dataset in (REGIONS, REGIONS_IGNORE), dataset is not None and "ignore" in dataset["labels"]
+    shapes = [(2, 2 if regions else 3, *(side,) * 3) for side in (16, 8, 4)[: len(stock.weight_factors)]]
+    logits = [torch.randn(shape) for shape in shapes]
+    target = [torch.randint(0, 4 if ignore else 3, (2, 1, *shape[2:])) for shape in shapes]
+    if regions:
+        kinds = [[(item == 1) | (item == 2), item == 2, *([item == 3] if ignore else [])] for item in target]
+        target = [torch.cat(kind, 1) for kind in kinds]
+    torch.testing.assert_close(ours(logits, target), stock(logits, target))
+
+
+def test_weight_of_regions_with_an_ignore_label(make):
+    """nnU-Net sums its cross-entropy over two regions, so the calibrated loss counts twice, its penalty included."""
+    trainer, stock = make(nnUNetTrainerNACL, REGIONS_IGNORE), make(nnUNetTrainer, REGIONS_IGNORE).loss.loss
+    logits, target = torch.randn(1, 2, 6, 6, 6), torch.rand(1, 3, 6, 6, 6) < 0.4
+    expected = 2 * NACLLoss(regions=True)(logits, target)
+    torch.testing.assert_close(trainer.loss.loss(logits, target), expected)
+    dice = stock.dc(logits, target[:, :2], loss_mask=~target[:, 2:])
+    compound = make(nnUNetTrainerDiceNACL, REGIONS_IGNORE).loss.loss
+    torch.testing.assert_close(compound(logits, target), expected + dice)
+    assert "times 2: nnU-Net sums the cross-entropy over so many regions" in Path(trainer.log_file).read_text()
+
+
+def test_regions(make):
+    plain, compound = make(nnUNetTrainerNACL, REGIONS).loss.loss, make(nnUNetTrainerDiceNACL, REGIONS).loss.loss
+    stock = make(nnUNetTrainer, REGIONS).loss.loss
     assert plain.regions
-    logits = torch.randn(1, 2, 6, 6, 6)
-    target = torch.rand(1, 3 if ignore else 2, 6, 6, 6) < 0.4
-    mask = ~target[:, 2:] if ignore else None
-    dice = stock.dc(logits, target[:, :2], loss_mask=mask)
-    torch.testing.assert_close(compound(logits, target), plain(logits, target) + dice)
+    logits, target = torch.randn(1, 2, 6, 6, 6), torch.rand(1, 2, 6, 6, 6) < 0.4
+    torch.testing.assert_close(compound(logits, target), plain(logits, target) + stock.dc(logits, target))
 
 
 @pytest.mark.parametrize("dataset", [{"labels": LABELS | IGNORE}, REGIONS])
