@@ -5,12 +5,14 @@ classes live in the installed package. Its name is unique because nnU-Net puts t
 name would hide somebody else's package.
 """
 
-from nnunet_nacl.training.variants import UnknownVariantError, resolve
+from nnunet_nacl.training.variants import RefusedVariantError, UnknownVariantError, cannot_be_trained, resolve
 
 
 def __getattr__(name: str):
     """Return a trainer of nnunet-nacl, or the variant that a name such as ``nnUNetTrainerNACL_weight0p2`` describes."""
     try:
         return resolve(name)
+    except RefusedVariantError as error:
+        return cannot_be_trained(name, str(error))
     except UnknownVariantError as error:
         raise AttributeError(str(error)) from None

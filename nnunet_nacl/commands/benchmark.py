@@ -234,13 +234,13 @@ def _environment(study: Study) -> dict[str, str]:
 def _check_trainers(study: Study) -> None:
     """Raise InputError for a name that is no trainer, before hours are spent on the others."""
     from nnunet_nacl.errors import InputError
-    from nnunet_nacl.training.variants import UnknownVariantError, resolve
+    from nnunet_nacl.training.variants import RefusedVariantError, UnknownVariantError, resolve
 
     for number, name in enumerate(study.trainers):
         try:
             resolve(name)
         except UnknownVariantError as error:
-            if not _finds_elsewhere(name):
+            if isinstance(error, RefusedVariantError) or not _finds_elsewhere(name):
                 raise InputError(f"Expected `trainers[{number}]` to be a trainer, but got {study.base_trainers[number]!r}. {error}") from None  # fmt: skip
 
 

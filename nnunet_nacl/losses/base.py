@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any, get_args
 
 from torch import nn
@@ -28,10 +29,10 @@ class Loss(nn.Module):
 
 
 def check_not_negative(**arguments: float) -> None:
-    """Raise ValueError where an argument is not a number >= 0."""
+    """Raise ValueError where an argument is not a finite number >= 0."""
     for name, value in arguments.items():
-        if not value >= 0:
-            raise ValueError(f"Expected argument `{name}` to be a number >= 0, but got {value!r}.")
+        if not (value >= 0 and math.isfinite(value)):
+            raise ValueError(f"Expected argument `{name}` to be a finite number >= 0, but got {value!r}.")
 
 
 def check_whole(**arguments: int) -> None:

@@ -34,6 +34,7 @@ from nnunet_nacl.training.trainers import (
     NACLMixin,
     SVLSMixin,
 )
+from nnunet_nacl.training.variant_effects import refusal
 
 SAVINGS = 10
 """Of checkpoint_latest in a training of N epochs by name; nnU-Net saves it every 50, which a short one may never reach."""
@@ -42,6 +43,10 @@ _NUMBER = r"\d+(?:p\d+)?"
 
 class UnknownVariantError(ValueError):
     """The name is no variant of a known trainer; the message says which part is wrong."""
+
+
+class RefusedVariantError(UnknownVariantError):
+    """All parts of the name are known, but together they describe no training, or another one than they seem to."""
 
 
 @dataclass(frozen=True)
@@ -135,22 +140,48 @@ def resolve(name: str) -> type[nnUNetTrainer]:
         name: e.g. ``nnUNetTrainerNACL_weight0p2_100epochs``.
 
     Raises:
-        UnknownVariantError: unknown trainer, unknown or repeated setting, or a value that the loss refuses.
+        UnknownVariantError: unknown trainer or setting.
+        RefusedVariantError: a setting that is repeated, has no effect beside the others, or has a value that the loss refuses.
     """
     base_name, *parts = _split(name)
     base = _find_base(base_name)
     if not parts:
         return base
     values: dict[str, Any] = {}
+    by_attribute: dict[str, str] = {}
     for part in parts:
         attribute, value = _read(part, base, name)
-        if attribute in values:
-            raise UnknownVariantError(f"'{part}' in {name} sets {attribute} a second time.")
+        # nnU-Net's own names have lengths, too: nnUNetTrainer_250epochs_NoMirroring
+        if attribute in values or attribute in _lengths_in(base_name):
+            raise RefusedVariantError(f"'{part}' in {name} sets {attribute} a second time.")
         values[attribute] = value
+        by_attribute[attribute] = part
     trainer = _subclass(name, base, values)
     if issubclass(trainer, CalibratedLossMixin):
         _check_loss(trainer)
+        reason = refusal(trainer, by_attribute)
+        if reason:
+            raise RefusedVariantError(f"{name} cannot be trained. {reason}")
     return trainer
+
+
+def cannot_be_trained(name: str, reason: str) -> type[nnUNetTrainer]:
+    """Return a class for a refused name that ends a training with the reason in one line, before anything is prepared.
+
+    For nnU-Net, which would otherwise go on searching and say that there is no such trainer. It builds no trainer to predict,
+    so a model that was trained before its name was refused is still found.
+    """
+    base = _find_base(_split(name)[0])
+
+    def refuse(self: Any, *_: Any, **__: Any) -> None:
+        raise SystemExit(reason)
+
+    return type(name, (base,), {"__init__": refuse, "__doc__": reason})
+
+
+def _lengths_in(base_name: str) -> set[str]:
+    parts = base_name.split("_")[1:]
+    return {setting.attribute for part in parts for setting, _ in _matches(part) if setting.base is nnUNetTrainer}
 
 
 def _split(name: str) -> list[str]:
@@ -199,7 +230,9 @@ def _read(part: str, base: type, name: str) -> tuple[str, Any]:
         if issubclass(base, setting.base):
             return setting.attribute, setting.value(text)
     if candidates:
-        raise UnknownVariantError(f"'{part}' in {name} has no meaning for {base.__name__}.")
+        # with a trainer of nnU-Net before it, it may well be somebody else's class
+        kind = RefusedVariantError if base.__name__ in TRAINERS else UnknownVariantError
+        raise kind(f"'{part}' in {name} has no meaning for {base.__name__}.")
     raise UnknownVariantError(f"'{part}' in {name} is no setting.")
 
 
@@ -232,7 +265,10 @@ def _subclass(name: str, base: type[nnUNetTrainer], values: dict[str, Any]) -> t
 
 def _check_loss(trainer: type[CalibratedLossMixin]) -> None:
     """Let the loss look at its values now, so that a bad name fails before nnU-Net prepares anything."""
+    # what a sigma in mm is in voxels is not known before there are data, so it is taken to be 1
+    in_mm = (getattr(trainer, setting.attribute, None) for setting in SETTINGS if setting.attribute.endswith("_mm"))
+    spacing = next((extent for extent in in_mm if extent), 1.0)
     try:
-        trainer.make_loss(spacing=(1.0, 1.0, 1.0), ignore_label=None, regions=False)
+        trainer.make_loss(spacing=(spacing,) * 3, ignore_label=None, regions=False)
     except ValueError as error:
-        raise UnknownVariantError(f"{trainer.__name__} cannot be made. {error}") from None
+        raise RefusedVariantError(f"{trainer.__name__} cannot be made. {error}") from None

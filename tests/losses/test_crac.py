@@ -209,7 +209,7 @@ def test_state_dict_carries_the_multipliers():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"margin": -1.0}, "`margin` to be a number >= 0, but got -1.0"),
+        ({"margin": -1.0}, "`margin` to be a finite number >= 0, but got -1.0"),
         ({"rho": 0.0}, "`rho` to be above 0 and at most 10.0, but got 0.0"),
         ({"rho": 11.0}, "`rho` to be above 0 and at most 10.0, but got 11.0"),
         ({"max_lambda": 0.0}, "`max_lambda` to be at least 1e-06, but got 0.0"),

@@ -221,7 +221,7 @@ def test_sums_are_exact_over_many_voxels():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"weight": -0.1}, "`weight` to be a number >= 0, but got -0.1"),
+        ({"weight": -0.1}, "`weight` to be a finite number >= 0, but got -0.1"),
         ({"bins": 0}, "`bins` to be a whole number >= 1, but got 0"),
         ({"bins": 2.5}, "`bins` to be a whole number >= 1, but got 2.5"),
         ({"binning": "fuzzy"}, "`binning` to be one of .*'hard'.*got 'fuzzy'"),

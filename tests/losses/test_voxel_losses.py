@@ -97,7 +97,7 @@ def test_regions_are_averaged_and_the_last_channel_ignores():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MbLSLoss(weight=-1), "`weight` to be a number >= 0, but got -1"),
+        (lambda: MbLSLoss(weight=-1), "`weight` to be a finite number >= 0, but got -1"),
         (lambda: MbLSLoss(margin=float("nan")), "`margin`"),
         (lambda: LabelSmoothingLoss(1.5), "from 0 to 1, but got 1.5"),
         (lambda: FocalLoss(-1), "`gamma`"),

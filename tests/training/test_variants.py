@@ -7,6 +7,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.loss.nnUNetTrainerCELoss import nnUNetTrainerCELoss
 
 from nnunet_nacl.losses import CRaCLoss, ECPLoss, FocalLoss, L1ACELoss, LabelSmoothingLoss, MbLSLoss, NACLLoss, SVLSLoss
+from nnunet_nacl.training import variants
 from nnunet_nacl.training.trainers import TRAINERS, nnUNetTrainerNACL
 from nnunet_nacl.training.variants import SETTINGS, UnknownVariantError, resolve
 
@@ -49,7 +50,8 @@ def test_signature_is_the_one_that_nnunet_reads():
     assert list(inspect.signature(resolve("nnUNetTrainerNACL_3epochs").__init__).parameters) == expected
 
 
-def test_every_example_is_understood():
+def test_every_example_is_understood(monkeypatch):
+    monkeypatch.setattr(variants, "refusal", lambda *_: None)  # of a sigma without its kernel
     for setting in SETTINGS:
         base = next(name for name, trainer in TRAINERS.items() if issubclass(trainer, setting.base))
         assert setting.attribute in resolve(f"{base}_{setting.example}").__doc__
@@ -69,6 +71,9 @@ def test_every_example_is_understood():
         ("nnUNetTrainerCRaC_weight0p2", "'weight0p2' .*has no meaning for nnUNetTrainerCRaC"),
         ("nnUNetTrainerSVLS_weight0p2", "'weight0p2' .*has no meaning for nnUNetTrainerSVLS"),
         ("nnUNetTrainerNACL_raters", "'raters' .*has no meaning for nnUNetTrainerNACL"),
+        ("nnUNetTrainerNACL_weight" + "9" * 400, "cannot be made.*finite number"),
+        ("nnUNetTrainerSVLS_sigma0mm", "cannot be made.*positive"),
+        ("nnUNetTrainer_250epochs_NoMirroring_10epochs", "'10epochs' .* sets num_epochs a second time"),
         ("nnUNetTrainer_l2", "'l2' .*has no meaning for nnUNetTrainer"),
         ("nnUNetTrainerNACL__100epochs", "no trainer name"),
         ("nnUNetTrainerNACL_0epochs", "neither one of"),
