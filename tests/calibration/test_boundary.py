@@ -35,6 +35,20 @@ def test_equals_the_distance_transform(seed, shape, steps, distance, ignored, de
     np.testing.assert_array_equal(band, by_distance_transform(labels, steps[: len(shape)], distance, ignored))
 
 
+@pytest.mark.parametrize("ignored", [None, 0, 299])
+@pytest.mark.parametrize(
+    ("shape", "spacing", "distance"), [((3, 4, 700), (100.0, 90.0, 1.0), 320.0), ((2, 40, 45), (3.0, 0.25, 0.2), 3.0)]
+)
+def test_many_labels_and_long_rows(shape, spacing, distance, ignored):
+    """More labels than a byte holds, more steps than a byte holds, and balls of many rows."""
+    rng = np.random.default_rng(0)
+    labels = np.where(rng.random(shape) < 0.005, rng.integers(0, 300, shape), 7).astype(np.int16)
+    labels[0, 0, :5] = 299
+    band = boundary_band(labels, spacing, distance, ignored)
+    assert 0 < band.mean() < 1
+    np.testing.assert_array_equal(band, by_distance_transform(labels, spacing, distance, ignored))
+
+
 def test_by_hand():
     """1 mm voxels in a row, label change between the third and the fourth: 2 mm reach two voxels to each side."""
     labels = np.array([0, 0, 0, 1, 1, 1], np.int16)
