@@ -23,8 +23,8 @@ def signalled_with_parent(number: int) -> Callable[[], Any] | None:
 @contextmanager
 def forwarding(
     process: subprocess.Popen[bytes], numbers: tuple[int, ...], send: Callable[[int, int], None]
-) -> Iterator[None]:
-    """Pass signals on to a child instead of ending with them.
+) -> Iterator[list[int]]:
+    """Pass signals on to a child instead of ending with them; give the list that those that came are added to.
 
     Args:
         process: the child.
@@ -32,13 +32,16 @@ def forwarding(
         send: ``os.kill``, or ``os.killpg`` where the child leads a process group of its own.
     """
 
+    came: list[int] = []
+
     def forward(number: int, _frame: Any) -> None:
+        came.append(number)
         with suppress(ProcessLookupError):
             send(process.pid, number)
 
     previous = {number: signal.signal(number, forward) for number in numbers}
     try:
-        yield
+        yield came
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -52,7 +52,10 @@ def _state(places: Places, name: str, queued: Callable[[], set[str] | None]) -> 
         return "waiting"
     if last.get("state") == "running":
         return "running" if _runs(last, places.state(name).with_suffix(".lock"), queued) else "interrupted"
-    return "failed" if last.get("state") == "failed" else "waiting"
+    # as a step left it that ended by itself: failed or, told to end, interrupted
+    return next(
+        (state for state in STATES if state == last.get("state") and state in ("failed", "interrupted")), "waiting"
+    )
 
 
 def _runs(last: dict[str, Any], lock: Path, queued: Callable[[], set[str] | None]) -> bool:

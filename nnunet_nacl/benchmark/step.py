@@ -33,8 +33,9 @@ from nnunet_nacl.evaluation.provenance import provenance
 def run_step(study: Study, job: Job, variables: Mapping[str, str]) -> int:
     """Run a job's command unless its result is there, and write its marker; return the exit status.
 
-    Only one process at a time works on a job: another waits, and finds it finished. The state file says running, done or
-    failed; where a process was killed it stays at running, while the lock beside it is free.
+    Only one process at a time works on a job: another waits, and finds it finished. The state file says running, done,
+    failed or, where this process was told to end (SIGTERM, Ctrl-C), interrupted; where it was killed it stays at running, while
+    the lock beside it is free.
 
     Args:
         study: the study.
@@ -52,15 +53,16 @@ def run_step(study: Study, job: Job, variables: Mapping[str, str]) -> int:
         _write(places.state(job.name), {"state": "running", "started": started, **_here()})
         try:
             taken_over = is_finished(study, job)
-            status = 0 if taken_over else _run(study, job, dict(variables), say, stack)
+            status, told = (0, []) if taken_over else _run(study, job, dict(variables), say, stack)
         except InputError as error:
             say(f"error: {error}")
-            taken_over, status = False, 1
+            taken_over, status, told = False, 1, []
         if status == 0 and not taken_over:
             status = _look_at_result(study, job, say)
         times = {"started": started, "ended": _now()}
         if status:
-            _write(places.state(job.name), {"state": "failed", "status": status, **times, **_here()})
+            ended = "interrupted" if told else "failed"
+            _write(places.state(job.name), {"state": ended, "status": status, **times, **_here()})
             return status
         say("its result was there already and is taken over" if taken_over else "done")
         _write(places.state(job.name), {"state": "done", **times, **_here()})
@@ -78,7 +80,8 @@ class _Teller:
         print(f"[{_now()}] {text}", file=self.log, flush=True)
 
 
-def _run(study: Study, job: Job, variables: dict[str, str], say: _Teller, stack: ExitStack) -> int:
+def _run(study: Study, job: Job, variables: dict[str, str], say: _Teller, stack: ExitStack) -> tuple[int, list[int]]:
+    """Run the job's command; return its exit status and the signals that this process was sent meanwhile."""
     if job.rule == "train":
         assert job.trainer is not None
         assert job.fold is not None
@@ -95,10 +98,10 @@ def _run(study: Study, job: Job, variables: dict[str, str], say: _Teller, stack:
     for folder in (Places(study).raw, Places(study).preprocessed, Places(study).results):
         folder.mkdir(parents=True, exist_ok=True)
     say(shlex.join(job.command))
-    status = _call([program, *job.command[1:]], variables, say.log)
+    status, told = _call([program, *job.command[1:]], variables, say.log)
     if status:
-        say(f"ended with status {status}")
-    return status
+        say(f"ended with status {status}" + (f" after {signal.Signals(told[0]).name}" if told else ""))
+    return status, told
 
 
 def _look_at_result(study: Study, job: Job, say: _Teller) -> int:
@@ -134,8 +137,8 @@ def _take_gpus(study: Study, variables: dict[str, str], say: _Teller, stack: Exi
     say(f"on GPU {variables['CUDA_VISIBLE_DEVICES']}")
 
 
-def _call(command: list[str], variables: dict[str, str], log: IO[str]) -> int:
-    """Run a command in a process group of its own, which ends with this process; return its exit status.
+def _call(command: list[str], variables: dict[str, str], log: IO[str]) -> tuple[int, list[int]]:
+    """Run a command in a process group of its own, which ends with this process; return its exit status and what it was told.
 
     nnU-Net's worker processes outlive a killed parent otherwise.
     """
@@ -143,10 +146,10 @@ def _call(command: list[str], variables: dict[str, str], log: IO[str]) -> int:
         command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
         start_new_session=True, preexec_fn=signalled_with_parent(signal.SIGKILL),
     )  # fmt: skip
-    with forwarding(process, (signal.SIGTERM, signal.SIGINT), os.killpg):
+    with forwarding(process, (signal.SIGTERM, signal.SIGINT), os.killpg) as told:
         status = process.wait()
     _kill_group(process.pid)
-    return status if status >= 0 else 128 - status
+    return status if status >= 0 else 128 - status, told
 
 
 def _kill_group(group: int) -> None:
