@@ -6,6 +6,7 @@
 #
 # `start` writes /etc/slurm/slurm.conf (it has to lie there: jobs of Snakemake's plugin drop the variable SLURM_CONF) and refuses
 # to replace one that is not its own. CPUS: how many to offer, default all of them. Its files are under /var/lib/single-node-slurm.
+# MIN_JOB_AGE: seconds after which squeue forgets a job that has ended, default SLURM's 300.
 
 set -euo pipefail
 
@@ -48,10 +49,10 @@ TaskPlugin=task/none
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
-# no database: sacct knows nothing, squeue forgets a job five minutes after its end
+# no database: sacct knows nothing, squeue forgets a job some time after its end
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-MinJobAge=300
+MinJobAge=${MIN_JOB_AGE:-300}
 ReturnToService=2
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$1 RealMemory=$memory State=UNKNOWN
 PartitionName=cpu Nodes=$host Default=YES MaxTime=INFINITE State=UP

@@ -12,6 +12,8 @@ from studies import write_study
 from nnunet_nacl.benchmark.jobs import all_jobs
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.benchmark.slurm import status_options
+from nnunet_nacl.cli import main
+from nnunet_nacl.errors import InputError
 
 pytest.importorskip("snakemake_executor_plugin_slurm", reason="the profile's plugin is not installed")
 
@@ -38,7 +40,7 @@ case "$*" in *--name*) echo "$@" >> "$FAKE/asked"; exec squeue;; esac
 """,
     "sinfo": 'echo "PARTITION"; echo "cpu*"',
     "srun": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
-    "scontrol": 'echo "MinJobAge = 300 sec"',
+    "scontrol": '[ -z "$MIN_JOB_AGE" ] || echo "MinJobAge               = $MIN_JOB_AGE sec"',
     "sacctmgr": "",
     "sshare": "",
     "scancel": "",
@@ -56,8 +58,8 @@ def slurm(tmp_path):
         path.write_text(f"#!/bin/bash\n{text}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet_")} | {
-        "NO_ACCOUNTING": ""
-    }
+        "NO_ACCOUNTING": "", "MIN_JOB_AGE": "300",
+    }  # fmt: skip
     return inherited | {"REFUSE": "", "PATH": f"{programs}:{os.environ['PATH']}", "FAKE": str(jobs)}, jobs
 
 
@@ -123,6 +125,7 @@ def test_the_users_choice_of_a_status_command_stays(slurm, tmp_path, monkeypatch
     environment, _ = slurm
     monkeypatch.setenv("PATH", environment["PATH"])
     monkeypatch.setenv("NO_ACCOUNTING", "1")
+    monkeypatch.setenv("MIN_JOB_AGE", "300")
     study = write_study(tmp_path / "study", execution={"profile": "slurm"})
     assert status_options(study, []) == ["--slurm-status-command", "squeue"]
     assert status_options(study, ["--slurm-status-command=sacct"]) == []
@@ -134,3 +137,48 @@ def test_the_users_choice_of_a_status_command_stays(slurm, tmp_path, monkeypatch
     assert status_options(study, []) == ["--slurm-status-command", "squeue"]
     profile.write_text("slurm-status-command: sacct\n")
     assert status_options(study, []) == []
+
+
+@pytest.mark.parametrize("age, needed", [("60", "200"), ("199", "200"), ("0", "200"), ("", "200"), ("300", "303")])
+def test_a_queue_that_forgets_too_soon_is_refused(age, needed, slurm, tmp_path, monkeypatch, capsys):
+    """Before the first job: the plugin would wait for ever for one that ended and was forgotten between two of its questions."""
+    environment, jobs = slurm
+    for name, value in (environment | {"NO_ACCOUNTING": "1", "MIN_JOB_AGE": age}).items():
+        monkeypatch.setenv(name, value)
+    study = write_study(tmp_path / "study", execution={"profile": "slurm"})
+    extra = ["--", "--slurm-init-seconds-before-status-checks", "101"] if needed == "303" else []
+    assert main(["benchmark", "run", str(study.folder), *extra]) == 1
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "error:" in line)
+    assert (f"keeps a job for {age} s after its end" if age else "does not tell how long") in line
+    assert f"needs {needed} s" in line
+    assert f"benchmark commands {study.folder} --form sbatch" in line
+    assert not (jobs / "submitted").exists()
+
+
+def test_when_the_queue_need_not_remember(slurm, tmp_path, monkeypatch):
+    """With a database, or with a queue that keeps jobs longer than the plugin waits; a sacct that the user chose is asked."""
+    environment, _ = slurm
+    study = write_study(tmp_path / "study", execution={"profile": "slurm"})
+    monkeypatch.setenv("PATH", environment["PATH"])
+    for accounting, age, extra, expected in (
+        ("", "2", [], []),
+        ("", "2", ["--slurm-status-command=squeue"], []),
+        ("1", "200", [], ["--slurm-status-command", "squeue"]),
+        ("1", "2", ["--slurm-status-command", "sacct"], []),
+    ):
+        monkeypatch.setenv("NO_ACCOUNTING", accounting)
+        monkeypatch.setenv("MIN_JOB_AGE", age)
+        assert status_options(study, extra) == expected
+    monkeypatch.setenv("MIN_JOB_AGE", "60")
+    with pytest.raises(InputError, match="keeps a job for 60 s"):
+        status_options(study, ["--slurm-status-command=squeue"])
+    # without the command, the plugin asks squeue whatever MinJobAge is: 0 keeps jobs for ever
+    (tmp_path / "bin" / "sacct").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    for age, refused in (("0", False), ("", False), ("300", False), ("60", True)):
+        (tmp_path / "bin" / "scontrol").write_text(f"#!/bin/sh\n[ -z '{age}' ] || echo 'MinJobAge = {age} sec'\n")
+        if refused:
+            with pytest.raises(InputError, match="keeps a job for 60 s"):
+                status_options(study, [])
+        else:
+            assert status_options(study, []) == []
