@@ -189,7 +189,7 @@ class _Builder:
         return self._job("results", *command, needs=needs)
 
     def _repair(self) -> Iterator[Job]:
-        """Fit temperatures; scale each fold's softmax files with the one that the other folds gave; evaluate those."""
+        """Fit a recalibration; apply to each fold's softmax files what the other folds gave; evaluate those."""
         for trainer in self.study.trainers:
             yield self._recalibrate(trainer)
             for fold in self.study.folds:
@@ -203,7 +203,7 @@ class _Builder:
     def _recalibrate(self, trainer: str) -> Job:
         command = (
             "nnunet-nacl", "recalibrate", "fit", *(self._validation(trainer, fold) for fold in self.study.folds),
-            "-gt", str(self.files / "gt_segmentations"), *self._json_files(), "--method", "temperature",
+            "-gt", str(self.files / "gt_segmentations"), *self._json_files(), "--also", "temperature",
             "--seed", str(self.study.bootstrap_seed), "-o", str(self._result(trainer, "temperature.json")),
         )  # fmt: skip
         needs = tuple(f"train/{self.dataset}/{trainer}/fold_{fold}" for fold in self.study.folds)

@@ -53,6 +53,8 @@ def _add_fit(steps: Commands) -> None:
     parser.add_argument("--compare-methods", action="store_true",
                         help="also fit all other methods and print one table of them, best NLL over all voxels first; the file "
                              "is that of --method")  # fmt: skip
+    parser.add_argument("--also", choices=tuple(GUARANTEES), action="append", default=[], metavar="METHOD",
+                        help="another method for that table and the file's `compared`; may be given several times")  # fmt: skip
     parser.add_argument("--per-class", action="store_true", help="the older name of --method per-class")
     parser.add_argument("--voxel-set", choices=VOXEL_SETS, default=None,
                         help="voxels to fit on (default: that of the method). `foreground` and `union` choose by the label and "
@@ -107,7 +109,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.evaluation.validation_cases import sentences_on_folders
     from nnunet_nacl.json_files import mapping_if_any
     from nnunet_nacl.recalibration.fit import Options, fit_folders
-    from nnunet_nacl.recalibration.temperature_content import content_of
+    from nnunet_nacl.recalibration.temperature_content import compared, content_of
     from nnunet_nacl.recalibration.temperature_file import write
     from nnunet_nacl.report.recalibration_table import prepare_methods_table, prepare_recalibration_table
 
@@ -120,7 +122,8 @@ def run_fit(parsed: argparse.Namespace) -> int:
     prepare_folder(parsed.o.parent)
     chosen = _method(parsed)
     contents = {}
-    for method in (chosen, *(name for name in GUARANTEES if parsed.compare_methods and name != chosen)):
+    also = GUARANTEES if parsed.compare_methods else parsed.also
+    for method in dict.fromkeys((chosen, *also)):
         options = Options(
             method=method,
             voxel_set=parsed.voxel_set,
@@ -131,7 +134,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
             n_bins=parsed.bins,
             groups=groups,
         )
-        with progress_bar(f"reading ({method})" if parsed.compare_methods else "reading") as advance:
+        with progress_bar(f"reading ({method})" if also else "reading") as advance:
             result = fit_folders(
                 parsed.predicted,
                 files.label_folder,
@@ -142,8 +145,9 @@ def run_fit(parsed: argparse.Namespace) -> int:
                 advance,
             )
         contents[method] = content_of(result)
+    contents[chosen]["compared"] = compared({name: each for name, each in contents.items() if name != chosen})
     write(contents[chosen], parsed.o)
-    if parsed.compare_methods:
+    if also:
         Console().print(prepare_methods_table(contents))
     Console().print(prepare_recalibration_table(contents[chosen]))
     for line in fit_lines(contents[chosen]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,16 @@ def content_of(result: FitResult) -> dict[str, Any]:
         "harm": to_json(changes_of(heads, result.before, result.after, scores)),
         "provenance": provenance(result.files),
     }
+
+
+def compared(contents: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what a file says of methods that were fitted beside its own: of each its numbers, scores and harm.
+
+    Args:
+        contents: of the files that these methods would have, by method.
+    """
+    kept = ("voxel_set", "factors", "temperatures", "slopes", "offsets", "scores", "harm")
+    return {name: {key: content[key] for key in kept if key in content} for name, content in contents.items()}
 
 
 def case_scores(cases: Sequence[Sequence[CalibrationStatistics]], problem: int) -> CaseScores:

@@ -53,7 +53,7 @@ def _runs(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
     for name in names:
         # `nnunet-nacl compare` puts what tells namesakes apart behind the name
         trainer = re.sub(r" \(.*\)$", "", name)
-        part = (" after temperature scaling" if name in tempered else " as trained") if tempered else ""
+        part = (" after recalibration" if name in tempered else " as trained") if tempered else ""
         found[name] = (trainer, part)
     return found
 

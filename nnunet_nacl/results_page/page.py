@@ -48,7 +48,7 @@ def page(results: TaskResults, configuration: str, figures: Figures, output: Pat
         *score_section(results, marks),
         "## 2. Differences from the baseline",
         *_differences(results, marks),
-        "## 3. After temperature scaling",
+        "## 3. After recalibration",
         *scaling_section(results, marks),
         "## 4. Reliability diagrams",
         *_reliability(results, figures),

@@ -1,4 +1,4 @@
-"""One figure with a reliability diagram per trainer, before and after temperature scaling, as a small SVG."""
+"""One figure with a reliability diagram per trainer, before and after recalibration, as a small SVG."""
 
 from __future__ import annotations
 

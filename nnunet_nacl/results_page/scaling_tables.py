@@ -1,13 +1,15 @@
-"""Table 3: each trainer before and after temperature scaling."""
+"""Table 3: each trainer before and after recalibration, and beside it with one temperature."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from nnunet_nacl.report.prepare_scores import foreground
 from nnunet_nacl.results_page.comparison_tables import comparison_section
-from nnunet_nacl.results_page.markdown import NOTHING, code, number, table, wrapped
+from nnunet_nacl.results_page.markdown import NOTHING, code, number, table, text, wrapped
 from nnunet_nacl.results_page.marks import Marks
 from nnunet_nacl.results_page.scores import of_cases
 from nnunet_nacl.results_page.task_results import TaskResults, TrainerResults
@@ -21,33 +23,27 @@ def scaling_section(results: TaskResults, marks: Marks) -> Iterator[str]:
     """Yield the paragraphs and tables, or a sentence for what is missing."""
     scaled = [each for each in results.trainers if each.tempered is not None]
     if not scaled:
-        yield wrapped(f"No trainer has results after temperature scaling{_why(results)}.")
+        yield wrapped(f"No trainer has results after recalibration{_why(results)}.")
         return
     yield wrapped(
-        "One temperature per trainer and fold, fitted on the validation cases of the other folds, so that no case is scored with a "
-        "temperature that it had a part in. A temperature above 1 makes the probabilities less sharp."
+        f"Method {_methods(scaled)}, fitted for each trainer and fold on the validation cases of the other folds, so that no case is "
+        "scored with what it had a part in. A temperature above 1 makes the probabilities less sharp. Rows in italics: with one "
+        "temperature for all voxels instead, in the same way."
     )
     missing = [each.trainer for each in results.trainers if each.tempered is None]
     if missing:
-        yield wrapped(f"Without results after scaling: {', '.join(map(code, missing))}.")
-    yield "### 3a. Temperature of each fold"
+        yield wrapped(f"Without results after recalibration: {', '.join(map(code, missing))}.")
+    yield f"### 3a. {_heading(scaled)}"
     yield _temperatures(results, marks)
     yield wrapped(_segmentation_is_kept(scaled))
     for letter, voxel_set in zip("bc", PRIMARY_SETS, strict=True):
         yield f"### 3{letter}. Before → after, mean of cases, voxel set {code(voxel_set)}"
-        rows = [
-            [
-                marks.name(each.trainer),
-                *(_before_and_after(each.merged, each.tempered, voxel_set, score) for score in SCORES),
-            ]
-            for each in scaled
-            if each.tempered is not None
-        ]
+        rows = [row for each in scaled for row in _rows(each, marks, voxel_set)]
         yield table(["trainer", *SCORES], rows)
         yield from marks.footnotes(each.trainer for each in scaled)
-    yield "### 3d. Against the baseline after temperature scaling"
+    yield "### 3d. Against the baseline after recalibration"
     if results.comparison_tempered is None:
-        yield wrapped("There is no comparison with the baseline after temperature scaling.")
+        yield wrapped("There is no comparison with the baseline after recalibration.")
     else:
         yield from comparison_section(results.comparison_tempered, marks, "####")
 
@@ -73,11 +69,36 @@ def _temperature(trainer: TrainerResults, fold: int) -> str:
     if summary is None:
         return NOTHING
     cases = {case["case"] for case in summary["metric_per_case"]}
-    held = next((part["temperatures"] for part in parts if set(part["cases"]) == cases), None)
+    held = next((part.get("temperatures") for part in parts if set(part["cases"]) == cases), None)
     if not held:
         return NOTHING
-    low, high = number(min(held), 3), number(max(held), 3)
-    return low if low == high else f"{low} to {high}"
+    return " / ".join(dict.fromkeys(number(value, 3) for value in np.ravel(held)))
+
+
+def _methods(scaled: list[TrainerResults]) -> str:
+    """Return the method of the files; those of before there were several have one temperature."""
+    found = dict.fromkeys(str((each.temperature or {}).get("method", "temperature")) for each in scaled)
+    return " and ".join(map(code, found))
+
+
+def _heading(scaled: list[TrainerResults]) -> str:
+    """Return what the temperatures of a fold are of, if there are several."""
+    content = next((each.temperature for each in scaled if each.temperature), {})
+    if content.get("method", "temperature") == "temperature":
+        return "Temperature of each fold"
+    return f"Temperatures of each fold: {text(' / '.join(map(str, content.get('channels', []))))}"
+
+
+def _rows(trainer: TrainerResults, marks: Marks, voxel_set: str) -> Iterator[list[str]]:
+    """Yield the scores before and after, and with one temperature where the file has it beside another method."""
+    assert trainer.tempered is not None
+    before, after = trainer.merged, trainer.tempered
+    yield [marks.name(trainer.trainer), *(_before_and_after(before, after, voxel_set, score) for score in SCORES)]
+    scores = ((trainer.temperature or {}).get("compared") or {}).get("temperature", {}).get("scores")
+    if scores:
+        problems = [problem["per_case"][voxel_set] for problem in scores["after"].values()]
+        means = [np.mean([problem[score] for problem in problems if problem[score] is not None]) for score in SCORES]
+        yield ["*one temperature*", *(number(float(mean)) for mean in means)]
 
 
 def _segmentation_is_kept(scaled: list[TrainerResults]) -> str:
@@ -88,7 +109,7 @@ def _segmentation_is_kept(scaled: list[TrainerResults]) -> str:
         before, after = (of_cases(run.summary, labels, "Dice") for run in (each.merged, each.tempered))
         changes += [abs(before[case] - after[case]) for case in before.keys() & after.keys()]
     largest = max((change for change in changes if change == change), default=0.0)
-    return f"Scaling keeps the predicted class: the largest change of the Dice of any case is {number(largest)}."
+    return f"Recalibration keeps the predicted class: the largest change of the Dice of any case is {number(largest)}."
 
 
 def _before_and_after(before: Run, after: Run, voxel_set: str, score: str) -> str:

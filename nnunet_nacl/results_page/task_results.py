@@ -33,7 +33,7 @@ class TrainerResults:
         trainer: the name that nnU-Net was given.
         merged: all its folds, evaluated.
         folds: content of calibration.json of each evaluated fold.
-        tempered: all its folds after temperature scaling, or None.
+        tempered: all its folds after recalibration, or None.
         temperature: content of temperature.json, or None.
     """
 

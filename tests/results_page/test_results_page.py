@@ -125,7 +125,7 @@ def test_differences_are_those_of_the_comparisons(finished, page):
         held = content(results(finished) / folder / "comparison.json")
         for run in held["runs"]:
             trainer, _, stage = run.partition(" (")
-            words = {"merged)": " as trained", "tempered)": " after temperature scaling", "": ""}[stage]
+            words = {"merged)": " as trained", "tempered)": " after recalibration", "": ""}[stage]
             heading = marked.format(trainer) + words
             (found,) = tables(section(page, f"\n{heading}".strip()))
             assert [row[:5] for row in found[1:]] == expected_rows(held["tests"], run), heading
@@ -151,18 +151,27 @@ def test_folds_and_verdict_of_a_comparison(copied, tmp_path):
 
 
 def test_before_and_after_scaling(finished, page):
-    (temperatures,) = tables(section(page, "3a. Temperature"))
+    (temperatures,) = tables(section(page, "3a. Temperatures of each fold: background / body / cap"))
     for trainer in (BASE, NACL, CE):
         parts = content(run_folder(finished, trainer) / "temperature.json")["cross_fit"]["parts"]
         # a part is named after the folder whose cases are held out
         held_out = {fold: part for fold in (0, 1) for part in parts if f"fold_{fold}" in part["name"]}
-        assert by_name(temperatures)[trainer] == [f"{held_out[fold]['temperatures'][0]:.3f}" for fold in (0, 1)]
-    assert float(by_name(temperatures)[BASE][0]) == pytest.approx(2, rel=0.15), "the baseline is the truth squared"
+        assert by_name(temperatures)[trainer] == [
+            " / ".join(f"{each:.3f}" for each in held_out[fold]["temperatures"]) for fold in (0, 1)
+        ]
+    background = float(by_name(temperatures)[BASE][0].split(" / ")[0])
+    assert background == pytest.approx(2, rel=0.15), "the baseline is the truth squared"
     for voxel_set in PRIMARY:
         (found,) = tables(section(page, f"Before → after, mean of cases, voxel set `{voxel_set}`"))
         for trainer in (BASE, NACL, CE):
             before, after = (summary(finished, trainer, part)["per_case"][voxel_set] for part in ("merged", "tempered"))
             assert by_name(found)[trainer] == [f"{before[s]:.4f} → {after[s]:.4f}" for s in ("ECE", "NLL", "Brier")]
+            beside = content(run_folder(finished, trainer) / "temperature.json")["compared"]["temperature"]["scores"][
+                "after"
+            ]
+            place = [row[0].strip("` †") for row in found].index(trainer)
+            expected = [f"{beside['classes']['per_case'][voxel_set][s]:.4f}" for s in ("ECE", "NLL", "Brier")]
+            assert found[place + 1] == ["*one temperature*", *expected]
 
 
 def test_only_what_does_not_segment_is_greyed_out(finished, copied, page):
@@ -269,7 +278,7 @@ def test_what_is_missing_is_said(copied, tmp_path):
     page = write_page(copied, tmp_path / "out")
     flat = " ".join(page.split())
     for expected in (
-        "No trainer has results after temperature scaling.",
+        "No trainer has results after recalibration.",
         f"`{CE}` is in no table: 1 of its 2 folds are evaluated",
         f"`results/{DATASET}/comparison/comparison.json` cannot be used",
         "There is no comparison with the baseline yet.",
