@@ -72,7 +72,8 @@ def _temperature(trainer: TrainerResults, fold: int) -> str:
     held = next((part.get("temperatures") for part in parts if set(part["cases"]) == cases), None)
     if not held:
         return NOTHING
-    return " / ".join(dict.fromkeys(number(value, 3) for value in np.ravel(held)))
+    values = [number(value, 3) for value in np.ravel(held)]
+    return values[0] if len(set(values)) == 1 else " / ".join(values)
 
 
 def _methods(scaled: list[TrainerResults]) -> str:
