@@ -159,8 +159,8 @@ def test_before_and_after_scaling(finished, page):
         assert by_name(temperatures)[trainer] == [
             " / ".join(f"{each:.3f}" for each in held_out[fold]["temperatures"]) for fold in (0, 1)
         ]
-    background = float(by_name(temperatures)[BASE][0].split(" / ")[0])
-    assert background == pytest.approx(2, rel=0.15), "the baseline is the truth squared"
+    beside = content(run_folder(finished, BASE) / "temperature.json")["compared"]["temperature"]
+    assert beside["temperatures"] == pytest.approx([2] * 3, rel=0.15), "the baseline is the truth squared"
     for voxel_set in PRIMARY:
         (found,) = tables(section(page, f"Before → after, mean of cases, voxel set `{voxel_set}`"))
         for trainer in (BASE, NACL, CE):
