@@ -60,6 +60,7 @@ def changes_of(
     before: Sequence[Sequence[CalibrationStatistics]],
     after: Sequence[Sequence[CalibrationStatistics]],
     scores: Sequence[tuple[CaseScores, CaseScores]],
+    groups: Sequence[str] | None = None,
 ) -> list[Change]:
     """Return all changes.
 
@@ -67,21 +68,22 @@ def changes_of(
         heads: the channels.
         before, after: statistics per case and problem.
         scores: per problem the scores of the cases before and after.
+        groups: the group of each case, which is the unit of the intervals; None where each case is its own.
     """
     changes = []
     for number, problem in enumerate(heads.problems):
-        changes += _scores(problem, *scores[number])
+        changes += _scores(problem, *scores[number], groups)
         of_problem = ([of_case[number] for of_case in cases] for cases in (before, after))
-        changes += _soft_volumes(problem, heads, *of_problem)
+        changes += _soft_volumes(problem, heads, *of_problem, groups=groups)
     return changes
 
 
-def _scores(problem: str, before: CaseScores, after: CaseScores) -> list[Change]:
+def _scores(problem: str, before: CaseScores, after: CaseScores, groups: Sequence[str] | None) -> list[Change]:
     keys = [(voxel_set, name) for voxel_set in SETS for name in SCORES]
     old, new = (
         np.array([[case[name] for case in of[voxel_set]] for voxel_set, name in keys]) for of in (before, after)
     )
-    low, high = mean_interval((new - old).T)
+    low, high = mean_interval((new - old).T, groups=groups)
     means = (mean_of_defined(values) for values in (old, new, new - old))
     return [
         Change(problem, name, voxel_set, *map(float, numbers))
@@ -90,7 +92,11 @@ def _scores(problem: str, before: CaseScores, after: CaseScores) -> list[Change]
 
 
 def _soft_volumes(
-    problem: str, heads: Heads, before: list[CalibrationStatistics], after: list[CalibrationStatistics]
+    problem: str,
+    heads: Heads,
+    before: list[CalibrationStatistics],
+    after: list[CalibrationStatistics],
+    groups: Sequence[str] | None,
 ) -> list[Change]:
     """Return the change of each structure: of the classes but background, or of the inside of a region."""
     names = heads.channels[1:] if heads.kind == "softmax" else (problem,)
@@ -99,7 +105,7 @@ def _soft_volumes(
         "before": np.stack([case.soft_volumes() for case in before])[:, 1:],
         "after": np.stack([case.soft_volumes() for case in after])[:, 1:],
     }
-    low, high = pooled_interval(sums, _more_bias)
+    low, high = pooled_interval(sums, _more_bias, groups=groups)
     total = {name: np.asarray(values.sum(0), np.float64) for name, values in sums.items()}
     bias = [divided(total[name] - total["label"], total["label"]) for name in ("before", "after")]
     return [

@@ -46,6 +46,7 @@ def content_of(result: FitResult) -> dict[str, Any]:
     """Return the content of temperature.json: plain values, NaN as None."""
     options, heads, guarantees = result.options, result.heads, GUARANTEES[result.options.method]
     float32 = np.dtype(np.float32)
+    groups = None if options.groups is None else options.groups.of(case.name for case in result.cases)
     scores = [
         (case_scores(result.before, number), case_scores(result.after, number)) for number in range(len(heads.problems))
     ]
@@ -80,7 +81,7 @@ def content_of(result: FitResult) -> dict[str, Any]:
             "before": _scores(heads, result.before, [before for before, _ in scores]),
             "after": _scores(heads, result.after, [after for _, after in scores]),
         },
-        "harm": to_json(changes_of(heads, result.before, result.after, scores)),
+        "harm": to_json(changes_of(heads, result.before, result.after, scores, groups)),
         "provenance": provenance(result.files),
     }
 
