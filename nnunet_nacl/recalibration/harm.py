@@ -73,8 +73,8 @@ def changes_of(
     changes = []
     for number, problem in enumerate(heads.problems):
         changes += _scores(problem, *scores[number], groups)
-        of_problem = ([of_case[number] for of_case in cases] for cases in (before, after))
-        changes += _soft_volumes(problem, heads, *of_problem, groups=groups)
+        old, new = ([of_case[number] for of_case in cases] for cases in (before, after))
+        changes += _soft_volumes(problem, heads, old, new, groups)
     return changes
 
 
