@@ -8,7 +8,7 @@
 # Options: --work DIR       where everything goes (default: ./nnunet-nacl-demo). Git does not see it; delete it when you are done
 #          --no-install     use the nnunet-nacl and nnU-Net of the present environment instead of installing into DIR/venv
 #          --python PYTHON  the interpreter to install with, 3.10 or newer (default: python3)
-#          --length LENGTH  of a training, as in a trainer's name (default: 4epochs_100iterations_10valiterations; with --msd 20epochs)
+#          --length LENGTH  of a training, as in a trainer's name (default: 10epochs_100iterations_10valiterations; with --msd 20epochs)
 #          --quick          two iterations per training and a smaller phantom: does everything run? The figures mean nothing
 #
 # The install takes 6.6 GB, since pip's PyTorch for Linux is the build for CUDA. PyTorch's build for CPUs is enough here:
@@ -197,7 +197,7 @@ END
 }
 
 cases=80 size=32
-if [ -n "$msd" ]; then length=${length:-20epochs}; else length=${length:-4epochs_100iterations_10valiterations}; fi
+if [ -n "$msd" ]; then length=${length:-20epochs}; else length=${length:-10epochs_100iterations_10valiterations}; fi
 if [ -n "$quick" ]; then cases=60 size=16 length=1epochs_80iterations_1valiterations; fi
 check_input
 code=$(code)

@@ -10,7 +10,7 @@ from pages import ROOT, blocks
 from nnunet_nacl.cli import main
 
 PAGE = ROOT / "docs" / "tutorial.md"
-ROW = re.compile(r"^ *(?:all|foreground|union|predicted|boundary|Dice|ECE|NLL|after|temperature)\b.*\d")
+ROW = re.compile(r"^ *(?:all|foreground|union|predicted|boundary|Dice|ECE|NLL|after|by-prediction)\b.*\d")
 
 
 def rows(text):
