@@ -73,6 +73,66 @@ def test_nothing_sticks_out(browser, page, width):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+CUT = """
+const found = [];
+for (const box of document.querySelectorAll('.scroll')) {
+  const frame = box.getBoundingClientRect();
+  if (!frame.width) continue;
+  for (const cell of box.querySelectorAll('.number')) {
+    const style = getComputedStyle(cell);
+    if (style.visibility === 'hidden') continue;
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    const text = range.getBoundingClientRect();
+    const sticky = cell.parentElement.cells[0].getBoundingClientRect();
+    const left = box.scrollLeft > 0 ? sticky.right : frame.left;
+    const outside = text.left >= frame.right - 1 || text.right <= left + 1;
+    const inside = text.left >= left - 1 && text.right <= frame.right + 1;
+    if (!outside && !inside) found.push(cell.textContent);
+  }
+}
+return found;
+"""
+
+
+@pytest.mark.parametrize("width", [390, 700, 900, 1280])
+def test_no_number_is_cut(browser, page, width):
+    opened(browser, page, width)
+    browser.execute_script("document.querySelectorAll('details').forEach(part => part.open = true)")
+    for place in (0, 60, 10000):
+        browser.execute_script(
+            "document.querySelectorAll('.scroll').forEach(box => box.scrollLeft = arguments[0])", place
+        )
+        browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+        assert browser.execute_script(CUT) == []
+
+
+def test_tables_that_do_not_fit_are_seen_to_scroll(browser, page):
+    boxes = (
+        "return [...document.querySelectorAll('.scroll')].filter(box => box.checkVisibility({contentVisibilityAuto: true})).map(box => "
+        "[box.scrollWidth > box.clientWidth + 1, !box.previousElementSibling.hidden])"
+    )
+    opened(browser, page, 700)
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    found = browser.execute_script(boxes)
+    assert [True, True] in found
+    assert all(scrolls == told for scrolls, told in found)
+    # a phone has no table that scrolls
+    opened(browser, page, 390)
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    assert [True, True] not in browser.execute_script(boxes)
+
+
+def test_a_phone_says_what_each_number_is(browser, page):
+    opened(browser, page, 390)
+    labels = (
+        "return [...document.querySelectorAll('td.number')].filter(cell => cell.offsetWidth)"
+        ".map(cell => getComputedStyle(cell, '::before').content)"
+    )
+    found = browser.execute_script(labels)
+    assert found and all(content not in ("none", '""') for content in found)
+
+
 def test_dark_and_light(browser, page):
     colors = []
     for scheme in ("light", "dark"):
