@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -24,7 +25,7 @@ from nnunet_nacl.commands import (
     trainers,
 )
 from nnunet_nacl.commands import map as map_
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.errors import InputError, first_line
 
 # in the order of --help
 COMMANDS = (
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         status: int = parsed.run(parsed)
+        sys.stdout.flush()
     except InputError as error:
         print(f"nnunet-nacl: error: {error}", file=sys.stderr)
         return 1
@@ -70,6 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if extra is None:
             raise
         print(f"nnunet-nacl: error: {_lacks(error.name, extra)}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # whoever read the output, such as `head`, has had enough; Python would complain once more when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a full disk, a place without permission: where no command says more about it
+        said = first_line(error) if error.strerror is None else error.strerror
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"nnunet-nacl: error: {where}{said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("nnunet-nacl: interrupted", file=sys.stderr)

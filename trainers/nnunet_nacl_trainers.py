@@ -5,6 +5,10 @@ classes live in the installed package. Its name is unique because nnU-Net puts t
 name would hide somebody else's package.
 """
 
+import sys
+
+from nnunet_nacl.training.trainer_search import SEARCHING
+from nnunet_nacl.training.trainers import TRAINERS
 from nnunet_nacl.training.variants import RefusedVariantError, UnknownVariantError, cannot_be_trained, resolve
 
 
@@ -15,4 +19,7 @@ def __getattr__(name: str):
     except RefusedVariantError as error:
         return cannot_be_trained(name, str(error))
     except UnknownVariantError as error:
+        if name.split("_")[0] in TRAINERS and not SEARCHING.get():
+            # nnU-Net's own message says only that there is no such trainer
+            print(f"nnunet-nacl: {error}", file=sys.stderr)
         raise AttributeError(str(error)) from None

@@ -66,7 +66,10 @@ def _raw_folder() -> Path:
     value = os.environ.get("nnUNet_raw")
     if not value:
         raise InputError("nnUNet_raw is not set. Set it as nnU-Net's installation asks.")
-    Path(value).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(value).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{value}: cannot be made ({error.strerror}). Set nnUNet_raw to a folder that can.") from error
     return Path(value)
 
 

@@ -75,12 +75,11 @@ def write_template(folder: Path, scale: str, tasks: str, profile: str) -> list[P
     """Write a configuration into a folder, and a profile to fill in for a cluster; return the paths.
 
     Raises:
-        InputError: the folder has a configuration already.
+        InputError: the folder has a configuration already, or cannot be written to.
     """
     path = folder / CONFIG_FILE
     if path.exists():
         raise InputError(f"{path} is there already; edit it, or choose another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
     name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in folder.resolve().name)
     to_try = scale == "cpu" and tasks == "phantom"
     text = TEMPLATE.format(
@@ -88,11 +87,13 @@ def write_template(folder: Path, scale: str, tasks: str, profile: str) -> list[P
         trainers="".join(f"  - nnUNetTrainer{part}\n" for part in (TRAINERS_TO_TRY if to_try else TRAINERS)),
         folds="[0, 1]" if to_try else "[0, 1, 2]" if scale == "cpu" else "[0, 1, 2, 3, 4]",
     )  # fmt: skip
-    path.write_text(text, encoding="utf-8")
-    written = [path]
+    contents = {path: text}
     if profile in CLUSTER_PROFILES:
-        own = folder / "profile" / "config.yaml"
-        own.parent.mkdir(exist_ok=True)
-        own.write_text(CLUSTER_PROFILES[profile], encoding="utf-8")
-        written.append(own)
-    return written
+        contents[folder / "profile" / "config.yaml"] = CLUSTER_PROFILES[profile]
+    try:
+        for file, content in contents.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to ({error.strerror}). Choose another folder.") from error
+    return list(contents)

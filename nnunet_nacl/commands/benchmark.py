@@ -234,27 +234,13 @@ def _environment(study: Study) -> dict[str, str]:
 def _check_trainers(study: Study) -> None:
     """Raise InputError for a name that is no trainer, before hours are spent on the others."""
     from nnunet_nacl.errors import InputError
+    from nnunet_nacl.training.trainer_search import ext_folders, find_trainer
     from nnunet_nacl.training.variants import RefusedVariantError, UnknownVariantError, resolve
 
     for number, name in enumerate(study.trainers):
         try:
             resolve(name)
         except UnknownVariantError as error:
-            if isinstance(error, RefusedVariantError) or not _finds_elsewhere(name):
+            elsewhere = not isinstance(error, RefusedVariantError) and ext_folders() and find_trainer(name) is not None
+            if not elsewhere:
                 raise InputError(f"Expected `trainers[{number}]` to be a trainer, but got {study.base_trainers[number]!r}. {error}") from None  # fmt: skip
-
-
-def _finds_elsewhere(name: str) -> bool:
-    """Return whether nnU-Net finds a trainer in a folder of the user's own that nnUNet_extTrainer names."""
-    import os
-    from contextlib import redirect_stdout
-
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
-    if not os.environ.get("nnUNet_extTrainer"):
-        return False
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        try:
-            return recursive_find_trainer_class_by_name(name) is not None
-        except (RuntimeError, AssertionError):
-            return False

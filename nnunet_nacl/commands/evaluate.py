@@ -49,7 +49,7 @@ def run(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.evaluation.bins_file import RESULT_FOLDER
     from nnunet_nacl.evaluation.cases import select_part
     from nnunet_nacl.evaluation.folder import evaluate_folder
-    from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.evaluation.output import output_folder
     from nnunet_nacl.evaluation.settings import Settings
     from nnunet_nacl.evaluation.store import clear_store
 
@@ -60,25 +60,25 @@ def run(parsed: argparse.Namespace) -> int:
     select_part([], parsed.num_parts, parsed.part_id)  # refuse a wrong one before a folder is made for it
     if parsed.num_parts > 1:
         output /= f"part_{parsed.part_id}_of_{parsed.num_parts}"
-    prepare_folder(output)
-    with progress_bar("evaluating") as advance:
-        result = evaluate_folder(
-            files.label_folder,
-            parsed.predicted,
-            files.dataset_json,
-            files.plans_json,
-            num_processes=parsed.np or default_processes(),
-            settings=Settings(parsed.bins, parsed.boundary_mm, parsed.hd95),
-            progress=lambda done, of: advance("evaluating", done, of),
-            output_folder=output,
-            fresh=parsed.fresh,
-            max_memory=parsed.max_memory,
-            num_parts=parsed.num_parts,
-            part_id=parsed.part_id,
-            warn=lambda message: print(f"nnunet-nacl: warning: {message}", file=sys.stderr),
-        )
-    write_and_print(result, output, groups)
-    clear_store(output)
+    with output_folder(output):
+        with progress_bar("evaluating") as advance:
+            result = evaluate_folder(
+                files.label_folder,
+                parsed.predicted,
+                files.dataset_json,
+                files.plans_json,
+                num_processes=parsed.np or default_processes(),
+                settings=Settings(parsed.bins, parsed.boundary_mm, parsed.hd95),
+                progress=lambda done, of: advance("evaluating", done, of),
+                output_folder=output,
+                fresh=parsed.fresh,
+                max_memory=parsed.max_memory,
+                num_parts=parsed.num_parts,
+                part_id=parsed.part_id,
+                warn=lambda message: print(f"nnunet-nacl: warning: {message}", file=sys.stderr),
+            )
+        write_and_print(result, output, groups)
+        clear_store(output)
     if result.recalled:
         print(
             f"{result.recalled} of {len(result.cases)} cases had not changed since an earlier run (--fresh computes all anew)"

@@ -27,18 +27,18 @@ def add(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from rich.console import Console
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
     from nnunet_nacl.benchmark.import_task import import_task
     from nnunet_nacl.benchmark.msd import MIRRORS, find_task
+    from nnunet_nacl.commands.progress_bar import bar_that_vanishes_on_failure
 
     if parsed.task is None:
         return _list_tasks()
     # a task of one's own, as `nnunet-nacl phantom` writes, has to come from somewhere
     task = parsed.task if parsed.source is not None and "_" in parsed.task else find_task(parsed.task).name
     columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with bar_that_vanishes_on_failure(*columns) as bar:
         download = bar.add_task(task, visible=False)
         folder, was_there = import_task(
             task,

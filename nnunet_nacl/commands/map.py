@@ -33,14 +33,14 @@ def _length(text: str) -> float:
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from nnunet_nacl.evaluation.dataset import load_dataset
-    from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.evaluation.output import output_folder
     from nnunet_nacl.report.case_maps import find_names, write_case_maps
 
     files = inputs.find_inputs(parsed, [parsed.predicted], labels=False)
     names = find_names(parsed.predicted, parsed.cases)
     dataset = load_dataset(files.dataset_json, files.plans_json)
-    prepare_folder(parsed.o)
-    for name in names:
-        for path in write_case_maps(name, parsed.predicted, files.labels, dataset, parsed.sigma_mm, parsed.o):
-            print(f"wrote {path}")
+    with output_folder(parsed.o):
+        for name in names:
+            for path in write_case_maps(name, parsed.predicted, files.labels, dataset, parsed.sigma_mm, parsed.o):
+                print(f"wrote {path}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnunet_nacl.commands import inputs
 from nnunet_nacl.commands.arguments import Commands, bins, default_processes, memory_size, positive
@@ -104,12 +104,10 @@ def run_fit(parsed: argparse.Namespace) -> int:
     """Run ``fit`` and return its exit status."""
     from rich.console import Console
 
-    from nnunet_nacl.commands.progress_bar import progress_bar
-    from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.evaluation.output import output_folder
     from nnunet_nacl.evaluation.validation_cases import sentences_on_folders
     from nnunet_nacl.json_files import mapping_if_any
-    from nnunet_nacl.recalibration.fit import Options, fit_folders
-    from nnunet_nacl.recalibration.temperature_content import compared, content_of
+    from nnunet_nacl.recalibration.temperature_content import compared
     from nnunet_nacl.recalibration.temperature_file import write
     from nnunet_nacl.report.recalibration_table import prepare_methods_table, prepare_recalibration_table
 
@@ -118,10 +116,30 @@ def run_fit(parsed: argparse.Namespace) -> int:
     if parsed.o.is_dir():
         raise InputError(f"{parsed.o}: is a folder. Give -o the name of a file, e.g. temperature.json.")
     files = inputs.find_inputs(parsed, parsed.predicted)
-    groups = groups_of(parsed)
-    prepare_folder(parsed.o.parent)
     chosen = _method(parsed)
-    contents = {}
+    with output_folder(parsed.o.parent):
+        contents = _fit_methods(parsed, files, chosen)
+        contents[chosen]["compared"] = compared({name: each for name, each in contents.items() if name != chosen})
+        write(contents[chosen], parsed.o)
+    if len(contents) > 1:
+        Console().print(prepare_methods_table(contents))
+    Console().print(prepare_recalibration_table(contents[chosen]))
+    for line in fit_lines(contents[chosen]):
+        print(line)
+    dataset_name = str(mapping_if_any(files.plans_json).get("dataset_name", ""))
+    for sentence in sentences_on_folders(parsed.predicted, dataset_name):
+        print(f"nnunet-nacl: note: {sentence}", file=sys.stderr)
+    print(f"wrote {parsed.o}")
+    return 0
+
+
+def _fit_methods(parsed: argparse.Namespace, files: inputs.Inputs, chosen: str) -> dict[str, dict[str, Any]]:
+    """Return the content of the file of the chosen method, and of each other one that is to be compared with it."""
+    from nnunet_nacl.commands.progress_bar import progress_bar
+    from nnunet_nacl.recalibration.fit import Options, fit_folders
+    from nnunet_nacl.recalibration.temperature_content import content_of
+
+    contents, groups = {}, groups_of(parsed)
     also = GUARANTEES if parsed.compare_methods else parsed.also
     for method in dict.fromkeys((chosen, *also)):
         options = Options(
@@ -145,18 +163,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
                 advance,
             )
         contents[method] = content_of(result)
-    contents[chosen]["compared"] = compared({name: each for name, each in contents.items() if name != chosen})
-    write(contents[chosen], parsed.o)
-    if also:
-        Console().print(prepare_methods_table(contents))
-    Console().print(prepare_recalibration_table(contents[chosen]))
-    for line in fit_lines(contents[chosen]):
-        print(line)
-    dataset_name = str(mapping_if_any(files.plans_json).get("dataset_name", ""))
-    for sentence in sentences_on_folders(parsed.predicted, dataset_name):
-        print(f"nnunet-nacl: note: {sentence}", file=sys.stderr)
-    print(f"wrote {parsed.o}")
-    return 0
+    return contents
 
 
 def _method(parsed: argparse.Namespace) -> str:
@@ -168,10 +175,11 @@ def _method(parsed: argparse.Namespace) -> str:
 def run_apply(parsed: argparse.Namespace) -> int:
     """Run ``apply`` and return its exit status."""
     from nnunet_nacl.commands.progress_bar import progress_bar
+    from nnunet_nacl.evaluation.output import output_folder
     from nnunet_nacl.recalibration.apply import apply_to_folder
 
     files = inputs.find_inputs(parsed, [parsed.predicted], labels=False)
-    with progress_bar("applying") as advance:
+    with output_folder(parsed.o), progress_bar("applying") as advance:
         applied, fitted = apply_to_folder(
             parsed.temperature,
             parsed.predicted,

@@ -113,6 +113,11 @@ def _members(region: Any) -> tuple[int, ...]:
     return tuple(int(label) for label in region) if isinstance(region, (list, tuple)) else (int(region),)
 
 
+def _is_of_msd(content: Any) -> bool:
+    """Return whether this is a dataset.json in the MSD's form: modalities, names by value, and a list of training cases."""
+    return isinstance(content, dict) and "modality" in content and "file_ending" not in content
+
+
 def _load_json(path: Path, required: tuple[str, ...]) -> dict[str, Any]:
     try:
         content = json_files.read(path, finite=False)
@@ -120,6 +125,12 @@ def _load_json(path: Path, required: tuple[str, ...]) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Pass nnU-Net's {path.name} file.") from error
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({first_line(error)}).") from error
+    if _is_of_msd(content):
+        raise InputError(
+            f"{path}: is the dataset.json of a Medical Segmentation Decathlon task. nnU-Net makes its own of it "
+            "(nnUNetv2_convert_MSD_dataset) and puts that beside predictions and models: leave out -djfile, or pass the one in "
+            "nnUNet_raw."
+        )
     missing = [key for key in required if not isinstance(content, dict) or key not in content]
     if missing:
         raise InputError(f"{path}: lacks {', '.join(missing)}. Pass dataset.json as -djfile and plans.json as -pfile.")

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,24 @@ def prepare_folder(folder: Path) -> None:
         raise InputError(
             f"{folder}: cannot be written to ({error.strerror}). Choose another output folder with -o."
         ) from error
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Make the output folder for a block, as :func:`prepare_folder` does; a block that fails leaves no empty folder behind.
+
+    Raises:
+        InputError: it cannot be made or written to.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        prepare_folder(folder)
+        yield
+    except BaseException:
+        for path in new:
+            with suppress(OSError):  # it has files, or was not made
+                path.rmdir()
+        raise
 
 
 def write_summary(summary: dict[str, Any], folder: Path) -> Path:

@@ -40,6 +40,10 @@ def at_random(n_cases: int, n_parts: int, seed: int, groups: Sequence[str] | Non
     for number, name in enumerate(names):
         members.setdefault(name, []).append(number)
     units = list(members.values())
+    if len(units) < 2:
+        raise InputError(
+            "expected at least 2 cases for --cross-fit-parts, which holds out some and fits on the others, got 1."
+        )
     if n_parts < 2 or len(units) < n_parts:
         unit = "cases" if groups is None else "groups"
         raise InputError(f"expected --cross-fit-parts to be 2 to {len(units)}, the number of {unit}, got {n_parts}.")

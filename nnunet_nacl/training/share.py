@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from numpy.typing import NDArray
 
 from nnunet_nacl import __version__
@@ -32,6 +31,7 @@ from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.json_files import read_mapping
 from nnunet_nacl.training.baked_temperature import OUTPUT_TOLERANCE, PROBABILITY_TOLERANCE, Agreement, divided
 from nnunet_nacl.training.compare_copy import check_equal, check_tempered, predictions
+from nnunet_nacl.training.trainer_search import find_trainer
 from nnunet_nacl.training.variants import UnknownVariantError, resolve
 from nnunet_nacl.whole_folder import whole_folder
 
@@ -129,9 +129,8 @@ def _trainer(name: str) -> type:
     try:
         return resolve(name)
     except UnknownVariantError as unknown:
-        try:
-            found: type = recursive_find_trainer_class_by_name(name)
-        except RuntimeError:
+        found = find_trainer(name)
+        if found is None:
             raise InputError(f"{unknown} nnU-Net finds it through nnUNet_extTrainer neither.") from None
     return found
 

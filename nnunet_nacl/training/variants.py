@@ -13,17 +13,18 @@ the name has to be kept. Two underscores never occur: nnU-Net splits folder name
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.find_objects import recursive_find_python_class
 
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
 from nnunet_nacl.training.crac import CRaCMixin
+from nnunet_nacl.training.name_suggestions import PREFIX, closest_setting, closest_trainer
 from nnunet_nacl.training.raters import RaterMixin
+from nnunet_nacl.training.trainer_search import find_in_nnunet, stock_trainers
 from nnunet_nacl.training.trainers import (
     TRAINERS,
     ECPMixin,
@@ -144,7 +145,7 @@ def resolve(name: str) -> type[nnUNetTrainer]:
         RefusedVariantError: a setting that is repeated, has no effect beside the others, or has a value that the loss refuses.
     """
     base_name, *parts = _split(name)
-    base = _find_base(base_name)
+    base = _find_base(base_name, parts)
     if not parts:
         return base
     values: dict[str, Any] = {}
@@ -171,7 +172,8 @@ def cannot_be_trained(name: str, reason: str) -> type[nnUNetTrainer]:
     For nnU-Net, which would otherwise go on searching and say that there is no such trainer. It builds no trainer to predict,
     so a model that was trained before its name was refused is still found.
     """
-    base = _find_base(_split(name)[0])
+    base_name, *settings = _split(name)
+    base = _find_base(base_name, settings)
 
     def refuse(self: Any, *_: Any, **__: Any) -> None:
         raise SystemExit(reason)
@@ -186,8 +188,12 @@ def _lengths_in(base_name: str) -> set[str]:
 
 def _split(name: str) -> list[str]:
     """Split a name into its trainer and its settings; trailing parts that look like a setting are settings."""
-    if "__" in name or not name.startswith("nnUNetTrainer"):
-        raise UnknownVariantError(f"'{name}' is no trainer name: expected nnUNetTrainer..., without two underscores.")
+    if "__" in name or not name.startswith(PREFIX):
+        meant = closest_trainer(name.split("_")[0], TRAINERS) if not name.startswith(("_", PREFIX)) else None
+        hint = f" Did you mean {meant}?" if meant is not None else ""
+        raise UnknownVariantError(
+            f"'{name}' is no trainer name: expected nnUNetTrainer..., without two underscores.{hint}"
+        )
     parts = name.split("_")
     first = len(parts)
     while first > 1 and _matches(parts[first - 1]):
@@ -200,28 +206,40 @@ def _matches(part: str) -> list[tuple[Setting, str]]:
     return [(setting, match.group(1)) for setting, match in found if match]
 
 
-def _find_base(name: str) -> type[nnUNetTrainer]:
-    if name in TRAINERS:
-        return TRAINERS[name]
-    stock = _find_in_nnunet(name)
-    if stock is None:
-        known = ", ".join(TRAINERS)
-        settings = ", ".join(dict.fromkeys(setting.example for setting in SETTINGS))
-        raise UnknownVariantError(
-            f"'{name}' is neither one of {known} nor a trainer of nnU-Net. Settings are written like {settings}."
-        )
-    return stock
+def _find_base(name: str, settings: Sequence[str]) -> type[nnUNetTrainer]:
+    trainer = _known(name)
+    if trainer is None:
+        raise UnknownVariantError(_what_is_wrong(name, settings))
+    return trainer
 
 
-def _find_in_nnunet(name: str) -> type[nnUNetTrainer] | None:
-    import nnunetv2
+def _known(name: str) -> type[nnUNetTrainer] | None:
+    return TRAINERS.get(name) or find_in_nnunet(name)
 
-    root = nnunetv2.__path__[0]
-    folder = f"{root}/training/nnUNetTrainer"
-    found: type[nnUNetTrainer] | None = recursive_find_python_class(
-        folder, name, "nnunetv2.training.nnUNetTrainer", root
-    )
-    return found
+
+def _what_is_wrong(name: str, settings: Sequence[str]) -> str:
+    """Return in words which part of a name that no trainer has is wrong, and what was probably meant.
+
+    Args:
+        name: with all parts before the last wrong one.
+        settings: the parts after it.
+    """
+    parts = name.split("_")
+    for length in range(len(parts) - 1, 0, -1):
+        base = _known("_".join(parts[:length]))
+        if base is not None:
+            return _no_setting(parts[length], base, "_".join([name, *settings]))
+    meant = closest_trainer(parts[0], [*TRAINERS, *stock_trainers()])
+    whole = "_".join([meant, *settings]) if meant is not None and len(parts) == 1 else meant
+    hint = f"Did you mean {whole}?" if meant is not None else "`nnunet-nacl trainers` lists ours."
+    return f"'{name}' is no trainer of nnunet-nacl or nnU-Net. {hint}"
+
+
+def _no_setting(part: str, base: type, name: str) -> str:
+    patterns = {setting.example: setting.pattern for setting in SETTINGS if issubclass(base, setting.base)}
+    meant = closest_setting(part, patterns)
+    hint = f"Did you mean {meant}?" if meant is not None else f"Settings are written like {', '.join(patterns)}."
+    return f"'{part}' in {name} is no setting of {base.__name__}. {hint}"
 
 
 def _read(part: str, base: type, name: str) -> tuple[str, Any]:
@@ -232,7 +250,8 @@ def _read(part: str, base: type, name: str) -> tuple[str, Any]:
     if candidates:
         # with a trainer of nnU-Net before it, it may well be somebody else's class
         kind = RefusedVariantError if base.__name__ in TRAINERS else UnknownVariantError
-        raise kind(f"'{part}' in {name} has no meaning for {base.__name__}.")
+        known = ", ".join(setting.example for setting in SETTINGS if issubclass(base, setting.base))
+        raise kind(f"'{part}' in {name} has no meaning for {base.__name__}, whose settings are {known}.")
     raise UnknownVariantError(f"'{part}' in {name} is no setting.")
 
 

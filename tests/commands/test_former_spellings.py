@@ -15,7 +15,7 @@ def run(*command):
 def test_two_folders_are_told_apart_by_what_they_hold(order, predicted, phantom_task, capsys, tmp_path):
     folders = [phantom_task / "labelsTr", predicted][::order]
     assert run("evaluate", *folders, "-np", 1, "-o", tmp_path / "out") == 0
-    notes = [line for line in capsys.readouterr().err.splitlines() if "note:" in line]
+    notes = [line for line in capsys.readouterr().err.splitlines() if "is now" in line]
     assert notes == [
         "nnunet-nacl: note: `evaluate LABELS PREDICTED` is now `evaluate PREDICTED -gt LABELS`; the next release takes no other."
     ]
