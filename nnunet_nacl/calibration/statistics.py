@@ -152,10 +152,10 @@ class CalibrationStatistics:
                     f"Expected statistics of {self.num_classes} classes and {self.n_bins} bins, "
                     f"but got {other.num_classes} and {other.n_bins}."
                 )
-        together = {
-            field.name: np.sum([getattr(part, field.name) for part in (self, *others)], axis=0)
-            for field in fields(self)
-        }
+        together = {field.name: np.array(getattr(self, field.name)) for field in fields(self)}
+        for other in others:  # one after another: a stack of thousands of cases takes their memory once more
+            for name, values in together.items():
+                values += getattr(other, name)
         return CalibrationStatistics(**together)
 
     def top_label_bins(self, voxel_set: str) -> Bins:
@@ -215,6 +215,6 @@ class CalibrationStatistics:
 
 
 def total(parts: Iterable[CalibrationStatistics]) -> CalibrationStatistics:
-    """Return the sum of one or more statistics."""
+    """Return the sum of one or more statistics; of one it is that one, not a copy."""
     first, *others = parts
-    return first.merge(*others)
+    return first.merge(*others) if others else first

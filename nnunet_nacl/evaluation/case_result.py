@@ -23,7 +23,6 @@ from nnunet_nacl.evaluation.probabilities import ProbabilityFile, open_probabili
 from nnunet_nacl.evaluation.remarks import FLAT
 from nnunet_nacl.evaluation.saved_segmentation import remarks_on_geometry, remarks_on_saved
 from nnunet_nacl.evaluation.settings import Settings
-from nnunet_nacl.evaluation.surface import flat_classes, hd95, hd95_per_class
 
 
 @dataclass(frozen=True)
@@ -119,6 +118,8 @@ def _evaluate_labels(
     names, flat = list(dataset.target_names.values()), []
     distances = np.full(dataset.num_channels, np.nan)
     if settings.hd95:
+        from nnunet_nacl.evaluation.surface import flat_classes, hd95_per_class  # SciPy takes half a second to import
+
         whole, classes = labels.astype(np.int64), range(1, dataset.num_channels)
         distances[1:] = hd95_per_class(whole, prediction, classes, spacing, dataset.ignore_label)
         flat = [names[value] for value in flat_classes(whole, prediction, classes)]
@@ -149,6 +150,8 @@ def _evaluate_regions(
     names, flat = list(dataset.target_names.values()), []
     distances = np.full(dataset.num_channels, np.nan)
     if settings.hd95:
+        from nnunet_nacl.evaluation.surface import flat_classes, hd95
+
         for channel, region in enumerate(dataset.regions):
             reference, predicted = np.isin(whole, region), np.isin(segmentation, region) & (whole != ignored)
             distances[channel] = hd95(reference, predicted, spacing)

@@ -1,4 +1,4 @@
-"""What dataset.json and plans.json say about labels and files, asked from nnU-Net itself."""
+"""What dataset.json and plans.json say about labels and files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.evaluation.evaluate_predictions import label_or_region_to_key
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
 from nnunet_nacl import json_files
 from nnunet_nacl.calibration.overlap import LABEL_VALUES
 from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.evaluation.labels import Region, labels_of
 
 
 @dataclass(frozen=True)
@@ -55,18 +53,17 @@ def load_dataset(dataset_json: Path, plans_json: Path) -> Dataset:
     plans = _load_json(plans_json, ("dataset_name", "image_reader_writer", "configurations"))
     try:
         _check_labels(dataset["labels"])
-        label_manager = PlansManager(plans).get_label_manager(dataset)
-        regions = label_manager.foreground_regions if label_manager.has_regions else None
+        regions, order, ignore_label = labels_of(dataset, plans)
         return Dataset(
             name=str(plans["dataset_name"]),
             target_names=_label_names(dataset["labels"], dataset_json)
             if regions is None
             else _region_names(dataset["labels"], regions, dataset_json),
             regions=None if regions is None else tuple(_members(region) for region in regions),
-            ignore_label=label_manager.ignore_label,
+            ignore_label=ignore_label,
             file_ending=str(dataset["file_ending"]),
             reader=str(plans["image_reader_writer"]),
-            region_labels=() if regions is None else _region_labels(label_manager.regions_class_order),
+            region_labels=() if regions is None else _region_labels(order),
         )
     except InputError:
         raise
@@ -92,10 +89,10 @@ def _label_names(labels: dict[str, Any], dataset_json: Path) -> dict[str, str]:
     return {str(value): names[value] for value in sorted(names)}
 
 
-def _region_names(labels: dict[str, Any], regions: list[Any], dataset_json: Path) -> dict[str, str]:
+def _region_names(labels: dict[str, Any], regions: list[Region], dataset_json: Path) -> dict[str, str]:
     """Return the name of each region by its key in nnU-Net's summary.json, in the order of the channels."""
     by_members = {_members(value): name for name, value in labels.items() if name != "ignore"}
-    names = {label_or_region_to_key(region): by_members[_members(region)] for region in regions}
+    names = {str(region): by_members[_members(region)] for region in regions}
     if len(names) != len(regions):
         raise InputError(f"{dataset_json}: expected regions that differ, got {regions}.")
     return names

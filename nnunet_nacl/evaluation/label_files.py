@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,16 @@ from nnunet_nacl.evaluation.gzip_check import check_gzip
 
 SPACING_READER = "Tiff3DIO"
 """nnU-Net's reader that looks for the spacing in a file of its own."""
+
+READER_MODULES = {
+    "SimpleITKIO": "simpleitk_reader_writer",
+    "SimpleITKIOWithReorient": "simpleitk_reader_writer",
+    "NibabelIO": "nibabel_reader_writer",
+    "NibabelIOWithReorient": "nibabel_reader_writer",
+    "Tiff3DIO": "tif_reader_writer",
+    "NaturalImage2DIO": "natural_image_reader_writer",
+}
+"""Where nnU-Net has its readers, by name; others are looked for."""
 
 RAW_FOLDERS = ("labelsTr", "imagesTr", "labelsTs", "imagesTs")
 
@@ -141,7 +152,11 @@ def _read_spacing(path: Path) -> tuple[float, ...]:
 
 @functools.cache
 def _reader(name: str) -> Any:
-    """Return nnU-Net's reader of this name; nnU-Net looks through its modules each time."""
+    """Return nnU-Net's reader of this name; nnU-Net looks through its modules each time, and imports all that come before it."""
+    if name in READER_MODULES:
+        module = importlib.import_module(f"nnunetv2.imageio.{READER_MODULES[name]}")
+        if hasattr(module, name):
+            return getattr(module, name)
     from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 
     return recursive_find_reader_writer_by_name(name)

@@ -1,15 +1,19 @@
 """The labels of dataset.json mean what they mean to nnU-Net."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nnunetv2.evaluation.evaluate_predictions import label_or_region_to_key
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.dataset import load_dataset
+from nnunet_nacl.evaluation.labels import ordinary_labels
 
 PLANS = {
     "dataset_name": "Dataset711_Lists",
@@ -39,6 +43,36 @@ def value(largest=4):
     """A label, a list of one, or a list of several."""
     one = st.integers(1, largest)
     return st.one_of(one, one.map(lambda number: [number]), st.lists(one, min_size=1, max_size=3))
+
+
+ODD = st.sampled_from([1.0, "1", True, [], [0], [0, 1], (1,), None, [1.0, 2], ["1", 2], -1, [1, [2]]])
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["background", "a", "b", "c", "ignore"]),
+        st.one_of(st.integers(0, 5), value(), ODD),
+        min_size=1,
+        max_size=5,
+    ),
+    st.one_of(st.none(), st.lists(st.one_of(st.integers(0, 5), ODD), max_size=4)),
+    st.sampled_from([0, 0, 0, 1, "0", [0]]),
+)
+def test_labels_read_without_nnunet_are_those_that_nnunet_reads(labels, order, background):
+    """Whatever is taken for ordinary; all else nnU-Net is asked itself."""
+    dataset = {"labels": labels | {"background": background}} | (
+        {} if order is None else {"regions_class_order": order}
+    )
+    ordinary = ordinary_labels(dataset)
+    if ordinary is None:
+        return
+    manager = PlansManager(PLANS).get_label_manager(dataset)
+    assert ordinary.ignore_label == manager.ignore_label
+    assert (ordinary.regions is not None) == manager.has_regions
+    if manager.has_regions:
+        assert ordinary.regions == manager.foreground_regions
+        assert ordinary.order == manager.regions_class_order
+        assert [str(region) for region in ordinary.regions] == list(map(label_or_region_to_key, ordinary.regions))
 
 
 @given(st.lists(value(), min_size=1, max_size=4), st.booleans(), st.booleans(), st.randoms())
@@ -71,3 +105,17 @@ def test_channels_are_nnunets(tmp_path_factory, values, ignore, ordered, random)
         ]
     else:
         assert list(dataset.target_names) == [str(label) for label in manager.all_labels]
+
+
+def test_a_small_evaluation_does_without_pytorch(phantom_task, dataset_files, tmp_path):
+    """PyTorch, SciPy's statistics and skimage take seconds to import, and hundreds of MiB in each process."""
+    program = (
+        "import sys; from nnunet_nacl.evaluation.folder import evaluate_folder; "
+        "from nnunet_nacl.evaluation.summary import summarize; summarize(evaluate_folder(*sys.argv[1:])); "
+        "print(*({'torch', 'scipy.stats', 'skimage', 'matplotlib', 'scipy.spatial'} & set(sys.modules)))"
+    )
+    files = [phantom_task / "labelsTr", phantom_task / "posteriorTr", *dataset_files]
+    found = subprocess.run(
+        [sys.executable, "-c", program, *map(str, files)], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == []
