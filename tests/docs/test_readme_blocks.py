@@ -26,8 +26,6 @@ pytestmark = pytest.mark.nnunet
 
 INSTALL, EVALUATE, TRAIN, DEMO, TEST = BLOCKS = blocks(ROOT / "README.md", "bash")
 MSD_ROOT = os.environ.get("NNUNET_NACL_MSD_ROOT")
-QUICK = re.search(r"length=(\S*); fi", (ROOT / "scripts" / "demo.sh").read_text(encoding="utf-8"))[1]
-"""What --quick makes of a training."""
 TRAINER = re.search(r"-tr (\w+)", TRAIN)[1]
 
 TRAIN_SHORTLY = """#!{python}
@@ -166,8 +164,8 @@ def test_demo(clone, installed, demonstrated):
 def test_trained_network(clone, installed, demonstrated, tmp_path):
     _, work = demonstrated
     data = "Dataset099_Phantom"
-    validation = (
-        work / "nnUNet_results" / data / f"nnUNetTrainer_{QUICK}__nnUNetPlansCPU__3d_fullres" / "fold_0" / "validation"
+    (validation,) = (work / "nnUNet_results" / data).glob(
+        "nnUNetTrainer_*__nnUNetPlansCPU__3d_fullres/fold_0/validation"
     )
     block = filled_in(EVALUATE, PREDICTED=validation, LABELS=work / "nnUNet_raw" / data / "labelsTr")
     printed = run(block, tmp_path, installed)
