@@ -38,7 +38,8 @@ initialize = nnUNetTrainer.initialize
 
 
 def initialize_shortly(trainer):
-    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 1, 2, 1
+    if trainer.num_epochs > 1:  # the demo's are short by name
+        trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 1, 2, 1
     initialize(trainer)
 
 
@@ -133,8 +134,7 @@ def assert_ends_well(printed, folder, n_validated):
     assert (empty, last) == ("", f"open {folder / 'report.html'}")
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.count("</html>") == 1
-    for name in ("nnUNet", "nnUNet_recalibrated", TRAINER[13:]):
-        assert re.search(rf">\s*{name}\s*<", page)
+    assert f"nnUNet, nnUNet_recalibrated, {TRAINER[13:]} · {n_validated}" in page
     comparison = json.loads((folder / "comparison" / "comparison.json").read_text())
     assert len(comparison["cases"]) == n_validated
     tests = [test for test in comparison["tests"] if test["run"] == TRAINER[13:]]
