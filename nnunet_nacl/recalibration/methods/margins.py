@@ -29,6 +29,8 @@ from nnunet_nacl.recalibration.methods.base import Fit, Kind, Map, Remark, Voxel
 from nnunet_nacl.recalibration.methods.by_prediction import ByPrediction, FactorOfPrediction
 
 HIGHEST_OFFSET = 100.0
+RELATIVE_GAIN = 1e-10  # of an iteration, below which the search ends: many pairs of classes are flat where few voxels are of them
+MAX_ITERATIONS = 200
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class _Search:
         highest = np.repeat([HIGHEST_FACTOR, HIGHEST_OFFSET], given.size // 2) * self.units
         result: Any = minimize(
             self._value, given * self.units, jac=True, method="L-BFGS-B", bounds=[(0, high) for high in highest],
-            options={"gtol": 1e-8, "ftol": 1e-12, "maxiter": 500, "maxcor": 20},
+            options={"gtol": 1e-8, "ftol": RELATIVE_GAIN, "maxiter": MAX_ITERATIONS, "maxcor": 20},
         )  # fmt: skip
         return _Found(
             self._map(result.x), float(result.fun), self.evaluations, bool(result.success), str(result.message)
