@@ -29,7 +29,8 @@ from nnunet_nacl.recalibration.methods.base import Fit, Kind, Map, Remark, Voxel
 from nnunet_nacl.recalibration.methods.by_prediction import ByPrediction, FactorOfPrediction
 
 HIGHEST_OFFSET = 100.0
-RELATIVE_GAIN = 1e-10  # of an iteration, below which the search ends: many pairs of classes are flat where few voxels are of them
+# of an iteration, below which the search ends: the likelihood is flat for pairs of classes that few voxels are of
+RELATIVE_GAIN = 1e-10
 MAX_ITERATIONS = 200
 
 
