@@ -141,8 +141,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Beside tensors and plain values these hold NumPy scalars (the logged curves and ``_best_ema``), whose dtypes are allowed here.
 
     Raises:
-        InputError: no checkpoint of nnU-Net, or one that holds other objects.
+        InputError: no checkpoint of nnU-Net, or one that holds other objects; a PyTorch that cannot tell (before 2.6).
     """
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        raise InputError(
+            f"{path}: PyTorch {torch.__version__} cannot load it without running code from it. Expected 2.6 or newer."
+        )
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)

@@ -104,6 +104,12 @@ def test_checkpoint_that_is_none(tmp_path):
         read_checkpoint(tmp_path / "other.pth")
 
 
+def test_a_pytorch_that_cannot_load_safely_is_named(tmp_path, monkeypatch):
+    monkeypatch.delattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
+    with pytest.raises(InputError, match="cannot load it without running code from it. Expected 2.6 or newer"):
+        read_checkpoint(tmp_path / "checkpoint.pth")
+
+
 def test_folder_that_is_none(tmp_path, capsys):
     assert main(["share", str(tmp_path), "-o", str(tmp_path / "out")]) == 1
     assert "expected nnU-Net's folder <trainer>__<plans>__<configuration>" in capsys.readouterr().err
