@@ -12,9 +12,9 @@ from nnunet_nacl.commands.groups import add_groups, groups_of
 DESCRIPTION = """\
 Compare evaluated runs with a base over the cases that all of them have: mean differences with intervals over
 cases, and Wilcoxon signed-rank tests adjusted (Holm) for all tests of this call. The tests are the rows of the table, so choose
-scores and voxel sets before you see results. To compare trainers over several folds, make one result folder of each
-trainer's folds with `nnunet-nacl merge`; it is one RUN here, the difference of each fold is given, and each run gets the
-verdict of docs/protocol.md."""
+scores and voxel sets before you see results. These answer: would other patients give this with these networks? To ask what
+these trainers would give if trained again, make one result folder of each trainer's folds with `nnunet-nacl merge`; it is one RUN
+here, and from five folds there is an interval and a test over trainings, and the verdict of docs/protocol.md."""
 
 
 def add(commands: Commands) -> None:
@@ -24,7 +24,8 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("base", type=Path, metavar="BASE", help="result folder of the run to compare with")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN",
-                        help="result folder of `nnunet-nacl evaluate`, or of `nnunet-nacl merge` for several folds")  # fmt: skip
+                        help="result folder of `nnunet-nacl evaluate`, or of `nnunet-nacl merge` for several folds; the results of a "
+                             "trainer that was trained several times on the same folds are one RUN, joined by commas")  # fmt: skip
     parser.add_argument("--scores", nargs="+", default=None, metavar="SCORE",
                         help="scores to compare, by their names in calibration.json, or `all` (default: Dice ECE NLL)")  # fmt: skip
     parser.add_argument("--voxel-sets", nargs="+", default=None, metavar="SET",
@@ -50,11 +51,11 @@ def run(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.report.reliability import write_reliability_of_runs
     from nnunet_nacl.study.comparison import DEFAULT_SCORES, compare_runs
     from nnunet_nacl.study.comparison_files import write_comparison
-    from nnunet_nacl.study.run import load_run
+    from nnunet_nacl.study.run import load_repeated
 
     comparison = compare_runs(
-        load_run(parsed.base),
-        [load_run(folder) for folder in parsed.runs],
+        load_repeated(parsed.base),
+        [load_repeated(folder) for folder in parsed.runs],
         parsed.scores or DEFAULT_SCORES,
         parsed.voxel_sets,
         parsed.per_class,

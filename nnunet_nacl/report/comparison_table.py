@@ -18,6 +18,8 @@ from nnunet_nacl.report.terminal import SHORT_NAMES, format_score
 from nnunet_nacl.study.cautions import cautions
 from nnunet_nacl.study.comparison import Comparison, Difference
 from nnunet_nacl.study.direction import chosen_by_label, direction_of
+from nnunet_nacl.study.trained_again import METHOD as METHOD_TRAINED_AGAIN
+from nnunet_nacl.study.trained_again import THESE_NETWORKS, TRAINED_AGAIN
 from nnunet_nacl.study.verdict import Kind, Verdict, verdict_on
 
 WIDE = 115
@@ -27,7 +29,7 @@ MAX_CAUTIONS = 10
 
 STYLES = {"better": "green", "worse": "red", "mixed": "yellow", "unclear": "dim", "no test": "dim"}
 
-VERDICT_STYLES = {Kind.WIN: "green", Kind.WIN_IN_ONE_SET: "yellow", Kind.TRADE: "yellow", Kind.LOSS: "red"}
+VERDICT_STYLES = {Kind.WIN: "green", Kind.TRADE: "yellow", Kind.LOSS: "red"}
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
@@ -41,6 +43,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         rows = [_parts_row(comparison, difference) for difference in comparison.of_run(run.name) if difference.parts]
         if rows and len(rows[0].parts) > 1:
             console.print(prepare_parts_table(rows, wide))
+        console.print(prepare_trained_again(comparison, run.name))
         console.print(prepare_verdict(verdict))
     for text in (*_legend(comparison, wide, judged), *_left_out(comparison)):
         console.print(text)
@@ -55,7 +58,7 @@ def prepare_run_table(comparison: Comparison, run: str, wide: bool, greyed_out: 
     """Return the differences of one run from the base, one row per quantity; scores of probabilities dim if greyed out."""
     over = f" of {', '.join(comparison.parts)}" if comparison.parts else ""
     cases = f"{_counted(len(comparison.cases), 'case')}{over}"
-    title = Text(f"{run}\nagainst {comparison.base.name}, {cases}", style="italic")
+    title = Text(f"{run}\nagainst {comparison.base.name}, {cases}: {THESE_NETWORKS}", style="italic")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("score", overflow="fold", min_width=5)
     table.add_column("voxels", overflow="fold", min_width=11)
@@ -74,6 +77,31 @@ def prepare_run_table(comparison: Comparison, run: str, wide: bool, greyed_out: 
         previous = difference
         dim = greyed_out and direction_of(difference.quantity.score).of_probabilities
         table.add_row(*_cells(comparison, difference, wide), style="dim" if dim else None)
+    return Group(title, table)
+
+
+def prepare_trained_again(comparison: Comparison, run: str) -> RenderableType:
+    """Return the differences over trainings, one row per quantity, or in a line that there is no answer."""
+    held = comparison.of_run(run)
+    reasons = {difference.again.reason for difference in held}
+    if len(reasons) == 1 and "" not in reasons:
+        return Text(f"{TRAINED_AGAIN}: {reasons.pop()}", style="italic")
+    trainings = max((difference.again.trainings for difference in held), key=len)
+    title = Text(f"{len(trainings)} trainings: {TRAINED_AGAIN}", style="italic")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("score", overflow="fold", min_width=5)
+    table.add_column("voxels", overflow="fold", min_width=11)
+    for heading in ("run - base", f"{comparison.settings.level:.0%} interval", "p"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for difference in held:
+        again = difference.again
+        table.add_row(
+            Text(_score(difference)),
+            Text(_voxels(comparison, difference)),
+            Text("-" if math.isnan(again.difference) else f"{again.difference:+.4f}"),
+            Text("-" if math.isnan(again.low) else f"{again.low:+.4f} to {again.high:+.4f}"),
+            Text(format_p(again.p)),
+        )
     return Group(title, table)
 
 
@@ -130,9 +158,11 @@ def _legend(comparison: Comparison, wide: bool, judged: bool) -> Iterator[Text]:
     yield Text(
         f"Means over cases, paired by case. Interval: {settings.level:.0%} {METHOD}, "
         f"each by itself. p: Wilcoxon signed-rank, adjusted (Holm) for all "
-        f"{_counted(comparison.n_tests, 'test')} made; better, worse: p < {settings.alpha:g}. They tell what other cases would "
-        "give, not what another training would."
+        f"{_counted(comparison.n_tests, 'test')} made; better, worse: p < {settings.alpha:g}. {THESE_NETWORKS}: "
+        "they tell what other cases would give, not what another training would."
     )
+    if any(not difference.again.reason for difference in comparison.differences):
+        yield Text(f"{TRAINED_AGAIN}: {METHOD_TRAINED_AGAIN}; p of each test alone. It decides the protocol's verdict.")
     if wide:
         yield Text(
             "lower, equal, higher: cases in which the run's score is. effect: rank-biserial, -1 all lower, +1 all higher."

@@ -14,11 +14,13 @@ from nnunet_nacl.report.number import fixed
 from nnunet_nacl.report.parts_table import amount, signs_in_words
 from nnunet_nacl.report.prepare_differences import CLASS_MEAN, CaseDifferences
 from nnunet_nacl.report.prepare_scores import Value
+from nnunet_nacl.report.prepare_trained_again import TrainedAgainPart, prepare_trained_again
 from nnunet_nacl.report.rules import RULES
 from nnunet_nacl.report.svg import strip_svg
 from nnunet_nacl.study.cautions import cautions
 from nnunet_nacl.study.comparison import Comparison
 from nnunet_nacl.study.direction import chosen_by_label, direction_of
+from nnunet_nacl.study.trained_again import THESE_NETWORKS
 from nnunet_nacl.study.verdict import Verdict, verdicts_of
 
 
@@ -77,6 +79,8 @@ class DifferencesPart:
     cautions: list[str]
     verdicts: list[Verdict]
     rules: str
+    again: TrainedAgainPart
+    question: str
     groups: list[Group]
 
 
@@ -109,7 +113,8 @@ def differences_part(comparison: Comparison, differences: Sequence[CaseDifferenc
         "two trainings of the same loss differ is not included."
     )
     grouped = [_group(name, rows, voxel_set) for name, rows in groups.items()]
-    return DifferencesPart(method, cautions(comparison), verdicts, RULES, grouped)
+    again = prepare_trained_again(comparison)
+    return DifferencesPart(method, cautions(comparison), verdicts, RULES, again, THESE_NETWORKS, grouped)
 
 
 def _group(name: str, rows: list[SideRow] | list[DifferenceRow], voxel_set: str) -> Group:

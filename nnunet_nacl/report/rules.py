@@ -1,12 +1,14 @@
-"""How a run is judged, in words: what a reader needs of docs/protocol.md, which is not installed with the package."""
+"""The protocol's rules in one sentence each, for whoever reads a verdict without the protocol beside it."""
 
 from __future__ import annotations
 
-from nnunet_nacl.study.verdict import DICE_KEPT_ABOVE, FOLDS_FOR_A_CLAIM, PRIMARY_SETS, SIGNIFICANT_BELOW
+from nnunet_nacl.study.trained_again import MIN_TRAININGS, TRAINED_AGAIN
+from nnunet_nacl.study.verdict import DICE_MARGIN, ECE_MARGIN, PRIMARY_SETS
 
 RULES = (
-    f"How it is judged: better calibrated in a voxel set ({' or '.join(PRIMARY_SETS)}) means that the ECE is lower, with an interval that "
-    f"does not hold 0, an adjusted p below {SIGNIFICANT_BELOW:g} and the same sign in every fold. A win is better in at least one of them and worse in "
-    f"none, with the lower end of the interval of the Dice difference above {DICE_KEPT_ABOVE:g}; a trade is better calibration with a lower Dice. At "
-    f"least {FOLDS_FOR_A_CLAIM} folds are needed. Whether the trainings had converged is not checked here."
+    f"The verdict is on the question `{TRAINED_AGAIN}`, and needs {MIN_TRAININGS} folds. Better and worse: p over trainings below 0.05, "
+    f"adjusted for Dice and ECE in {' and '.join(f'`{name}`' for name in PRIMARY_SETS)}. Win: better in one of the three, worse in none, and "
+    f"Dice not lower by {DICE_MARGIN:g} (non-inferior). Loss: the same from the other side. Trade: better in one, worse in another. Equal: "
+    f"all three surely within {DICE_MARGIN:g} of Dice and {ECE_MARGIN:.0%} of ECE. Open: the rest. Whether the trainings had converged "
+    "is not looked at here. In full: `docs/protocol.md` of nnunet-nacl."
 )

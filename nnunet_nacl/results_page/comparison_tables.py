@@ -16,6 +16,7 @@ from nnunet_nacl.results_page.markdown import NOTHING, code, item, sentence, sig
 from nnunet_nacl.results_page.marks import Marks
 from nnunet_nacl.results_page.task_results import TEMPERED
 from nnunet_nacl.study.direction import chosen_by_label
+from nnunet_nacl.study.trained_again import METHOD, THESE_NETWORKS, TRAINED_AGAIN
 
 
 def comparison_section(content: dict[str, Any], marks: Marks, level: str) -> Iterator[str]:
@@ -36,6 +37,7 @@ def comparison_section(content: dict[str, Any], marks: Marks, level: str) -> Ite
         yield f"{level} {code(trainer)}{part}"
         yield from _verdict(content, name)
         yield _tests(tests)
+        yield from _trained_again(tests)
         yield from marks.footnotes([trainer])
     yield from _left_out(content)
     cautions = content.get("cautions") or []
@@ -62,7 +64,7 @@ def _explanation(content: dict[str, Any], base: tuple[str, str]) -> str:
     protocol = content.get("protocol") or {}
     interval, alpha = protocol.get("interval") or {}, protocol.get("alpha", 0.05)
     return wrapped(
-        f"Differences from {code(base[0])}{base[1]}, paired over {len(content.get('cases') or [])} cases: run - baseline, mean "
+        f"*{THESE_NETWORKS.capitalize()}*: differences from {code(base[0])}{base[1]}, paired over {len(content.get('cases') or [])} cases: run - baseline, mean "
         f"over cases. Interval: 95 %, {text(interval.get('method', '?'))}. p: Wilcoxon signed-rank, adjusted (Holm) for all {text(content.get('n_tests', '?'))} tests "
         f"of this comparison; better and worse: below {text(alpha)}. Voxel sets with * are chosen by the label, where better is "
         "better by the papers' convention only."
@@ -94,6 +96,22 @@ def _tests(tests: list[dict[str, Any]]) -> str:
         for test, of_test in zip(tests, per_fold, strict=True)
     ]
     return table(header, rows, left=2)
+
+
+def _trained_again(tests: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the differences over trainings, or why there is no answer; nothing for files of before they were there."""
+    held = [(test, test["trained_again"]) for test in tests if isinstance(test.get("trained_again"), dict)]
+    answered = [(test, again) for test, again in held if not again.get("reason")]
+    if held and not answered:
+        yield wrapped(f"*{TRAINED_AGAIN.capitalize()}*: {sentence(held[0][1]['reason'])}.")
+    if answered:
+        number = len(answered[0][1].get("trainings") or [])
+        yield wrapped(f"*{TRAINED_AGAIN.capitalize()}*, over {number} trainings ({METHOD}; p of each test alone):")
+        rows = [
+            [_score(test), _voxels(test), signed(again.get("difference")), _interval(again), _p(again.get("p"))]
+            for test, again in answered
+        ]
+        yield table(["score", "voxels", "difference", "95 % interval", "p"], rows, left=2)
 
 
 def _score(test: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from nnunet_nacl.results_page.origin import (
     versions_of_evaluation,
 )
 from nnunet_nacl.results_page.task_results import TaskResults
-from nnunet_nacl.study.verdict import FOLDS_FOR_A_CLAIM
+from nnunet_nacl.study.trained_again import MIN_TRAININGS
 
 CROSS_ENTROPY = "nnUNetTrainerCELoss"
 """Has to be in every study by docs/protocol.md."""
@@ -52,9 +52,9 @@ def caveats_section(results: TaskResults) -> Iterator[str]:
             f"This is a **{SMALL_SCALE}**: the trainings are shortened or the networks small. It says how the losses compare under "
             "these conditions, and nothing about nnU-Net at its full length."
         )
-    if len(study.folds) < FOLDS_FOR_A_CLAIM:
+    if len(study.folds) < MIN_TRAININGS:
         yield item(
-            f"Fewer than {FOLDS_FOR_A_CLAIM} folds ({len(study.folds)}): by the protocol no claim can rest on this page."
+            f"Fewer than {MIN_TRAININGS} folds ({len(study.folds)}): by the protocol no claim can rest on this page."
         )
     iterations = {record.epochs * record.iterations for record in records if record.epochs and record.iterations}
     if iterations and min(iterations) < MIN_ITERATIONS:

@@ -38,7 +38,7 @@ class Quantity:
 
 
 class CaseScores:
-    """The cases of a run and what is known of each.
+    """The cases of a run and what is known of each; of a trainer trained several times, the means over its runs.
 
     Attributes:
         folder: the run's folder, for messages.
@@ -73,6 +73,20 @@ class CaseScores:
             )
         except (KeyError, TypeError, AttributeError, StopIteration, RuntimeError) as error:
             raise self._unusable() from error
+        self._repeats = [CaseScores(repeat) for repeat in run.repeats]
+        for repeat in self._repeats:
+            self._check_repeat(repeat)
+
+    @property
+    def n_runs(self) -> int:
+        """How often the trainer was trained on each fold."""
+        return 1 + len(self._repeats)
+
+    def _check_repeat(self, repeat: CaseScores) -> None:
+        if repeat.cases != self.cases or any(repeat.part(case) != self.part(case) for case in self.cases):
+            raise InputError(
+                f"{repeat.folder} is no repetition of {self.folder}: expected the same cases in the same folds, trained again."
+            )
 
     @property
     def cases(self) -> set[str]:
@@ -108,11 +122,18 @@ class CaseScores:
         return found
 
     def values(self, cases: Sequence[str], quantity: Quantity) -> Float64Array:
-        """Return a quantity other than a class mean, ``(N,)``, NaN where a case does not have it.
+        """Return a quantity other than a class mean, ``(N,)``, NaN where a case does not have it in any run.
 
         Raises:
             InputError: a case lacks the entry, or it is no finite number and not null.
         """
+        if self._repeats:
+            return _mean_of_defined(
+                np.stack([self._own(cases, quantity), *(each.values(cases, quantity) for each in self._repeats)])
+            )
+        return self._own(cases, quantity)
+
+    def _own(self, cases: Sequence[str], quantity: Quantity) -> Float64Array:
         try:
             values = np.array([_value(self._entries[case], quantity) for case in cases], dtype=np.float64)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -24,6 +24,7 @@ from nnunet_nacl.study.names import distinctly_named, without_repetition
 from nnunet_nacl.study.paired import PairedResult, compare_pairs, differences_of, holm
 from nnunet_nacl.study.parts import PartDifference, cases_of_parts, differences_of_parts, in_order, why_not_shared
 from nnunet_nacl.study.run import Run, check_same_protocol
+from nnunet_nacl.study.trained_again import TrainedAgain, trained_again
 
 DEFAULT_SCORES = ("Dice", "ECE", "NLL")
 ALL = "all"
@@ -54,6 +55,7 @@ class Difference:
             the mean and the ranks point in opposite directions, ``unclear`` where p_holm is not below alpha, ``no test``.
         in_words: the verdict as a phrase with the amount.
         parts: the difference of each part (fold), where base and run know them; no tests.
+        again: what the trainings say: whether the difference would be there if both were trained again.
     """
 
     run: str
@@ -64,6 +66,7 @@ class Difference:
     verdict: str
     in_words: str
     parts: tuple[PartDifference, ...] = ()
+    again: TrainedAgain = field(default_factory=lambda: trained_again(()))
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,9 @@ def compare_runs(
         raise InputError(f"{base.folder}: expected at least one run beside the base, but got the base again.")
     base, *others = distinctly_named(distinct)
     tables = [CaseScores(run) for run in (base, *others)]
-    for run in others:
-        check_same_protocol(base, run)
+    for run in (base, *others):
+        for each in (run, *run.repeats):
+            check_same_protocol(base, each)
     common = cases = _common_cases(tables)
     for table in tables[1:]:
         check_same_references(tables[0], table, common)
@@ -153,6 +157,11 @@ def compare_runs(
     results = [
         result for table in tables[1:] for result in _compare_with(tables[0], table, cases, quantities, settings, units)
     ]
+    no_parts = {
+        run.name: why
+        for run, table in zip(others, tables[1:], strict=True)
+        if (why := why_not_shared(tables[0], table, cases))
+    }
     adjusted = holm(np.array([result.p for result, _ in results]))
     keys = [(run.name, quantity) for run in others for quantity in quantities]
     return Comparison(
@@ -167,17 +176,13 @@ def compare_runs(
         repeated=tuple(str(run.folder) for run in repeated),
         settings=settings,
         differences=tuple(
-            _judged(name, quantity, result, float(p), settings.alpha, of_parts)
+            judged(name, quantity, result, float(p), settings.alpha, of_parts, no_parts.get(name, ""))
             for (name, quantity), (result, of_parts), p in zip(keys, results, adjusted, strict=True)
         ),
         groups=None if units is None else tuple(units),
         parts=tuple(in_order(parts or ())),
         of_other_parts=tuple(sorted(set(common) - set(cases))),
-        no_parts={
-            run.name: why
-            for run, table in zip(others, tables[1:], strict=True)
-            if (why := why_not_shared(tables[0], table, cases))
-        },
+        no_parts=no_parts,
         predicted_where_absent={
             run.name: predicted_where_absent(table, cases) for run, table in zip((base, *others), tables, strict=True)
         },
@@ -231,14 +236,26 @@ def _is_absolute(quantity: Quantity) -> bool:
     return direction_of(quantity.score).better is Better.NEARER_TO_ZERO
 
 
-def _judged(
+def judged(
     run: str,
     quantity: Quantity,
     result: PairedResult,
     p_holm: float,
     alpha: float,
     parts: tuple[PartDifference, ...],
+    unknown: str = "",
 ) -> Difference:
+    """Return a difference with its verdict over cases, and what the trainings say.
+
+    Args:
+        run: name of the run.
+        quantity: the score.
+        result: the statistics over cases.
+        p_holm: p adjusted for all tests.
+        alpha: below what it counts.
+        parts: the difference of each part.
+        unknown: why parts are not known, where they are not.
+    """
     absolute = _is_absolute(quantity)
     name = f"|{quantity.score}|" if absolute else quantity.score
     amount = f"{name} {'lower' if result.difference < 0 else 'higher'} by {abs(result.difference):.4f}"
@@ -251,7 +268,8 @@ def _judged(
     else:
         verdict, phrase = _better_or_worse(quantity, result.difference)
         in_words = f"{phrase}: {amount}" if phrase else amount
-    return Difference(run, quantity, absolute, result, p_holm, verdict, in_words, parts)
+    again = trained_again(parts, unknown)
+    return Difference(run, quantity, absolute, result, p_holm, verdict, in_words, parts, again)
 
 
 def _better_or_worse(quantity: Quantity, difference: float) -> tuple[str, str]:

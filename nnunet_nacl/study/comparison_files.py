@@ -15,11 +15,13 @@ import scipy
 from nnunet_nacl.calibration.intervals import METHOD
 from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import provenance
-from nnunet_nacl.study import paired, signed_rank
+from nnunet_nacl.study import paired, signed_rank, trained_again
 from nnunet_nacl.study import verdict as rules
 from nnunet_nacl.study.cautions import cautions
 from nnunet_nacl.study.comparison import Comparison, Difference
 from nnunet_nacl.study.parts import common_sign, in_order
+from nnunet_nacl.study.trained_again import THESE_NETWORKS
+from nnunet_nacl.study.trained_again import TRAINED_AGAIN as AGAIN
 
 CSV_FILE = "comparison.csv"
 JSON_FILE = "comparison.json"
@@ -39,9 +41,19 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "base": comparison.base.name,
         "runs": [run.name for run in comparison.runs],
+        "repeats": {
+            run.name: [str(each.folder) for each in run.repeats]
+            for run in (comparison.base, *comparison.runs)
+            if run.repeats
+        },
+        "questions": {
+            "tests": f"{THESE_NETWORKS}: difference, low, high, p, p_holm, verdict of each test",
+            "trained_again": f"{AGAIN}: trained_again of each test, and the verdicts",
+        },
         "n_tests": comparison.n_tests,
         "tests": [
-            _row(comparison, difference) | {"parts": _parts(difference)} for difference in comparison.differences
+            _row(comparison, difference) | {"parts": _parts(difference), "trained_again": _again(difference)}
+            for difference in comparison.differences
         ],
         "verdicts": [_verdict(verdict) for verdict in rules.verdicts_of(comparison)],
         "cases": list(comparison.cases),
@@ -79,13 +91,20 @@ def _protocol(comparison: Comparison) -> dict[str, Any]:
         "alpha": settings.alpha,
         "effect_size": "matched-pairs rank-biserial correlation",
         "parts": "mean difference over the cases of each merged result (fold), no tests",
+        "trained_again": {
+            "method": trained_again.METHOD,
+            "assumed_correlation": trained_again.ASSUMED_CORRELATION,
+            "at_least": trained_again.MIN_TRAININGS,
+            "adjustment": "none; in the verdicts Holm over their three scores",
+        },
         "verdict": {
             "source": rules.SOURCE,
-            "dice_kept_above": rules.DICE_KEPT_ABOVE,
+            "version": rules.VERSION,
+            "dice_margin": rules.DICE_MARGIN,
+            "ece_margin": f"{rules.ECE_MARGIN:g} of the mean of base and run",
             "p_holm_below": rules.SIGNIFICANT_BELOW,
             "level": rules.INTERVAL_LEVEL,
             "greyed_out_below": rules.GREYED_OUT_BELOW,
-            "folds_for_a_claim": rules.FOLDS_FOR_A_CLAIM,
             "primary_voxel_sets": list(rules.PRIMARY_SETS),
         },
     }
@@ -117,6 +136,13 @@ def _parts(difference: Difference) -> dict[str, dict[str, Any]]:
     return {part.part: {"n_pairs": part.n_pairs, "difference": _plain(part.difference)} for part in difference.parts}
 
 
+def _again(difference: Difference) -> dict[str, Any]:
+    again = asdict(difference.again)
+    trainings = list(again.pop("trainings"))
+    held = {key: _plain(value) for key, value in again.items()}
+    return {"trainings": trainings, "n_trainings": len(trainings), **held, "reason": again["reason"] or None}
+
+
 def _flat_parts(difference: Difference, names: Sequence[str]) -> dict[str, Any]:
     """Return a column of pairs and one of the difference for each part that any row has."""
     held = _parts(difference)
@@ -141,7 +167,12 @@ def _write_json(comparison: Comparison, path: Path) -> Path:
 
 def _write_csv(comparison: Comparison, path: Path) -> Path:
     names = in_order([part.part for difference in comparison.differences for part in difference.parts])
-    rows = [_row(comparison, difference) | _flat_parts(difference, names) for difference in comparison.differences]
+    rows = [
+        _row(comparison, difference)
+        | {f"trained_again_{key}": value for key, value in _again(difference).items() if key != "trainings"}
+        | _flat_parts(difference, names)
+        for difference in comparison.differences
+    ]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

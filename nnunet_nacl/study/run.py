@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,16 @@ from nnunet_nacl.study.summary_check import check_summary
 
 @dataclass(frozen=True)
 class Run:
-    """A result folder of ``nnunet-nacl evaluate``: its name, its summary and the statistics of each case and problem."""
+    """A result folder of ``nnunet-nacl evaluate``: its name, its summary and the statistics of each case and problem.
+
+    ``repeats`` are the results of the same trainer trained again on the same folds, where a comparison takes several as one run.
+    """
 
     name: str
     folder: Path
     summary: dict[str, Any]
     problems: dict[str, tuple[CalibrationStatistics, ...]]
+    repeats: tuple[Run, ...] = ()
 
     @cached_property
     def statistics(self) -> dict[str, CalibrationStatistics]:
@@ -44,6 +48,21 @@ def load_run(folder: Path) -> Run:
     if [entry["case"] for entry in summary["metric_per_case"]] != [result.case.name for result in cases]:
         raise InputError(f"{folder}: {SUMMARY_FILE} and {BINS_FILE} hold other cases. Evaluate it again.")
     return Run(_name(folder), folder, summary, {result.case.name: result.problems for result in cases})
+
+
+def load_repeated(folders: Path) -> Run:
+    """Read one folder, or several of one trainer joined by commas as one run, ``first,second``.
+
+    Raises:
+        InputError: as from :func:`load_run`.
+    """
+    parts = str(folders).split(",")
+    if folders.exists() or len(parts) == 1:
+        return load_run(folders)
+    first, *others = (load_run(Path(part)) for part in parts)
+    if len({run.folder.resolve() for run in (first, *others)}) < len(parts):
+        raise InputError(f"{folders}: one folder came twice. Expected results of several trainings.")
+    return replace(first, repeats=tuple(others))
 
 
 def check_same_protocol(base: Run, other: Run) -> None:

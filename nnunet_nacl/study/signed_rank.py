@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtr
 
 from nnunet_nacl.calibration.arrays import Float64Array
 
@@ -109,7 +109,7 @@ def _lower_tails(sorted_ranks: bytes) -> Float64Array:
 
 def _asymptotic(ranks: NDArray[np.int64], smaller: int, step: int) -> float:
     distance = max(0.0, (int(ranks.sum()) - step) / 2 - smaller)
-    return float(2 * stats.norm.sf(distance / (np.sqrt((ranks.astype(np.float64) ** 2).sum()) / 2)))
+    return float(2 * ndtr(-distance / (np.sqrt((ranks.astype(np.float64) ** 2).sum()) / 2)))
 
 
 def _counted(number: int) -> str:

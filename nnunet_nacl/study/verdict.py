@@ -1,38 +1,46 @@
-"""The verdict of docs/protocol.md on each run of a comparison: win, win in one set, trade, loss, draw, or why there is none.
+"""The verdict of docs/protocol.md on each run of a comparison: win, loss, trade, equal, open, or why there is none.
 
-It is made of what the comparison holds: Dice (mean over the classes), ECE in the two primary voxel sets, p adjusted over all tests of the
-comparison, and the differences of the folds. What it cannot see is whether the trainings had converged, whether a study has more
-folds than were compared, and which folds were looked at before the protocol: the protocol has rules for these as well.
+It is on the trainer, not on the networks at hand: each of three scores (Dice, ECE in the two primary voxel sets) is judged by its
+difference over trainings (:mod:`~nnunet_nacl.study.trained_again`) and a margin of relevance that was fixed beforehand. Every
+rule is the same seen from the other side, so a run and its base cannot both win: what is a win one way is a loss the other way, and
+trade, equal and open are the same both ways.
+
+What it cannot see is whether the trainings had converged, whether a study has more folds than were compared, and which folds were
+looked at before the protocol: the protocol has rules for these as well.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
+
 from nnunet_nacl.study.case_scores import Quantity
 from nnunet_nacl.study.comparison import Comparison, Difference
-from nnunet_nacl.study.parts import PartDifference, folds_among
-from nnunet_nacl.study.signed_rank import MIN_DIFFERENCES
+from nnunet_nacl.study.paired import holm
 
 SOURCE = "docs/protocol.md, What counts as a win"
 
-DICE_KEPT_ABOVE = -0.01
-"""Dice is kept if the lower end of the interval of its difference is above this. What counts as a win, first row."""
+VERSION = 2
+"""Of the protocol."""
+
+DICE_MARGIN = 0.01
+"""Differences in Dice within this are of no relevance; a Dice that is lower by less is kept (non-inferior)."""
+
+ECE_MARGIN = 0.1
+"""The same for ECE, as a share of the mean of base and run (of both, so that it is the same seen from either)."""
 
 SIGNIFICANT_BELOW = 0.05
-"""What adjusted p has to be below for a difference in calibration to count. What counts as a win; Statistics."""
+"""What p over trainings has to be below, adjusted by Holm over the three scores."""
 
 INTERVAL_LEVEL = 0.95
-"""Of the intervals over cases. Statistics."""
+"""Of the intervals over trainings."""
 
 GREYED_OUT_BELOW = -0.10
-"""A run whose mean Dice differs by less than this has its calibration figures greyed out. What counts as a win, Trade."""
-
-FOLDS_FOR_A_CLAIM = 3
-"""The fewest folds. Trainings, Folds."""
+"""Where mean Dice differs by more than this, the lower one's calibration says nothing: figures are greyed out, Dice alone is judged."""
 
 PRIMARY_SETS = ("predicted", "all")
 """The voxel sets that decide. Evaluation, Voxel sets."""
@@ -45,11 +53,20 @@ class Kind(Enum):
     """What the protocol calls a run against the baseline."""
 
     WIN = "win"
-    WIN_IN_ONE_SET = "win in one set"
     TRADE = "trade"
     LOSS = "loss"
-    DRAW = "draw"
+    EQUAL = "equal"
+    OPEN = "open"
     NOT_JUDGED = "not judged"
+
+
+class Side(Enum):
+    """What the trainings say of one score of a run."""
+
+    BETTER = 1
+    EQUAL = 0
+    WORSE = -1
+    OPEN = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +78,7 @@ class Verdict:
         kind: what it is called.
         greyed_out: whether mean Dice is so far below the base that calibration figures say nothing.
         in_words: one sentence, beginning with the kind; says why where nothing was judged.
-        reasons: what each ingredient is and says, in words; empty where nothing was judged.
+        reasons: what each score is and says, in words; empty where nothing was judged.
     """
 
     run: str
@@ -72,12 +89,34 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _Calibration:
-    """Whether a run is better (-1) or worse (1) calibrated in a primary voxel set, or neither (0), and why."""
+class _Score:
+    """One of the three scores: how much better the run is (below 0: worse), between what, and what is relevant."""
 
-    voxel_set: str
-    side: int
-    reason: str
+    name: str
+    gain: float
+    low: float
+    high: float
+    margin: float
+    p: float
+
+    @property
+    def side(self) -> Side:
+        """Equal where the interval lies within the margins, better or worse where the test says so and that does not hold."""
+        if -self.margin < self.low and self.high < self.margin:
+            return Side.EQUAL
+        if self.p < SIGNIFICANT_BELOW and self.gain != 0:
+            return Side.BETTER if self.gain > 0 else Side.WORSE
+        return Side.OPEN
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is not lower by as much as the margin (non-inferior)."""
+        return self.low > -self.margin
+
+    @property
+    def not_gained(self) -> bool:
+        """The same from the other side: the base is non-inferior."""
+        return self.high < self.margin
 
 
 def verdicts_of(comparison: Comparison) -> list[Verdict]:
@@ -89,81 +128,92 @@ def verdict_on(comparison: Comparison, run: str) -> Verdict:
     """Return the verdict on one run against the base."""
     held = {difference.quantity: difference for difference in comparison.of_run(run)}
     greyed = DICE in held and held[DICE].result.difference < GREYED_OUT_BELOW
-    missing = _missing(comparison, run, held)
-    kind, text, reasons = Kind.NOT_JUDGED, missing, tuple[str, ...]()
-    if not missing:
-        kind, text, reasons = _judge(held[DICE], [_calibration(held[quantity]) for quantity in PRIMARY])
+    missing = _missing(comparison, held)
+    if missing:
+        kind, text, reasons = Kind.NOT_JUDGED, missing, tuple[str, ...]()
+    else:
+        kind, text, reasons = _judge(held)
     if greyed:
         text += f"; calibration figures greyed out, since mean Dice is {-held[DICE].result.difference:.4f} lower"
     return Verdict(run, kind, greyed, f"{kind.value}: {text}", reasons)
 
 
-def _missing(comparison: Comparison, run: str, held: dict[Quantity, Difference]) -> str:
+def _missing(comparison: Comparison, held: Mapping[Quantity, Difference]) -> str:
     """Return which ingredient of a verdict is not there, empty if all are."""
     absent = [_named(quantity) for quantity in (DICE, *PRIMARY) if quantity not in held]
     if absent:
         return f"{', '.join(absent)} not compared"
     if comparison.settings.level != INTERVAL_LEVEL:
         return f"intervals of {comparison.settings.level:.0%}, not {INTERVAL_LEVEL:.0%}"
-    if run in comparison.no_parts:
-        return comparison.no_parts[run]
-    parts = [part.part for part in held[DICE].parts]
-    folds = folds_among(parts)
-    if len(folds) < FOLDS_FOR_A_CLAIM:
-        found = ", ".join(folds) or f"none, but {', '.join(parts)}"
-        return f"a claim needs {FOLDS_FOR_A_CLAIM} folds, and these are {found}"
-    few = [_named(one) for one in (DICE, *PRIMARY) if held[one].result.n_pairs < MIN_DIFFERENCES]
-    if few:
-        return f"fewer than {MIN_DIFFERENCES} cases have {', '.join(few)} in both runs"
-    return ""
+    reasons = [held[quantity].again.reason for quantity in (DICE, *PRIMARY) if math.isnan(held[quantity].again.low)]
+    return reasons[0] if reasons else ""
 
 
-def _judge(dice: Difference, sets: Sequence[_Calibration]) -> tuple[Kind, str, tuple[str, ...]]:
-    """Return what the table of the protocol says, in words, and the reasons."""
-    kept = dice.result.low > DICE_KEPT_ABOVE
-    better, worse = (" and ".join(one.voxel_set for one in sets if one.side == side) for side in (-1, 1))
-    found = [f"{name} calibrated in {where}" for name, where in (("better", better), ("worse", worse)) if where]
-    amount = f"{dice.result.difference:+.4f}, interval from {dice.result.low:+.4f}"
-    if not better:
-        kind = Kind.LOSS if worse else Kind.DRAW
-    elif not kept:
-        kind = Kind.TRADE
-    else:
-        kind = Kind.WIN_IN_ONE_SET if worse else Kind.WIN
-    found = found or [f"neither better nor worse calibrated in {' or '.join(PRIMARY_SETS)}"]
-    price = f"at the price of Dice ({amount})" if kind is Kind.TRADE else f"Dice {'' if kept else 'not '}kept"
-    limit = f"{'above' if kept else 'not above'} {DICE_KEPT_ABOVE:g}"
-    reasons = (f"Dice {amount}: {'' if kept else 'not '}kept ({limit})", *(one.reason for one in sets))
-    return kind, ", ".join([*found, price]), reasons
+def _judge(held: Mapping[Quantity, Difference]) -> tuple[Kind, str, tuple[str, ...]]:
+    """Return the kind, in words, and what each score says."""
+    far = abs(held[DICE].result.difference) > -GREYED_OUT_BELOW
+    judged = [held[quantity] for quantity in ((DICE,) if far else (DICE, *PRIMARY))]
+    adjusted = holm(np.array([one.again.p for one in judged]))
+    dice, *calibration = (_score(one, float(p)) for one, p in zip(judged, adjusted, strict=True))
+    kind, open_dice = _kind(dice, calibration)
+    found = [f"{word} in {_listed(dice, calibration, side)}" for side, word in _WORDS if _has(dice, calibration, side)]
+    if kind is Kind.EQUAL:
+        found = ["no relevant difference in any score"]
+    if kind is Kind.OPEN and not found:
+        found = ["these trainings show neither a difference nor that there is none of relevance"]
+    if open_dice:
+        found.append("whether Dice is kept is open")
+    elif kind in (Kind.WIN, Kind.LOSS) and dice.side not in (Side.BETTER, Side.WORSE):
+        found.append(f"Dice {'kept (non-inferior)' if kind is Kind.WIN else 'not gained'} within {DICE_MARGIN:g}")
+    if far:
+        found.append(f"by Dice alone, which differs by more than {-GREYED_OUT_BELOW:g}")
+    return kind, ", ".join(found), tuple(_reason(one) for one in (dice, *calibration))
 
 
-def _calibration(ece: Difference) -> _Calibration:
-    result = ece.result
-    side = -1 if result.high < 0 else 1 if result.low > 0 else 0
-    against = [part for part in ece.parts if not part.difference * side > 0]
-    doubts = [
-        (side == 0, f"the interval {result.low:+.4f} to {result.high:+.4f} holds 0"),
-        # no test was made where p is NaN
-        (not ece.p_holm < SIGNIFICANT_BELOW, _why_not_significant(ece)),
-        # p is two-sided: a test that found the opposite does not speak for this side
-        (result.rank_biserial * side < 0, "the ranks of the cases point the other way"),
-        (side != 0 and bool(against), f"not {'lower' if side < 0 else 'higher'} in {_listed(against)}"),
-    ]
-    found = [text for holds, text in doubts if holds]
-    if found:
-        side = 0
-    words = f"neither, since {', '.join(found)}" if found else f"{'better' if side < 0 else 'worse'} calibrated"
-    assert ece.quantity.voxel_set is not None
-    return _Calibration(ece.quantity.voxel_set, side, f"{_named(ece.quantity)} {result.difference:+.4f}: {words}")
+def _kind(dice: _Score, calibration: Sequence[_Score]) -> tuple[Kind, bool]:
+    """Return what the table of the protocol says, and whether it is open for Dice alone."""
+    sides = {score.side for score in (dice, *calibration)}
+    if Side.BETTER in sides and Side.WORSE in sides:
+        return Kind.TRADE, False
+    if Side.BETTER in sides:
+        return (Kind.WIN, False) if dice.kept else (Kind.OPEN, True)
+    if Side.WORSE in sides:
+        return (Kind.LOSS, False) if dice.not_gained else (Kind.OPEN, True)
+    return (Kind.EQUAL if sides == {Side.EQUAL} else Kind.OPEN), False
 
 
-def _why_not_significant(ece: Difference) -> str:
-    return ece.result.reason or f"adjusted p is {ece.p_holm:.3f}, not below {SIGNIFICANT_BELOW:g}"
+_WORDS = ((Side.BETTER, "better"), (Side.WORSE, "worse"))
 
 
-def _listed(parts: Sequence[PartDifference]) -> str:
-    return ", ".join(
-        f"{part.part} ({'no pair' if math.isnan(part.difference) else f'{part.difference:+.4f}'})" for part in parts
+def _has(dice: _Score, calibration: Sequence[_Score], side: Side) -> bool:
+    return any(score.side is side for score in (dice, *calibration))
+
+
+def _listed(dice: _Score, calibration: Sequence[_Score], side: Side) -> str:
+    return " and ".join(score.name for score in (dice, *calibration) if score.side is side)
+
+
+def _score(difference: Difference, p: float) -> _Score:
+    """Return a score with its gains above 0."""
+    again, quantity = difference.again, difference.quantity
+    if quantity == DICE:
+        return _Score(_named(quantity), again.difference, again.low, again.high, DICE_MARGIN, p)
+    margin = ECE_MARGIN * (difference.result.base + difference.result.run) / 2
+    return _Score(_named(quantity), -again.difference, -again.high, -again.low, margin, p)
+
+
+def _reason(score: _Score) -> str:
+    words = {
+        Side.BETTER: "better",
+        Side.WORSE: "worse",
+        Side.EQUAL: "no relevant difference",
+        Side.OPEN: "open",
+    }[score.side]
+    sign = 1 if score.name == DICE.score else -1
+    low, high = sorted((sign * score.low, sign * score.high))
+    return (
+        f"{score.name} {sign * score.gain:+.4f} over trainings ({low:+.4f} to {high:+.4f}, margin {score.margin:.4f}, p {score.p:.3f} "
+        f"adjusted for the scores of the verdict): {words}"
     )
 
 

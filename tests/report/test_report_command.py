@@ -109,7 +109,7 @@ def test_folds_and_verdict_of_the_protocol(evaluated):
     runs = [load_run(evaluated.truth), load_run(evaluated.sharp)]
     without = render(prepare_page(runs, Options()))
     assert "per fold:" not in without and "greyed" not in "".join(ROW.findall(without))
-    assert "not judged: neither base nor run knows which fold" in "".join(Elements(without).text)
+    assert "not judged: no answer, since neither base nor run knows which fold" in "".join(Elements(without).text)
     folded = []
     for lower, run in enumerate(runs):
         summary = copy.deepcopy(run.summary)
@@ -120,7 +120,10 @@ def test_folds_and_verdict_of_the_protocol(evaluated):
         folded.append(replace(run, summary=summary))
     page = render(prepare_page(folded, Options()))
     text = "".join(Elements(page).text)
-    assert "sharp: draw: neither better nor worse calibrated in predicted or all, Dice not kept; calibration" in text
+    assert (
+        "sharp: not judged: no answer with fewer than 5 trainings of different folds, and these are 3; calibration"
+        in text
+    )
     assert "figures greyed out, since mean Dice is 0.3000 lower" in text
     assert text.count("per fold:") == 1 + 2 * 5
     assert "per fold: -0.3000, -0.3000, -0.3000, same sign" in text

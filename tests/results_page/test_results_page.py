@@ -207,7 +207,7 @@ def test_head_and_caveats(finished, page):
         "3 epochs of 30 iterations, 90 in all",
         "**Trained on**: cpu",
         "torch 2.0.0+test (6 of 6 trainings were there before the study",
-        "Fewer than 3 folds (2)",
+        "Fewer than 5 folds (2)",
         "Fewer than 3000 iterations (90)",
     ):
         assert expected in flat

@@ -382,6 +382,9 @@ def test_files(base, tmp_path, random):
     assert len(rows) == len(content["tests"]) == 4
     for in_csv, in_json in zip(rows, content["tests"], strict=True):
         assert in_json.pop("parts") == {}
+        again = in_json.pop("trained_again")
+        assert again.pop("trainings") == []
+        in_json |= {f"trained_again_{key}": value for key, value in again.items()}
         assert in_csv == {key: "" if value is None else str(value) for key, value in in_json.items()}
     ece = next(test for test in content["tests"] if (test["score"], test["voxel_set"]) == ("ECE", "all"))
     assert ece["difference"] == row(comparison, "ECE", "all").result.difference

@@ -221,9 +221,9 @@ def test_folds_on_the_terminal(tmp_path, width, n_folds):
 
 
 def test_one_fold_has_no_table_of_folds(tmp_path):
-    text = printed(compared(*split(pair(tmp_path, n_folds=1))))
+    text = printed(compared(*split(pair(tmp_path, n_folds=1))), 200)
     assert "signs" not in text
-    assert "a claim needs 3 folds, and these are fold_0" in text
+    assert "no answer with fewer than 5 trainings of different folds, and this is 1" in text
 
 
 def test_names_of_parts_stay_text(tmp_path):

@@ -1,4 +1,4 @@
-"""The protocol's verdict: each row of its table by hand-made runs, what is not judged, and the rules over all ingredients."""
+"""The protocol's verdict: each row of its table by hand-made runs, what is not judged, and that no two verdicts contradict."""
 
 import json
 import math
@@ -7,315 +7,284 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+import scipy.stats
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import pair, run_of
 
 from nnunet_nacl.study import verdict as rules
-from nnunet_nacl.study.case_scores import Quantity
 from nnunet_nacl.study.comparison import Comparison, Difference, Settings, compare_runs
 from nnunet_nacl.study.comparison_files import write_comparison
-from nnunet_nacl.study.paired import PairedResult
-from nnunet_nacl.study.parts import PartDifference
-from nnunet_nacl.study.run import Run
+from nnunet_nacl.study.paired import PairedResult, compare_pairs
+from nnunet_nacl.study.trained_again import TrainedAgain
 from nnunet_nacl.study.verdict import Kind, verdict_on, verdicts_of
 
-QUICK = Settings()
+BETTER, WORSE = -0.04, 0.04
 
 
-def judged(runs, scores=("Dice", "ECE"), settings=QUICK, **options):
-    return verdict_on(compare_runs(runs[0], [runs[1]], scores, settings=settings, **options), "run")
+def runs_of(folder, **change):
+    return pair(folder, **({"n_folds": 5, "n_cases": 50} | change))
 
 
-BETTER, WORSE = -0.03, 0.03
+def judged(runs, scores=("Dice", "ECE"), **options):
+    return verdict_on(compare_runs(runs[0], [runs[1]], scores, **options), runs[1].name)
+
+
+def both_ways(runs):
+    return judged(runs), judged(runs[::-1])
+
+
+MIRRORED = {
+    Kind.WIN: Kind.LOSS,
+    Kind.LOSS: Kind.WIN,
+    Kind.TRADE: Kind.TRADE,
+    Kind.EQUAL: Kind.EQUAL,
+    Kind.OPEN: Kind.OPEN,
+    Kind.NOT_JUDGED: Kind.NOT_JUDGED,
+}
 
 
 @pytest.mark.parametrize(
     ("change", "kind", "sentence"),
     [
-        ({"predicted": BETTER}, Kind.WIN, "win: better calibrated in predicted, Dice kept"),
-        ({"predicted": BETTER, "in_all": BETTER}, Kind.WIN, "win: better calibrated in predicted and all, Dice kept"),
-        ({"in_all": BETTER, "dice": -0.005}, Kind.WIN, "win: better calibrated in all, Dice kept"),
-        ({"in_all": BETTER, "dice": 0.1}, Kind.WIN, "win: better calibrated in all, Dice kept"),
-        (
-            {"predicted": BETTER, "in_all": WORSE},
-            Kind.WIN_IN_ONE_SET,
-            "win in one set: better calibrated in predicted, worse calibrated in all, Dice kept",
-        ),
-        (
-            {"predicted": WORSE, "in_all": BETTER},
-            Kind.WIN_IN_ONE_SET,
-            "win in one set: better calibrated in all, worse calibrated in predicted, Dice kept",
-        ),
-        ({"predicted": BETTER, "dice": -0.02}, Kind.TRADE, "trade: better calibrated in predicted, at the price of Dice (-0.0195, interval from -0.02"),
-        (
-            {"predicted": BETTER, "in_all": WORSE, "dice": -0.02},
-            Kind.TRADE,
-            "trade: better calibrated in predicted, worse calibrated in all, at the price of Dice (-0.0195, interval from -0.02",
-        ),
-        ({"predicted": WORSE}, Kind.LOSS, "loss: worse calibrated in predicted, Dice kept"),
-        ({"predicted": WORSE, "in_all": WORSE, "dice": -0.02}, Kind.LOSS, "loss: worse calibrated in predicted and all, Dice not kept"),
-        ({}, Kind.DRAW, "draw: neither better nor worse calibrated in predicted or all, Dice kept"),
-        ({"dice": -0.05}, Kind.DRAW, "draw: neither better nor worse calibrated in predicted or all, Dice not kept"),
+        ({"predicted": BETTER}, Kind.WIN, "win: better in ECE predicted, Dice kept (non-inferior) within 0.01"),
+        ({"predicted": BETTER, "in_all": BETTER}, Kind.WIN, "win: better in ECE predicted and ECE all, Dice kept (non-inferior) within 0.01"),
+        ({"in_all": BETTER, "dice": -0.005}, Kind.WIN, "win: better in ECE all, Dice kept (non-inferior) within 0.01"),
+        ({"in_all": BETTER, "dice": 0.08}, Kind.WIN, "win: better in Dice and ECE all"),
+        ({"dice": 0.05}, Kind.WIN, "win: better in Dice"),
+        ({"predicted": BETTER, "in_all": WORSE}, Kind.TRADE, "trade: better in ECE predicted, worse in ECE all"),
+        ({"predicted": BETTER, "dice": -0.02}, Kind.TRADE, "trade: better in ECE predicted, worse in Dice"),
+        ({"predicted": WORSE, "dice": 0.05}, Kind.TRADE, "trade: better in Dice, worse in ECE predicted"),
+        ({"predicted": WORSE}, Kind.LOSS, "loss: worse in ECE predicted, Dice not gained within 0.01"),
+        ({"predicted": WORSE, "in_all": WORSE, "dice": -0.02}, Kind.LOSS, "loss: worse in Dice and ECE predicted and ECE all"),
+        ({"dice": -0.05}, Kind.LOSS, "loss: worse in Dice"),
+        ({"dice": -0.5}, Kind.LOSS, "loss: worse in Dice, by Dice alone, which differs by more than 0.1; calibration figures greyed out, since mean Dice is 0."),
+        ({"dice": -0.5, "predicted": BETTER}, Kind.LOSS, "loss: worse in Dice, by Dice alone"),
+        ({}, Kind.EQUAL, "equal: no relevant difference in any score"),
+        ({"dice": 0.004, "predicted": 0.01}, Kind.EQUAL, "equal: no relevant difference in any score"),
     ],
 )  # fmt: skip
 def test_rows_of_the_protocol(tmp_path, change, kind, sentence):
-    found = judged(pair(tmp_path, **change))
-    assert found.kind is kind
-    assert found.in_words.startswith(sentence)
-    assert not found.greyed_out and "greyed" not in found.in_words
-    assert len(found.reasons) == 3
+    """Each row, and the same seen from the base."""
+    there, back = both_ways(runs_of(tmp_path, **change))
+    assert there.kind is kind
+    assert there.in_words.startswith(sentence)
+    assert back.kind is MIRRORED[kind]
+    assert there.greyed_out == (change.get("dice", 0) < -0.1)
+    assert len(there.reasons) == (1 if there.greyed_out else 3)
 
 
-def test_the_interval_decides_whether_dice_is_kept(tmp_path):
-    """The mean alone would do, at -0.005; with a wide spread the lower end is below -0.01."""
-    loose = np.random.default_rng(1).normal(-0.005, 0.03, 30)
-    found = judged(pair(tmp_path, predicted=BETTER, dice=loose))
-    assert found.kind is Kind.TRADE
-    assert "not kept (not above -0.01)" in found.reasons[0]
-
-
-@pytest.mark.parametrize(("dice", "greyed"), [(-0.09, False), (-0.12, True)])
-@pytest.mark.parametrize(
-    ("change", "kind"), [({"predicted": BETTER}, Kind.TRADE), ({"in_all": WORSE}, Kind.LOSS), ({}, Kind.DRAW)]
-)
-def test_greyed_out(tmp_path, dice, greyed, change, kind):
-    """A network that does not segment: whatever its calibration is called, the figures are greyed out."""
-    found = judged(pair(tmp_path, dice=dice, **change))
-    assert (found.kind, found.greyed_out) == (kind, greyed)
-    assert ("calibration figures greyed out, since mean Dice is 0.1" in found.in_words) == greyed
-
-
-@pytest.mark.parametrize("side", [-1, 1])
-def test_the_sign_differs_in_one_fold(tmp_path, side):
-    """Interval and p say better (worse), but one network of three is the other way: no claim."""
-    change = side * np.tile([0.04, 0.04, -0.005], 10)
-    runs = pair(tmp_path, predicted=change, spread=0.001)
-    comparison = compare_runs(runs[0], [runs[1]], ("Dice", "ECE"), settings=QUICK)
-    ece = next(one for one in comparison.differences if one.quantity == Quantity("ECE", "predicted"))
-    assert ece.p_holm < 0.05 and ece.result.low * ece.result.high > 0
+def test_the_spread_of_trainings_decides(tmp_path):
+    """Over cases each is beyond doubt; over trainings that differ from -0.08 to +0.02 nothing is shown."""
+    runs = runs_of(tmp_path, predicted=np.tile([-0.08, -0.01, -0.06, 0.02, -0.04], 10))
+    comparison = compare_runs(runs[0], [runs[1]], ("Dice", "ECE"))
+    ece = next(one for one in comparison.differences if one.quantity == rules.PRIMARY[0])
+    assert ece.verdict == "better" and ece.p_holm < 1e-3
+    assert ece.again.low < 0 < ece.again.high
     found = verdict_on(comparison, "run")
-    assert found.kind is Kind.DRAW
-    word = "lower" if side < 0 else "higher"
-    assert f"neither, since not {word} in fold_2 ({ece.parts[2].difference:+.4f})" in found.reasons[1]
-    # without that fold it would be a claim if two folds were enough, and they are not
-    assert judged(runs, parts=["fold_0", "fold_1"]).kind is Kind.NOT_JUDGED
+    assert found.kind is Kind.OPEN
+    assert found.in_words == "open: these trainings show neither a difference nor that there is none of relevance"
 
 
-def test_a_win_in_later_folds_alone(tmp_path):
-    """Fold 0 was looked at before: the rest is judged by itself."""
-    runs = pair(tmp_path, predicted=np.tile([0.005, -0.04, -0.04, -0.04], 10), n_folds=4, n_cases=40)
-    assert judged(runs).kind is Kind.DRAW
-    assert judged(runs, parts=["fold_1", "fold_2", "fold_3"]).kind is Kind.WIN
-    alone = judged(runs, parts=["fold_0"])
-    assert alone.in_words == "not judged: a claim needs 3 folds, and these are fold_0"
+@pytest.mark.parametrize(("side", "kind"), [(BETTER, "better"), (WORSE, "worse")])
+def test_whether_dice_is_kept_can_be_open(tmp_path, side, kind):
+    """Dice is the same on average, but trainings vary by more than the margin."""
+    there, back = both_ways(runs_of(tmp_path, predicted=side, dice=np.tile([-0.02, 0.02, 0.01, -0.01, 0.0], 10)))
+    assert there.kind is back.kind is Kind.OPEN
+    assert there.in_words == f"open: {kind} in ECE predicted, whether Dice is kept is open"
 
 
-def test_a_fold_without_a_pair_has_no_sign(tmp_path):
-    runs = pair(tmp_path, predicted=BETTER)
-    for case in runs[1].summary["metric_per_case"][2::3]:
+def test_four_folds_are_no_answer(tmp_path):
+    found = judged(pair(tmp_path, predicted=BETTER, n_folds=4, n_cases=40))
+    assert found.in_words == "not judged: no answer with fewer than 5 trainings of different folds, and these are 4"
+    some = judged(runs_of(tmp_path, predicted=BETTER), parts=["fold_1", "fold_2", "fold_3"])
+    assert some.kind is Kind.NOT_JUDGED and "these are 3" in some.in_words
+
+
+def test_a_fold_without_a_pair_is_no_answer(tmp_path):
+    runs = runs_of(tmp_path, predicted=BETTER)
+    for case in runs[1].summary["metric_per_case"][2::5]:
         case["voxel_sets"]["predicted"]["ECE"] = None
     found = judged(runs)
-    assert found.kind is Kind.DRAW
-    assert "not lower in fold_2 (no pair)" in found.reasons[1]
-
-
-def test_holm_over_all_tests_counts(tmp_path):
-    """A p that counts alone does not once everything else is tested as well."""
-    change = np.random.default_rng(8).normal(-0.0126, 0.03, 30)
-    runs = pair(tmp_path, predicted=change, spread=0.0)
-    few = compare_runs(runs[0], [runs[1]], ("Dice", "ECE"), ("predicted", "all"), settings=QUICK)
-    assert verdict_on(few, "run").kind is Kind.WIN
-    others = [Run(f"other{n}", tmp_path / f"other{n}", pair(tmp_path / str(n), dice=0.001, in_all=0.001)[1].summary, {}) for n in range(6)]  # fmt: skip
-    many = compare_runs(runs[0], [runs[1], *others], ("Dice", "ECE"), settings=QUICK)
-    found = verdict_on(many, "run")
-    assert many.n_tests > few.n_tests
-    assert found.kind is Kind.DRAW
-    assert "adjusted p is" in found.reasons[1]
+    assert found.in_words == "not judged: no answer, since a training has no case in which both have a value"
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "why"),
     [
-        ({"scores": ("ECE",)}, "Dice not compared"),
         ({"scores": ("Dice",)}, "ECE predicted, ECE all not compared"),
-        ({"scores": ("Dice", "ECE"), "voxel_sets": ("foreground", "all")}, "ECE predicted not compared"),
+        ({"scores": ("ECE",)}, "Dice not compared"),
+        ({"voxel_sets": ("all", "foreground")}, "ECE predicted not compared"),
         ({"settings": Settings(level=0.9)}, "intervals of 90%, not 95%"),
     ],
 )
-def test_missing_scores(tmp_path, options, words):
-    found = judged(pair(tmp_path, predicted=BETTER), **options)
-    assert (found.kind, found.in_words, found.reasons) == (Kind.NOT_JUDGED, f"not judged: {words}", ())
+def test_not_judged(tmp_path, options, why):
+    found = judged(runs_of(tmp_path, predicted=BETTER), **options)
+    assert (found.kind, found.in_words) == (Kind.NOT_JUDGED, f"not judged: {why}")
+    assert found.reasons == ()
 
 
-def test_missing_folds(tmp_path):
-    assert judged(pair(tmp_path, predicted=BETTER, n_folds=2)).in_words == (
-        "not judged: a claim needs 3 folds, and these are fold_0, fold_1"
-    )
-    assert judged(pair(tmp_path, predicted=BETTER, n_folds=None)).in_words.startswith(
-        "not judged: neither base nor run knows which fold its cases are of; make it with `nnunet-nacl merge`"
-    )
-
-
-@pytest.mark.parametrize(
-    ("names", "found"),
-    [
-        (("left", "middle", "right"), "none, but left, middle, right"),
-        (("part_0_of_3", "part_1_of_3", "part_2_of_3"), "none, but part_0_of_3, part_1_of_3, part_2_of_3"),
-        (("A/fold_0", "B/fold_0", "fold_1"), "fold_0, fold_1"),
-    ],
-)
-def test_three_parts_that_are_not_three_folds(tmp_path, names, found):
-    """Parts that nnU-Net predicted on three machines are no three trainings."""
-    runs = pair(tmp_path, predicted=BETTER)
-    for run in runs:
-        for row, case in enumerate(run.summary["metric_per_case"]):
-            case["part"] = names[row % 3]
-    assert judged(runs).in_words == f"not judged: a claim needs 3 folds, and these are {found}"
-
-
-def test_too_few_cases(tmp_path):
-    assert judged(pair(tmp_path, predicted=BETTER, n_cases=5)).in_words == (
-        "not judged: fewer than 6 cases have Dice, ECE predicted, ECE all in both runs"
+def test_folds_that_are_not_known(tmp_path):
+    found = judged(pair(tmp_path, predicted=BETTER, n_folds=None))
+    assert found.in_words.startswith(
+        "not judged: no answer, since neither base nor run knows which fold its cases are of"
     )
 
 
-def test_equal_runs_are_a_draw(tmp_path):
-    found = judged(pair(tmp_path, spread=0.0))
-    assert found.kind is Kind.DRAW
-    assert found.reasons[2].endswith("holds 0, equal in all 30 cases")
-
-
-def test_greyed_out_without_a_verdict(tmp_path):
-    found = judged(pair(tmp_path, dice=-0.2, n_folds=1))
-    assert (found.kind, found.greyed_out) == (Kind.NOT_JUDGED, True)
-    assert found.in_words.endswith("fold_0; calibration figures greyed out, since mean Dice is 0.1995 lower")
-
-
-def test_mean_and_ranks_that_disagree_are_no_claim(tmp_path):
-    """A two-sided p is below 0.05 for the ranks, while the interval of the mean lies on the other side."""
-    change = np.full(30, -0.01)
-    change[:6] = [0.3, 0.31, 0.32, 0.33, 0.34, 0.35]
-    ece = {name: np.full(30, 0.3) for name in ("all", "predicted", "foreground")}
-    folds = [f"fold_{row % 3}" for row in range(30)]
-    base = run_of(tmp_path / "base", np.full(30, 0.8), ece, folds)
-    small = np.where(change < 0, -1e-3 * np.arange(1, 31), change)
-    run = run_of(tmp_path / "run", np.full(30, 0.8), ece | {"all": ece["all"] + small}, folds)
-    comparison = compare_runs(base, [run], ("Dice", "ECE"), settings=QUICK)
-    (in_all,) = [one for one in comparison.differences if one.quantity == Quantity("ECE", "all")]
-    assert in_all.result.low > 0 > in_all.result.rank_biserial
-    found = verdict_on(comparison, "run")
-    assert found.kind is Kind.DRAW
-    assert "the ranks of the cases point the other way" in found.reasons[2]
-
-
-def test_against_each_other(tmp_path):
-    """Of equal Dice, what wins against the base loses the other way round."""
-    base, run = pair(tmp_path, predicted=BETTER, in_all=BETTER)
-    assert judged((base, run)).kind is Kind.WIN
-    back = compare_runs(run, [base], ("Dice", "ECE"), settings=QUICK)
-    assert verdicts_of(back)[0].kind is Kind.LOSS
+def test_other_scores_and_runs_do_not_count(tmp_path):
+    """The three scores were chosen beforehand: what else is compared in the call changes no verdict."""
+    runs = runs_of(tmp_path, predicted=np.tile([-0.03, -0.04, -0.05, -0.04, -0.045], 10))
+    few = compare_runs(runs[0], [runs[1]], ("Dice", "ECE"), ("predicted", "all"))
+    many = compare_runs(runs[0], [runs[1], *(runs_of(tmp_path / str(n), dice=0.01)[1] for n in range(4))], ("all",))
+    assert verdict_on(few, "run") == replace(verdict_on(many, many.runs[0].name), run="run")
 
 
 def test_a_verdict_for_each_run(tmp_path):
-    base, run = pair(tmp_path, predicted=BETTER)
-    draw = pair(tmp_path / "x", n_cases=30)[1]
-    comparison = compare_runs(base, [run, Run("draw", draw.folder, draw.summary, {})], ("Dice", "ECE"), settings=QUICK)
-    assert [(each.run, each.kind) for each in verdicts_of(comparison)] == [("run", Kind.WIN), ("draw", Kind.DRAW)]
+    base, run = runs_of(tmp_path, predicted=BETTER)
+    other = runs_of(tmp_path / "x")[1]
+    comparison = compare_runs(base, [run, replace(other, name="other")], ("Dice", "ECE"))
+    assert [(each.run, each.kind) for each in verdicts_of(comparison)] == [("run", Kind.WIN), ("other", Kind.EQUAL)]
 
 
 def test_in_the_file(tmp_path):
-    base, run = pair(tmp_path, predicted=BETTER, dice=-0.2)
-    comparison = compare_runs(base, [run], ("Dice", "ECE"), settings=QUICK)
+    base, run = runs_of(tmp_path, predicted=BETTER, dice=-0.2)
+    comparison = compare_runs(base, [run], ("Dice", "ECE"))
     content = json.loads(write_comparison(comparison, tmp_path)[1].read_text())
     (found,) = verdicts_of(comparison)
     assert content["verdicts"] == [
-        {"run": "run", "kind": "trade", "greyed_out": True, "in_words": found.in_words, "reasons": list(found.reasons)}
+        {"run": "run", "kind": "loss", "greyed_out": True, "in_words": found.in_words, "reasons": list(found.reasons)}
     ]
-    assert content["protocol"]["verdict"]["dice_kept_above"] == rules.DICE_KEPT_ABOVE == -0.01
+    assert content["schema_version"] == 2
+    assert content["protocol"]["verdict"]["dice_margin"] == rules.DICE_MARGIN == 0.01
+    assert content["questions"]["trained_again"].startswith("this trainer, trained again")
+    test = next(test for test in content["tests"] if test["voxel_set"] == "predicted")
+    assert test["trained_again"]["n_trainings"] == 5
+    assert test["trained_again"]["low"] < test["trained_again"]["difference"] < test["trained_again"]["high"] < 0
 
 
-# The rules over all ingredients, without runs: numbers of a comparison, drawn.
+# The rules over all numbers, without runs.
 
-NUMBERS = st.floats(-0.3, 0.3)
-SIGNED = st.sampled_from([-0.02, 0.02, 0.0, math.nan])
+MEANS = st.floats(-0.3, 0.3).map(lambda value: round(value, 3))
 
 
 @st.composite
-def results(draw, quantity):
-    """A difference with an interval around it, any p, and three to five folds of any sign."""
-    difference = draw(NUMBERS)
-    low, high = difference - draw(st.floats(0, 0.1)), difference + draw(st.floats(0, 0.1))
-    p = draw(st.sampled_from([0.0001, 0.0499, 0.05, 0.2, math.nan]))
-    sign = math.copysign(1, difference)
-    parts = draw(st.lists(st.one_of(st.just(sign * 0.02), SIGNED), min_size=3, max_size=5))
+def differences(draw, quantity):
+    """A difference over trainings with an interval around it, and any p."""
+    mean = draw(MEANS)
+    half = draw(st.sampled_from([0.0, 0.001, 0.009, 0.02, 0.1]))
+    p = draw(st.sampled_from([0.0001, 0.016, 0.03, 0.0499, 0.05, 0.2, 1.0]))
+    level = draw(st.sampled_from([0.01, 0.1, 0.3]))
     held = PairedResult(
-        n_pairs=30, n_units=30, n_undefined_base=0, n_undefined_run=0, base=0.5, run=0.5 + difference, difference=difference,
-        low=low, high=high, n_lower=15, n_equal=0, n_higher=15, rank_biserial=sign, p=p, method="exact", reason="",
+        n_pairs=50, n_units=50, n_undefined_base=0, n_undefined_run=0, base=level, run=level + mean, difference=mean,
+        low=mean - half, high=mean + half, n_lower=15, n_equal=0, n_higher=15, rank_biserial=0.1, p=p, method="exact", reason="",
     )  # fmt: skip
-    of_folds = tuple(PartDifference(f"fold_{number}", 10, value) for number, value in enumerate(parts))
-    return Difference("run", quantity, False, held, p, "", "", of_folds)
+    again = TrainedAgain(tuple(f"fold_{fold}" for fold in range(5)), mean, mean - half, mean + half, p, "")
+    return Difference("run", quantity, False, held, p, "", "", (), again)
 
 
-def comparison_of(*differences):
-    run = Run("run", Path("run"), {}, {})
-    return Comparison(run, (run,), {}, ("a",), {}, (), Settings(), differences)
+def mirrored(difference):
+    """The same difference with base and run exchanged."""
+    held, again = difference.result, difference.again
+    return replace(
+        difference,
+        result=replace(held, base=held.run, run=held.base, difference=-held.difference, low=-held.high, high=-held.low),
+        again=replace(again, difference=-again.difference, low=-again.high, high=-again.low),
+    )
 
 
-DRAWN = [results(quantity) for quantity in (rules.DICE, *rules.PRIMARY)]
+def comparison_of(*held):
+    return Comparison(run := run_named("run"), (run,), {}, ("a",), {}, (), Settings(), held)
 
 
-def with_interval(difference, low, high):
-    return replace(difference, result=replace(difference.result, low=low, high=high))
+def run_named(name):
+    from nnunet_nacl.study.run import Run
+
+    return Run(name, Path(name), {}, {})
 
 
+DRAWN = [differences(quantity) for quantity in (rules.DICE, *rules.PRIMARY)]
+
+
+@settings(max_examples=100)
+@given(*DRAWN)
+def test_what_is_a_win_one_way_is_a_loss_the_other(dice, predicted, in_all):
+    there = verdict_on(comparison_of(dice, predicted, in_all), "run")
+    back = verdict_on(comparison_of(*map(mirrored, (dice, predicted, in_all))), "run")
+    assert back.kind is MIRRORED[there.kind]
+
+
+@settings(max_examples=100)
 @given(*DRAWN)
 def test_the_table_holds_for_all_numbers(dice, predicted, in_all):
-    """Each kind is given exactly where its row of the protocol says so, written here as the protocol words it."""
-    found = verdict_on(comparison_of(dice, predicted, in_all), "run")
-
-    def claimed(ece, sign):
-        interval = ece.result.high < 0 if sign < 0 else ece.result.low > 0
-        return interval and ece.p_holm < 0.05 and all(part.difference * sign > 0 for part in ece.parts)
-
-    kept = dice.result.low > -0.01
-    better = [claimed(ece, -1) for ece in (predicted, in_all)]
-    worse = [claimed(ece, 1) for ece in (predicted, in_all)]
-    assert (found.kind is Kind.WIN) == (kept and any(better) and not any(worse))
-    assert (found.kind is Kind.WIN_IN_ONE_SET) == (kept and any(better) and any(worse))
-    assert (found.kind is Kind.TRADE) == (not kept and any(better))
-    assert (found.kind is Kind.LOSS) == (any(worse) and not any(better))
-    assert (found.kind is Kind.DRAW) == (not any(worse) and not any(better))
-    assert found.greyed_out == (dice.result.difference < -0.1)
-    assert found.in_words.startswith(f"{found.kind.value}: ")
-
-
-@given(*DRAWN, st.randoms())
-def test_the_order_of_folds_and_scores_does_not_count(dice, predicted, in_all, random):
-    found = verdict_on(comparison_of(dice, predicted, in_all), "run")
-    shuffled = []
-    for one in (in_all, dice, predicted):
-        parts = list(one.parts)
-        random.shuffle(parts)
-        shuffled.append(replace(one, parts=tuple(parts)))
-    again = verdict_on(comparison_of(*shuffled), "run")
-    assert (again.kind, again.greyed_out) == (found.kind, found.greyed_out)
+    """Each kind is given exactly where the protocol says so, written here as it words it."""
+    found = verdict_on(comparison_of(dice, predicted, in_all), "run").kind
+    far = abs(dice.result.difference) > 0.1
+    judged_ones = [dice] if far else [dice, predicted, in_all]
+    ordered = sorted(one.again.p for one in judged_ones)
+    sides = []
+    for one in judged_ones:
+        sign = 1 if one is dice else -1
+        margin = 0.01 if one is dice else 0.1 * (one.result.base + one.result.run) / 2
+        # Holm by hand: every smaller p has to pass its own step
+        rank = ordered.index(one.again.p)
+        passed = all(p * (len(ordered) - step) < 0.05 for step, p in enumerate(ordered[: rank + 1]))
+        within = -margin < one.again.low and one.again.high < margin
+        gain = sign * one.again.difference
+        sides.append("equal" if within else ("better" if gain > 0 else "worse") if passed and gain else "")
+    kept, gained = dice.again.low > -0.01, not dice.again.high < 0.01
+    better, worse = "better" in sides, "worse" in sides
+    assert (found is Kind.TRADE) == (better and worse)
+    assert (found is Kind.WIN) == (better and not worse and kept)
+    assert (found is Kind.LOSS) == (worse and not better and not gained)
+    assert (found is Kind.EQUAL) == (set(sides) == {"equal"})
 
 
 @given(*DRAWN)
-def test_a_fold_without_a_sign_ends_every_claim(dice, predicted, in_all):
-    before = verdict_on(comparison_of(dice, predicted, in_all), "run")
-    new = PartDifference("fold_9", 10, math.nan)
-    after = verdict_on(comparison_of(*(replace(one, parts=(*one.parts, new)) for one in (dice, predicted, in_all))), "run")  # fmt: skip
-    assert after.kind is Kind.DRAW
-    assert after.greyed_out == before.greyed_out
+def test_the_order_of_scores_does_not_count(dice, predicted, in_all):
+    found = verdict_on(comparison_of(dice, predicted, in_all), "run")
+    assert verdict_on(comparison_of(in_all, dice, predicted), "run").kind is found.kind
 
 
-@given(*DRAWN)
-def test_thresholds_are_strict(dice, predicted, in_all):
-    """Exactly -0.01 is not above it, an interval that ends at 0 is not below it."""
-    edge = verdict_on(comparison_of(with_interval(dice, -0.01, 0.0), predicted, in_all), "run")
-    above = verdict_on(comparison_of(with_interval(dice, -0.0099, 0.0), predicted, in_all), "run")
-    assert edge.kind not in (Kind.WIN, Kind.WIN_IN_ONE_SET) and above.kind is not Kind.TRADE
-    touching = [with_interval(ece, -0.1, 0.0) for ece in (predicted, in_all)]
-    assert verdict_on(comparison_of(dice, *touching), "run").kind is Kind.DRAW
+def test_random_studies_never_contradict(tmp_path):
+    """Runs with fold effects of any size, compared both ways from their files' content on."""
+    random = np.random.default_rng(4)
+    kinds = set()
+    for _ in range(40):
+        effects = random.normal(size=(3, 5)) * random.choice([0.0, 0.3, 1.0]) + random.normal(size=(3, 1)) * 2
+        scale = np.array([[0.01], [0.02], [0.02]])
+        dice, predicted, in_all = (np.tile(each, 10) for each in scale * effects)
+        there, back = both_ways(runs_of(tmp_path, dice=dice, predicted=predicted, in_all=in_all))
+        assert back.kind is MIRRORED[there.kind]
+        kinds.add(there.kind)
+    assert {Kind.WIN, Kind.LOSS, Kind.TRADE, Kind.OPEN} <= kinds
+
+
+def test_two_trainings_of_the_same_loss(tmp_path):
+    """Nothing differs but the trainings, by 0.7 and 1 times what cases differ by: a claim in at most 5 % of studies, where tests over
+    cases find something in most. The first version of the protocol claimed a win or a loss in 40 % of such studies of three folds."""
+    random = np.random.default_rng(12)
+    n_studies, claims, over_cases = 60, 0, 0
+    names = [f"fold_{row % 5}" for row in range(120)]
+    for number in range(n_studies):
+        trainings = np.tile(random.normal(size=(5, 3)) * (0.7, 1.0)[number % 2], (24, 1))
+        change = (trainings + random.normal(size=(120, 3))) * (0.005, 0.02, 0.02)
+        dice, predicted, in_all = change.T
+        base = {"predicted": np.full(120, 0.2), "all": np.full(120, 0.2), "foreground": np.full(120, 0.2)}
+        run = base | {"predicted": base["predicted"] + predicted, "all": base["all"] + in_all}
+        runs = (
+            run_of(tmp_path / "base", np.full(120, 0.8), base, names),
+            run_of(tmp_path / "run", 0.8 + dice, run, names),
+        )
+        found = judged(runs)
+        assert found.kind is not Kind.NOT_JUDGED
+        claims += found.kind in (Kind.WIN, Kind.LOSS, Kind.TRADE)
+        over_cases += compare_pairs(base["predicted"][:, None], run["predicted"][:, None])[0].p < 0.05
+    assert claims <= scipy.stats.binom.ppf(0.999, n_studies, 0.05)
+    assert over_cases > 0.4 * n_studies
+
+
+def test_nan_is_no_claim():
+    """A comparison without an answer over trainings has no verdict, whatever its cases say."""
+    one = Difference("run", rules.DICE, False, compare_pairs(np.zeros((9, 1)), np.ones((9, 1)))[0], 0.0, "better", "")
+    found = verdict_on(comparison_of(one, *(replace(one, quantity=quantity) for quantity in rules.PRIMARY)), "run")
+    assert found.kind is Kind.NOT_JUDGED and math.isnan(one.again.p)
