@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nnunet_nacl.losses.targets import sum_dtype
+from nnunet_nacl.losses.targets import is_compiling, sum_dtype
 
 ValueAndGradient = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 """Takes the logits and whether the gradient is wanted; returns the scalar value and the gradient, or None."""
@@ -46,7 +46,7 @@ class _GradientInForward(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
         # once_differentiable would say so only where the incoming gradient is itself to be differentiated, which the 1 that
         # backward() starts with never is. A compiler traces with gradients on, and refuses double backward by itself.
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if torch.is_grad_enabled() and not is_compiling():
             raise RuntimeError(
                 "Expected backward without create_graph=True, but got it: this loss computes its gradient together with its "
                 "value, so it can be differentiated once. For second derivatives (a gradient penalty, a Hessian) write the "

@@ -110,7 +110,7 @@ def class_map(labels: Tensor, num_classes: int, valid: Tensor | None) -> Tensor:
             would make every training step wait for it, and there indexing with them raises a device-side assertion.
     """
     classes = labels if valid is None else labels.masked_fill(~valid, num_classes)
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and labels.numel():
+    if labels.device.type == "cpu" and not is_compiling() and labels.numel():
         counted = labels if valid is None else labels.masked_fill(~valid, 0)
         lowest, highest = (int(extreme) for extreme in torch.aminmax(counted))
         if lowest < 0 or highest >= num_classes:
@@ -134,6 +134,11 @@ def counted_logits(logits: Tensor, valid: Tensor | None) -> Tensor:
     """
     counted = logits if valid is None else logits.masked_fill(~valid, 0)
     return counted.to(compute_dtype(logits))
+
+
+def is_compiling() -> bool:
+    """Return whether torch.compile is tracing; PyTorch before 2.3 does not say, and is taken not to be."""
+    return hasattr(torch.compiler, "is_compiling") and torch.compiler.is_compiling()
 
 
 def compute_dtype(logits: Tensor) -> torch.dtype:

@@ -27,7 +27,7 @@ from nnunet_nacl.study.direction import chosen_by_label
 from nnunet_nacl.study.run import Run
 
 FEW_CLASSES = 4
-"""Up to so many classes their diagrams are unfolded with those of the voxel set."""
+"""Up to so many classes their diagrams are unfolded with those of the voxel set, where there is one run."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class Page:
     no_images: bool
     case_columns: list[CaseColumn]
     case_rows: list[CaseRow]
+    any_remarks: bool
     protocol: list[tuple[str, str]]
     sections: list[tuple[str, str]]
 
@@ -99,6 +100,7 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
     worst = prepare_worst(runs, cases, options.voxel_set, options.worst, options.images)
     parts = [_part(run, cases, options.voxel_set, not several) for run in runs]
     names = label_names(base)
+    any_remarks = any(row.remarks for part in parts for row in part.case_rows)
     pictured = frozenset[int]().union(*(case.classes for case in worst))
     return Page(
         dataset=dataset_name(base),
@@ -111,7 +113,7 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         colors={label: swatch_svg(class_color(place)) for place, label in enumerate(foreground(base), start=1)},
         parts=parts,
         warnings=warnings_once(runs, options.voxel_set),
-        few_classes=len(names) <= FEW_CLASSES,
+        few_classes=not several and len(names) <= FEW_CLASSES,
         short_names={key: score_name(key).short for key in CASE_SCORES},
         side_by_side=side_groups(prepare_sides(runs, cases), options.voxel_set) if several else [],
         left_out=[] if comparison is None else _left_out(comparison.left_out),
@@ -125,7 +127,8 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         confidence_floor=f"1/{len(names)}",
         error_stops=list(ERROR_STOPS),
         no_images=options.images is None and any(case.pictured for case in worst),
-        case_columns=_case_columns(sets, options.voxel_set, several),
+        case_columns=_case_columns(sets, options.voxel_set, several, any_remarks),
+        any_remarks=any_remarks,
         case_rows=worst_first(row for part in parts for row in part.case_rows),
         protocol=protocol_in_words(base),
         sections=_sections(several),
@@ -145,13 +148,14 @@ def _left_out(left_out: Mapping[str, Sequence[str]]) -> list[str]:
     ]
 
 
-def _case_columns(sets: Sequence[str], voxel_set: str, several: bool) -> list[CaseColumn]:
+def _case_columns(sets: Sequence[str], voxel_set: str, several: bool, remarks: bool) -> list[CaseColumn]:
     columns = [CaseColumn("case", numeric=False)]
     if several:
         columns.append(CaseColumn("run", numeric=False))
     columns += [CaseColumn(score_name(key).short, score_name(key).meaning) for key in ("Dice", *CASE_SCORES)]
     columns += [CaseColumn(f"ECE {name}") for name in sets if name != voxel_set]
-    return [*columns, CaseColumn("voxels"), CaseColumn("remarks", numeric=False)]
+    columns.append(CaseColumn("voxels"))
+    return [*columns, CaseColumn("remarks", numeric=False)] if remarks else columns
 
 
 def _sections(several: bool) -> list[tuple[str, str]]:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_nacl.training.first_process import is_first_process
+
 if TYPE_CHECKING:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Trainer
 else:
@@ -34,7 +36,7 @@ class CalibrationEvaluationMixin(Trainer):
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Validate as nnU-Net does, then evaluate the calibration where the probabilities were saved."""
         super().perform_actual_validation(save_probabilities)
-        if save_probabilities and self.evaluate_calibration and self.local_rank == 0:
+        if save_probabilities and self.evaluate_calibration and is_first_process(self):
             self.print_to_log_file(self._evaluate_calibration())
 
     def _evaluate_calibration(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_nacl.training.calibration_progress import write_calibration_progress
+from nnunet_nacl.training.first_process import is_first_process
 from nnunet_nacl.training.online_calibration import ForegroundCalibration, OnlineCalibration
 from nnunet_nacl.training.watching import watching
 
@@ -73,7 +74,7 @@ class CalibrationLoggingMixin(Trainer):
         """End the epoch as nnU-Net does, then draw the progress of the calibration."""
         super().on_epoch_end()
         histories = self.logger.local_logger.my_fantastic_logging
-        if self.log_calibration and self.local_rank == 0 and ECE_KEY in histories:
+        if self.log_calibration and is_first_process(self) and ECE_KEY in histories:
             path = Path(self.output_folder) / "calibration_progress.png"
             write_calibration_progress(histories[ECE_KEY], histories[GAP_KEY], path)
 

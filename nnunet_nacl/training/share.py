@@ -29,7 +29,13 @@ from numpy.typing import NDArray
 from nnunet_nacl import __version__
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.json_files import read_mapping
-from nnunet_nacl.training.baked_temperature import OUTPUT_TOLERANCE, PROBABILITY_TOLERANCE, Agreement, divided
+from nnunet_nacl.training.baked_temperature import (
+    MEAN_TOLERANCE,
+    OUTPUT_TOLERANCE,
+    PROBABILITY_TOLERANCE,
+    Agreement,
+    divided,
+)
 from nnunet_nacl.training.compare_copy import check_equal, check_tempered, predictions
 from nnunet_nacl.training.trainer_search import find_trainer
 from nnunet_nacl.training.variants import UnknownVariantError, resolve
@@ -141,8 +147,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Beside tensors and plain values these hold NumPy scalars (the logged curves and ``_best_ema``), whose dtypes are allowed here.
 
     Raises:
-        InputError: no checkpoint of nnU-Net, or one that holds other objects.
+        InputError: no checkpoint of nnU-Net, or one that holds other objects; a PyTorch that cannot tell (before 2.6).
     """
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        raise InputError(
+            f"{path}: PyTorch {torch.__version__} cannot load it without running code from it. Expected 2.6 or newer."
+        )
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -266,6 +276,7 @@ def _write_note(
             },
             "output_tolerance": OUTPUT_TOLERANCE,
             "probability_tolerance": PROBABILITY_TOLERANCE,
+            "mean_tolerance": MEAN_TOLERANCE,
             **{key: value for key, value in asdict(agreed).items() if value == value},
         }
         note["compared"]["with"] = "the original's predictions, tempered in float64, in a process without nnunet-nacl"

@@ -8,6 +8,9 @@ from every_loss import IGNORE, LOSSES, random_batch, value_and_gradient
 
 from nnunet_nacl.losses import NACLLoss, SVLSLoss
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch.compiler, "is_compiling"), reason="a loss cannot ask PyTorch before 2.3 whether it is compiled"
+)
 KERNELS = {"NACL, svls kernel": partial(NACLLoss, kernel="svls"), "SVLS, raters": partial(SVLSLoss, raters=2)}
 
 

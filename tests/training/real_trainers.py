@@ -12,9 +12,9 @@ IGNORE = {"ignore": 3}
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "cap": 2}, "regions_class_order": [1, 2]}
 
 
-def build(trainer, preprocessed, dataset=None):
-    """Return an initialized trainer of the preprocessed data, whose dataset.json may be changed."""
-    plans = json.loads((preprocessed / "nnUNetPlansCPU.json").read_text())
+def build(trainer, preprocessed, dataset=None, **plans):
+    """Return an initialized trainer of the preprocessed data, whose dataset.json and plans may be changed."""
+    plans = plans | json.loads((preprocessed / "nnUNetPlansCPU.json").read_text())
     content = json.loads((preprocessed / "dataset.json").read_text()) | (dataset or {})
     built = trainer(plans | {"continue_training": False}, "3d_fullres", 0, content, torch.device("cpu"))
     built.initialize()

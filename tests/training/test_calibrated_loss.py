@@ -51,6 +51,17 @@ def test_deep_supervision_weights_are_those_of_nnunet(name, make):
     assert isinstance(ours.loss, LossPlusDice) == ("Dice" in name)
 
 
+def test_under_ddp_every_output_has_a_weight(make):
+    """A parameter without a gradient is an error of DDP's, so nnU-Net gives the coarsest output 1e-6 there."""
+    trainer, stock = make(nnUNetTrainerNACL), make(nnUNetTrainer)
+    trainer.is_ddp = stock.is_ddp = True
+    loss = trainer._build_loss()
+    assert loss.weight_factors == stock._build_loss().weight_factors
+    assert 0 < loss.weight_factors[-1] < 1e-5
+    loss(trainer.network(torch.randn(2, 1, 16, 16, 16)), targets((16, 16, 16))).backward()
+    assert all(parameter.grad is not None for parameter in trainer.network.parameters())
+
+
 @pytest.mark.parametrize("name", ["nnUNetTrainerDiceNACL", "nnUNetTrainerDiceSVLS"])
 def test_dice_form_is_the_loss_plus_the_dice_of_nnunet(name, make):
     logits, target = torch.randn(2, 3, 8, 8, 8), torch.randint(0, 3, (2, 1, 8, 8, 8)).float()

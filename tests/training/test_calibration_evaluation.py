@@ -52,7 +52,13 @@ def test_beside_the_summary_only_with_probabilities_and_only_if_wanted(trained):
     trainer.local_rank = 1  # of several processes, the first does it
     trainer.perform_actual_validation(True)
     assert not (validation / "calibration.json").exists()
-    trainer.local_rank, trainer.evaluate_calibration = 0, False
+    trainer.local_rank, trainer.global_rank = (
+        0,
+        4,
+    )  # the first of the second node, as nnU-Net's branch for several counts
+    trainer.perform_actual_validation(True)
+    assert not (validation / "calibration.json").exists()
+    trainer.global_rank, trainer.evaluate_calibration = 0, False
     trainer.perform_actual_validation(True)
     assert not (validation / "calibration.json").exists()
     trainer.evaluate_calibration = True

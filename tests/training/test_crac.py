@@ -167,7 +167,7 @@ def test_checkpoint_without_multipliers_is_taken(make):
     del checkpoint["logging"][HISTORY_KEY]
     torch.save(checkpoint, path)
     resumed = make(nnUNetTrainerAdaptiveLater)
-    maybe_load_checkpoint(resumed, continue_training=True, validation_only=False)
+    resumed.load_checkpoint(filename_or_checkpoint=str(path))  # by whatever name nnU-Net has for it
     assert Path(resumed.log_file).read_text().count("has no multipliers of CRaC, so they start anew") == 1
     history = train(resumed, epochs=3)[HISTORY_KEY]
     assert history[:2] == [None, None]

@@ -70,7 +70,7 @@ def test_no_stock_trainer(tmp_path, monkeypatch):
     ):
         stock_trainer("nnUNetTrainerUsersNetwork")
     with pytest.raises(
-        InputError, match="'nnUNetTrainerNowhere' is neither one of .* finds it through nnUNet_extTrainer"
+        InputError, match="'nnUNetTrainerNowhere' is no trainer of .* finds it through nnUNet_extTrainer"
     ):
         stock_trainer("nnUNetTrainerNowhere")
 
@@ -102,6 +102,12 @@ def test_checkpoint_that_is_none(tmp_path):
     torch.save({"epoch": 3, "best": np.float32(0.5)}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="no checkpoint of nnU-Net; it lacks network_weights"):
         read_checkpoint(tmp_path / "other.pth")
+
+
+def test_a_pytorch_that_cannot_load_safely_is_named(tmp_path, monkeypatch):
+    monkeypatch.delattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
+    with pytest.raises(InputError, match="cannot load it without running code from it. Expected 2.6 or newer"):
+        read_checkpoint(tmp_path / "checkpoint.pth")
 
 
 def test_folder_that_is_none(tmp_path, capsys):
