@@ -14,7 +14,7 @@ def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     text = "evaluated runs as one HTML file that opens offline"
     parser = commands.add_parser(
-        "report", help=text, description=f"{text}. Several results are held against the first."
+        "report", help=text, description=f"{text}. Several results are compared with the first."
     )
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT",
                         help="output folder of `nnunet-nacl evaluate` or `merge`, or the evaluated prediction folder")  # fmt: skip

@@ -89,14 +89,14 @@ def _ext_folders(folders: list[Path], ours: Path) -> Iterator[Finding]:
             continue
         if not folder.is_dir():
             yield Finding(
-                subject, False, f"{folder} is no folder, and nnU-Net passes over it. Mend it or leave it out."
+                subject, False, f"{folder} is no folder, and nnU-Net passes over it. Correct the path or leave it out."
             )
             continue
         try:
             names = trainers_in(folder)
         except Exception as error:  # whatever any module raises at import
             yield Finding(subject, False, f"{folder}: a module in it fails ({_in_words(error)}), and so does nnU-Net's search. "
-                                          "Mend it or leave the folder out.")  # fmt: skip
+                                          "Correct the module or leave the folder out.")  # fmt: skip
             continue
         yield Finding(subject, True, f"{folder}: {_listed(names) or 'no trainer'}")
         for name in names:
@@ -130,9 +130,9 @@ def _found(name: str, trainer: type) -> tuple[bool, str]:
     try:
         found = find_trainer(name)
     except Exception as error:  # whatever any module on nnUNet_extTrainer raises at import
-        return False, f"nnU-Net's search ends in {_in_words(error)}. Mend {VARIABLE}, see above."
+        return False, f"nnU-Net's search ends in {_in_words(error)}. Correct {VARIABLE}, see above."
     if found is None:
-        return False, f"nnU-Net does not find them. Mend {VARIABLE}, see above."
+        return False, f"nnU-Net does not find them. Correct {VARIABLE}, see above."
     if found is not trainer:
         return False, (
             f"nnU-Net takes another of this name, that of {source_of(name)}, instead of nnunet-nacl's. Put nnunet-nacl's folder "
