@@ -54,7 +54,7 @@ def test_unset_ext_trainer(healthy, capsys):
     assert main(["doctor"]) == 1
     printed = capsys.readouterr().out
     assert 'BAD nnUNet_extTrainer: is not set. Run: export nnUNet_extTrainer="$(nnunet-nacl trainer-path)"' in printed
-    assert "BAD all 15 trainers: nnU-Net does not find them. Mend nnUNet_extTrainer, see above." in printed
+    assert "BAD all 15 trainers: nnU-Net does not find them. Correct nnUNet_extTrainer, see above." in printed
 
 
 def test_several_folders_are_fine(healthy, tmp_path, capsys):
