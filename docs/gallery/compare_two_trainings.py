@@ -140,6 +140,9 @@ for run in comparison.runs:
 # - **no test**: too few cases differ. `calmer` and `again` segment exactly as `old` does, so there is no Dice to test.
 # - **mixed** (not here): most cases went one way, and a few far out the other. Look at the dots.
 #
+# All of this is about *these networks on other patients*. Whether the loss is better, so that it would be if both were trained again, is another
+# question: it takes the five folds of each ([two questions](../comparing.md#two-questions)).
+#
 # ## What to beware of
 
 # %%

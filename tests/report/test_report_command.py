@@ -129,6 +129,15 @@ def test_folds_and_verdict_of_the_protocol(evaluated):
     assert "per fold: -0.3000, -0.3000, -0.3000, same sign" in text
     rows = [row for row in ROW.findall(page) if "greyed" in row]
     assert len(rows) == 2 * 5  # all but Dice
+    assert "This trainer, trained again" in text and "These networks, other patients" in text
+    assert "sharp: no answer with fewer than 5 trainings of different folds, and these are 3." in text
+    assert "Mean over trainings" not in text
+    for run in folded:
+        for number, case in enumerate(run.summary["metric_per_case"]):
+            case["part"] = f"fold_{number % 5}"
+    five = "".join(Elements(render(prepare_page(folded, Options()))).text)
+    assert "sharp: loss: worse in Dice, by Dice alone" in five
+    assert "Mean over trainings" in five and "-0.3000 to -0.3000" in five
 
 
 def test_files_that_are_gone_are_named(evaluated, tmp_path):

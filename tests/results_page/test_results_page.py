@@ -150,6 +150,30 @@ def test_folds_and_verdict_of_a_comparison(copied, tmp_path):
     assert {tuple(row[5:7]) for row in found[1:]} == {("-0.0123", "-")}
 
 
+def test_the_question_of_another_training(copied, tmp_path):
+    """Two folds are no answer; five are a table; a file of before the question was asked says nothing of it."""
+    path = results(copied) / "comparison" / "comparison.json"
+    before = section(write_page(copied, tmp_path / "two"), f"### `{NACL}`")
+    assert (
+        "*This trainer, trained again*: no answer with fewer than 5 trainings of different folds, and these are 2."
+        in before
+    )
+
+    def answer(held):
+        for test in held["tests"]:
+            test["trained_again"] = {
+                "trainings": [f"fold_{n}" for n in range(5)], "n_trainings": 5, "difference": -0.01234, "low": -0.02,
+                "high": -0.005, "p": 0.0123, "reason": None,
+            }  # fmt: skip
+
+    edit(path, answer)
+    text = section(write_page(copied, tmp_path / "five"), f"### `{NACL}`")
+    assert "*This trainer, trained again*, over 5 trainings" in text
+    assert {tuple(row[2:]) for row in tables(text)[1][1:]} == {("-0.0123", "-0.0200 to -0.0050", "0.012")}
+    edit(path, lambda held: [test.pop("trained_again") for test in held["tests"]])
+    assert "trained again" not in section(write_page(copied, tmp_path / "old"), f"### `{NACL}`")
+
+
 def test_before_and_after_scaling(finished, page):
     (temperatures,) = tables(section(page, "3a. Temperatures of each fold: background / body / cap"))
     for trainer in (BASE, NACL, CE):
