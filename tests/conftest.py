@@ -1,5 +1,6 @@
 """Fixtures that several test folders share: a small phantom, and nnU-Net with that phantom planned and preprocessed."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ import SimpleITK as sitk
 from nnunet_nacl.benchmark.phantom import write_task
 
 PHANTOM_ID = 99
+ONE_PROCESS = ("-np", 1, "-npfp", 1)
+"""Of planning and preprocessing: nnU-Net's eight each import PyTorch before they look at six tiny cases."""
 
 # A busy machine is no failure, and CI tries the same examples each time; elsewhere new ones are tried.
 hypothesis.settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)
@@ -55,7 +58,7 @@ class NNUNet:
             sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
         content = json.loads((folder / "dataset.json").read_text())
         (folder / "dataset.json").write_text(json.dumps(content | {"labels": labels} | dataset))
-        self.run("nnUNetv2_plan_and_preprocess", "-d", number, "-c", "3d_fullres", "-np", 1)
+        self.run("nnUNetv2_plan_and_preprocess", "-d", number, "-c", "3d_fullres", *ONE_PROCESS)
         self.run("nnunet-nacl", "cpu-plans", number)
         return self.root / "preprocessed" / folder.name
 
@@ -68,6 +71,22 @@ class NNUNet:
         return self.root / "preprocessed" / "Dataset099_Phantom"
 
 
+def made_once(tmp_path_factory, name, make):
+    """Return a folder that ``make`` has filled, once for all parallel workers of a test run: the others wait for the first."""
+    of_all = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        of_all = of_all.parent
+    folder, unfinished = of_all / name, of_all / f"{name}.unfinished"
+    with (of_all / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a worker that failed
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def phantom_task(tmp_path_factory):
     """An MSD-style phantom task of six cases, 16 voxels a side."""
@@ -78,15 +97,23 @@ def phantom_task(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def nnunet(phantom_task, tmp_path_factory):
-    """nnU-Net with the phantom imported, planned and preprocessed by its own commands, and CPU plans."""
+    """nnU-Net with the phantom imported, planned and preprocessed by its own commands, and CPU plans.
+
+    The first of the parallel workers has them made; each has a copy, to train in.
+    """
+
+    def prepare(root):
+        for name in ("raw", "preprocessed", "results"):
+            (root / name).mkdir()
+        first = NNUNet(root)
+        first.run("nnUNetv2_convert_MSD_dataset", "-i", phantom_task, "-overwrite_id", PHANTOM_ID, "-np", 1)
+        first.run("nnUNetv2_plan_and_preprocess", "-d", PHANTOM_ID, "-c", "2d", "3d_fullres", *ONE_PROCESS)
+        first.run("nnunet-nacl", "cpu-plans", PHANTOM_ID)
+
     root = tmp_path_factory.mktemp("nnunet")
-    for name in ("raw", "preprocessed", "results"):
-        (root / name).mkdir()
+    shutil.copytree(made_once(tmp_path_factory, "prepared-nnunet", prepare), root, dirs_exist_ok=True)
     nnunet = NNUNet(root)
     nnunet.variables["nnUNet_extTrainer"] = nnunet.run("nnunet-nacl", "trainer-path").stdout.strip()
-    nnunet.run("nnUNetv2_convert_MSD_dataset", "-i", phantom_task, "-overwrite_id", PHANTOM_ID, "-np", 1)
-    nnunet.run("nnUNetv2_plan_and_preprocess", "-d", PHANTOM_ID, "-c", "2d", "3d_fullres", "-np", 1)
-    nnunet.run("nnunet-nacl", "cpu-plans", PHANTOM_ID)
     return nnunet
 
 

@@ -105,6 +105,11 @@ class Study:
         return f"{self.planned}CPU" if self.scale == "cpu" else self.planned
 
     @property
+    def step_processes(self) -> int:
+        """Processes of a step: as configured, or nnU-Net's 8, or 2 on a CPU, where each costs as much as the work it has."""
+        return self.processes or (2 if self.device == "cpu" else 8)
+
+    @property
     def shortened(self) -> bool:
         """Whether this is anything else than nnU-Net's own plans and length (docs/protocol.md)."""
         return self.scale != "paper" or any(_LENGTH_SETTING.search(name) for name in self.trainers)

@@ -75,7 +75,7 @@ def duration(study: Study, job: Job, of: Basis) -> Span:
     values = of.size.cases * of.size.voxels * (of.size.channels if job.rule in _OF_IMAGES else of.size.classes)
     # a fold of nnU-Net's split validates a fifth of the cases; a fit reads those of all folds
     share = 0.2 if job.rule in _OF_A_FOLD else 0.2 * len(study.folds) if job.rule == "recalibrate" else 1
-    seconds = START + values * PER_VALUE[job.rule] * (share / _processes(study))
+    seconds = START + values * PER_VALUE[job.rule] * (share / study.step_processes)
     return seconds + _download(study, job) if job.rule == "import" else seconds
 
 
@@ -94,11 +94,6 @@ def _download(study: Study, job: Job) -> Span:
         or (Places(study).raw / ".msd" / f"{task.name}.tar").is_file()
     )
     return Span(0, 0) if here else SECONDS_PER_GIGABYTE * TASKS[task.name].gigabytes
-
-
-def _processes(study: Study) -> int:
-    """Return how many processes a step has: as configured, or as nnU-Net's variables are set for it (places.py)."""
-    return study.processes or (2 if study.device == "cpu" else 8)
 
 
 def _took(study: Study, job: Job) -> float | None:

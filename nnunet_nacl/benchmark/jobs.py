@@ -135,7 +135,17 @@ class _Builder:
         planner = PLANNERS[planned]
         chosen = ("-pl", planner) if planner is not None else ()
         # clean: a fingerprint that lies there, perhaps of other data, is not planned from
-        return ("nnUNetv2_plan_and_preprocess", "-d", self.number, "-c", configuration, *chosen, "--clean")
+        return (
+            "nnUNetv2_plan_and_preprocess",
+            "-d",
+            self.number,
+            "-c",
+            configuration,
+            *chosen,
+            "--clean",
+            "-npfp",
+            str(self.study.step_processes),
+        )
 
     def _train(self, trainer: str, fold: int) -> Job:
         gpus = ("-num_gpus", str(self.study.num_gpus)) if self.study.num_gpus > 1 else ()

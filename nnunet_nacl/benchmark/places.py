@@ -86,7 +86,7 @@ def environment(places: Places, trainer_folder: Path) -> dict[str, str]:
     if places.study.device == "cpu":
         variables.setdefault("nnUNet_compile", "f")  # compiling takes longer than it gains in a short training
         variables.setdefault("nnUNet_n_proc_DA", "2")
-        variables.setdefault("nnUNet_def_n_proc", "2")
+        variables.setdefault("nnUNet_def_n_proc", str(places.study.step_processes))
     if places.study.processes is not None:
         variables["nnUNet_def_n_proc"] = str(places.study.processes)
     return variables

@@ -49,7 +49,8 @@ def test_commands(tmp_path, unset):
     data = "Dataset009_Spleen"
     assert commands[f"import/{data}"] == "nnunet-nacl import-msd Task09_Spleen --id 9 --mirror http://here"
     assert (
-        commands[f"plan/{data}"] == "nnUNetv2_plan_and_preprocess -d 9 -c 3d_fullres -pl nnUNetPlannerResEncM --clean"
+        commands[f"plan/{data}"]
+        == "nnUNetv2_plan_and_preprocess -d 9 -c 3d_fullres -pl nnUNetPlannerResEncM --clean -npfp 8"
     )
     assert commands[f"train/{data}/nnUNetTrainerNACL/fold_1"] == (
         "nnUNetv2_train 9 3d_fullres 1 -tr nnUNetTrainerNACL -p nnUNetResEncUNetMPlans -device cuda -num_gpus 2 --npz --c"
