@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -18,6 +19,27 @@ def signalled_with_parent(number: int) -> Callable[[], Any] | None:
     except (OSError, AttributeError):
         return None
     return lambda: prctl(1, int(number))  # PR_SET_PDEATHSIG
+
+
+_WATCH = "import os, signal, sys\nif not sys.stdin.buffer.read(): os.killpg(int(sys.argv[1]), signal.SIGKILL)"
+
+
+@contextmanager
+def group_ends_with_parent(group: int) -> Iterator[None]:
+    """Have a process group killed during a block if this process ends in it, however it does.
+
+    The system tells a child of its parent's end, but not the child's children: nnU-Net's workers would wait for it for ever. So
+    another process watches, which hears the end of this one as the end of its input.
+    """
+    watcher = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _WATCH, str(group)],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            watcher.communicate(b"ended")
 
 
 @contextmanager

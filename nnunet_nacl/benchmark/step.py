@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nnunet_nacl.benchmark import locks
-from nnunet_nacl.benchmark.child import forwarding, signalled_with_parent
+from nnunet_nacl.benchmark.child import forwarding, group_ends_with_parent, signalled_with_parent
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.data_identity import digest
 from nnunet_nacl.benchmark.finished import is_finished, set_broken_checkpoints_aside
@@ -140,13 +140,13 @@ def _take_gpus(study: Study, variables: dict[str, str], say: _Teller, stack: Exi
 def _call(command: list[str], variables: dict[str, str], log: IO[str]) -> tuple[int, list[int]]:
     """Run a command in a process group of its own, which ends with this process; return its exit status and what it was told.
 
-    nnU-Net's worker processes outlive a killed parent otherwise.
+    nnU-Net's worker processes outlive a killed nnU-Net or a killed step otherwise.
     """
     process = subprocess.Popen(
         command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
         start_new_session=True, preexec_fn=signalled_with_parent(signal.SIGKILL),
     )  # fmt: skip
-    with forwarding(process, (signal.SIGTERM, signal.SIGINT), os.killpg) as told:
+    with forwarding(process, (signal.SIGTERM, signal.SIGINT), os.killpg) as told, group_ends_with_parent(process.pid):
         status = process.wait()
     _kill_group(process.pid)
     return status if status >= 0 else 128 - status, told

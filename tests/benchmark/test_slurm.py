@@ -111,7 +111,9 @@ def test_what_a_training_is_submitted_with(changes, expected, slurm, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
     finished = subprocess.run(
-        [sys.executable, "-m", "nnunet_nacl.cli", "benchmark", "run", study.folder, "--", f"markers/{training.name}.json"],
+        [sys.executable, "-m", "nnunet_nacl.cli", "benchmark", "run", study.folder, "--", f"markers/{training.name}.json",
+         # it sleeps that long before it ends
+         "--slurm-init-seconds-before-status-checks", "1"],
         env=environment | {"REFUSE": "1"}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert finished.returncode == 1

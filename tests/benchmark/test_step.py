@@ -104,16 +104,20 @@ def gone(pid):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the parent's death reaches the child on Linux only")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_command_ends_with_the_step(number, study, tmp_path):
-    """Killed: the command goes too, the lock is free. Terminated: the command is told. Either way status says interrupted, not failed."""
+    """Killed: the command and its worker go too, the lock is free. Terminated: the command is told. Either way status says interrupted, not failed."""
     pid_file = tmp_path / "pid"
-    program = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid()) + '.'); time.sleep(300)"
+    program = (
+        "import os, time; worker = os.fork()\n"
+        f"if worker: open({str(pid_file)!r}, 'w').write(f'{{os.getpid()}} {{worker}}.')\n"
+        "time.sleep(300)"
+    )
     process = start(study, program)
     wait_for(lambda: pid_file.is_file() and pid_file.read_text().endswith("."))
     assert state_of(study) == "running"
     process.send_signal(number)
     process.wait(30)
-    child = int(pid_file.read_text()[:-1])
-    wait_for(lambda: gone(child), 10)
+    command, worker = map(int, pid_file.read_text()[:-1].split())
+    wait_for(lambda: gone(command) and gone(worker), 10)
     assert state_of(study) == "interrupted"
     if number == signal.SIGTERM:
         assert "ended with status 143 after SIGTERM" in Places(study).log(NAME).read_text()
