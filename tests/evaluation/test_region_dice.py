@@ -191,7 +191,8 @@ def test_other_orders_are_not_compared(wrong_order, tmp_path, capsys):
 
 def test_order_that_no_file_can_hold(tmp_path, capsys):
     write_files(tmp_path, {"labels": {"background": 0, "a": [1, 2]}, "regions_class_order": [70000]})
-    command = ["evaluate", tmp_path / "gt", tmp_path / "pred", "-djfile", tmp_path / "dataset.json"]
+    (tmp_path / "pred" / "a.npz").touch()
+    command = ["evaluate", tmp_path / "pred", "-gt", tmp_path / "gt", "-djfile", tmp_path / "dataset.json"]
     assert main([*map(str, command), "-pfile", str(tmp_path / "plans.json")]) == 1
     assert "expected regions_class_order to hold labels below 65536, but got [70000]" in capsys.readouterr().err
 
