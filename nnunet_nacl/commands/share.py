@@ -101,5 +101,5 @@ def _rounding(agreement: Agreement) -> str:
     """Return how far the copy is from the original, tempered in float64."""
     text = f"largest difference: {agreement.output_difference:.1e} of the largest output"
     if agreement.probability_difference == agreement.probability_difference:
-        text += f", {agreement.probability_difference:.4f} of a probability, {agreement.mean_difference:.1e} on average (nnU-Net adds up logits in half precision)"
+        text += f", {agreement.probability_difference:.1e} of a probability (logits of tiles added up in float32)"
     return f"{text}; {agreement.n_moved} of {agreement.n_voxels} voxels change their class through rounding"

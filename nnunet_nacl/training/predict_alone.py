@@ -3,7 +3,7 @@
 Its argument is a JSON object: ``model`` (folder), ``folds``, ``checkpoint`` (file name), ``images`` (files of one case, or
 none), ``each_fold``, ``result`` (npz to write) and ``forbidden`` (packages that must not be imported). It writes each fold's
 outputs ``outputs_fold_X`` (1, K, *patch) on a random patch and, where images are given, ``segmentation`` and ``probabilities``, or with
-``each_fold`` the ``probabilities_fold_X`` of each fold alone.
+``each_fold`` the ``probabilities_fold_X`` of each fold alone, with the logits of tiles added up in float32 instead of half precision.
 
 It imports nothing of this project, or it would prove nothing.
 """
@@ -50,6 +50,9 @@ def main(job: dict[str, Any]) -> None:
         reader = predictor.plans_manager.image_reader_writer_class()
         image, properties = reader.read_images(job["images"])
         everything = list(zip(job["folds"], predictor.list_of_parameters, strict=True))
+        if job["each_fold"]:
+            # nnU-Net adds up the logits of tiles in what `torch.half` names; a division is checked in numbers that hold it
+            torch.half = torch.float32  # type: ignore[misc]
         for fold, weights in everything if job["each_fold"] else ():
             predictor.list_of_parameters = [weights]
             _, probabilities = predictor.predict_single_npy_array(image, properties, save_or_return_probabilities=True)

@@ -30,7 +30,6 @@ from nnunet_nacl import __version__
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.json_files import read_mapping
 from nnunet_nacl.training.baked_temperature import (
-    MEAN_TOLERANCE,
     OUTPUT_TOLERANCE,
     PROBABILITY_TOLERANCE,
     Agreement,
@@ -276,7 +275,6 @@ def _write_note(
             },
             "output_tolerance": OUTPUT_TOLERANCE,
             "probability_tolerance": PROBABILITY_TOLERANCE,
-            "mean_tolerance": MEAN_TOLERANCE,
             **{key: value for key, value in asdict(agreed).items() if value == value},
         }
         note["compared"]["with"] = "the original's predictions, tempered in float64, in a process without nnunet-nacl"
