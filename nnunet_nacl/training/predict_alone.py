@@ -52,7 +52,7 @@ def main(job: dict[str, Any]) -> None:
         everything = list(zip(job["folds"], predictor.list_of_parameters, strict=True))
         if job["each_fold"]:
             # nnU-Net adds up the logits of tiles in what `torch.half` names; a division is checked in numbers that hold it
-            torch.half = torch.float32  # type: ignore[misc]
+            torch.half = torch.float32
         for fold, weights in everything if job["each_fold"] else ():
             predictor.list_of_parameters = [weights]
             _, probabilities = predictor.predict_single_npy_array(image, properties, save_or_return_probabilities=True)
