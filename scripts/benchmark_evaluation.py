@@ -1,12 +1,16 @@
 """Speed and memory of the evaluator, beside its peers and beside opening the files.
 
-    python scripts/benchmark_evaluation.py arrays SMALL.npz          all scores, beside one score of other libraries
-    python scripts/benchmark_evaluation.py folder SMALL.npz          a folder of softmax files, beside np.load of them
-    python scripts/benchmark_evaluation.py memory SMALL.npz --figure docs/images/evaluation_memory.png
+    python scripts/benchmark_evaluation.py arrays --small SMALL.npz   all scores, beside one score of other libraries
+    python scripts/benchmark_evaluation.py folder --labels smooth     a folder of softmax files, beside np.load of them
+    python scripts/benchmark_evaluation.py start                      the whole command on one tiny case
+    python scripts/benchmark_evaluation.py many --cases 1000          many cases of 32 x 32 x 32, and a report of two runs
+    python scripts/benchmark_evaluation.py memory --small SMALL.npz --figure docs/images/evaluation_memory.png
 
 SMALL.npz is a softmax file of nnU-Net with three classes, e.g. of the hippocampus; the data are it enlarged (see
-benchmark_reading.py). All in turn, several rounds; medians over the rounds of the ratios within a round, so that a drifting
-machine does not matter.
+benchmark_reading.py): a small structure in much background, each case the same. `--labels smooth` makes other data, each case its own:
+blobs of about ten voxels that fill the volume; `--labels noisy` the same probabilities with labels drawn from them, so that nearly every
+voxel is at an interface. All in turn, several rounds; least and median over the rounds of the ratios within a round, so that a
+drifting machine does not matter.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -105,6 +110,10 @@ def write_folder(small: Path, folder: Path, cases: int, shape: tuple[int, ...], 
         for part, ending in (("predictions", "npz"), ("labels", "nii.gz")):
             content = (folder / part / f"case_0.{ending}").read_bytes()
             (folder / part / f"case_{number}.{ending}").write_bytes(content)
+    write_description(folder, classes, cases)
+
+
+def write_description(folder: Path, classes: int, cases: int) -> None:
     names = {"background": 0} | {f"class_{number}": number for number in range(1, classes)}
     dataset = {"labels": names, "file_ending": ".nii.gz", "channel_names": {"0": "MRI"}, "numTraining": cases}
     (folder / "dataset.json").write_text(json.dumps(dataset))
@@ -138,10 +147,50 @@ if __name__ == "__main__":
 """
 
 
-def measure_folder(small: Path, rounds: int, cases: int) -> None:
+def blobs(seed: int, shape: tuple[int, ...], noisy: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities ``(3, *shape)`` of blobs of about ten voxels, and labels that differ from them as a network's do."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(seed)
+
+    def fields() -> np.ndarray:
+        return np.stack([gaussian_filter(rng.normal(size=shape).astype(np.float32), 5) for _ in range(3)])
+
+    logits = fields()
+    logits *= 3 / logits.std()
+    logits[0] += 1.5
+    probabilities = np.exp(logits - logits.max(0))
+    probabilities /= probabilities.sum(0)
+    if noisy:
+        labels = (rng.random(shape, dtype=np.float32) > np.cumsum(probabilities, 0)).sum(0).clip(0, 2)
+    else:
+        moved = fields()
+        labels = (logits + moved / moved.std()).argmax(0)
+    return probabilities, labels.astype(np.uint8)
+
+
+def write_blobs(folder: Path, cases: int, shape: tuple[int, ...], noisy: bool) -> None:
+    import SimpleITK as sitk
+
+    for part in ("labels", "predictions"):
+        (folder / part).mkdir(parents=True)
+    for number in range(cases):
+        probabilities, labels = blobs(number, shape, noisy)
+        np.savez_compressed(folder / "predictions" / f"case_{number:04d}.npz", **{KEY: probabilities})
+        # as nnU-Net writes it, with what is read of it as well
+        for path, values in (("labels", labels), ("predictions", probabilities.argmax(0).astype(np.uint8))):
+            sitk.WriteImage(sitk.GetImageFromArray(values), str(folder / path / f"case_{number:04d}.nii.gz"))
+    write_description(folder, 3, cases)
+
+
+def measure_folder(kind: str, small: Path | None, rounds: int, cases: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "folder"
-        write_folder(small, folder, cases, SHAPE, 3)
+        if kind == "small":
+            assert small is not None
+            write_folder(small, folder, cases, SHAPE, 3)
+        else:
+            write_blobs(folder, cases, SHAPE, kind == "noisy")
         programs = {"np.load": (OPEN, "-"), "evaluate": (EVALUATE, "-"), "evaluate --hd95": (EVALUATE, "hd95")}
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
         run(EVALUATE, folder, "-")  # compiles, and fills the file cache
@@ -150,14 +199,58 @@ def measure_folder(small: Path, rounds: int, cases: int) -> None:
                 begin = time.perf_counter()
                 inside = float(run(program, folder, argument))
                 taken[name].append((inside, time.perf_counter() - begin))
-    print(f"{cases} cases of 3 x {' x '.join(map(str, SHAPE))}, one process, medians of {rounds} rounds\n")
+    print(
+        f"{cases} cases of 3 x {' x '.join(map(str, SHAPE))}, labels {kind}, one process, {rounds} rounds: least, median\n"
+    )
     print("| | seconds | / np.load | whole process / that of np.load |\n|---|---|---|---|")
     for name, times in taken.items():
         ratios = [
-            statistics.median(own[kind] / base[kind] for own, base in zip(times, taken["np.load"], strict=True))
-            for kind in (0, 1)
+            [own[inside] / base[inside] for own, base in zip(times, taken["np.load"], strict=True)] for inside in (0, 1)
         ]
-        print(f"| {name} | {statistics.median(own[0] for own in times):.2f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
+        shown = [
+            f"{min(values):.2f}, {statistics.median(values):.2f}" for values in ([own[0] for own in times], *ratios)
+        ]
+        print(f"| {name} | {' | '.join(shown)} |")
+
+
+def measure_start(rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "folder"
+        write_blobs(folder, 1, (16, 16, 16), noisy=True)
+        taken = [command("evaluate", folder) for _ in range(rounds + 1)][1:]  # the first one compiles
+    print("whole command on one case of 16 x 16 x 16, least and median: wall, CPU seconds; MiB")
+    for column in zip(*taken, strict=True):
+        print(f"{min(column):.2f}, {statistics.median(column):.2f}")
+
+
+def measure_many(rounds: int, cases: int) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "folder"
+        write_blobs(folder, cases, (32, 32, 32), noisy=False)
+        print(f"{cases} cases of 32 x 32 x 32: wall, CPU seconds; MiB")
+        for _ in range(rounds):
+            print("evaluate", *(f"{value:.1f}" for value in command("evaluate", folder)))
+            shutil.copytree(folder / "out", folder / "other", dirs_exist_ok=True)
+            print("report of two runs", *(f"{value:.1f}" for value in command("report", folder)))
+
+
+def command(name: str, folder: Path) -> tuple[float, float, float]:
+    """Run a command and return its wall time, its CPU time and its largest resident size in MiB."""
+    import resource
+
+    files = ["-gt", folder / "labels", "-djfile", folder / "dataset.json", "-pfile", folder / "plans.json"]
+    arguments = {
+        "evaluate": [folder / "predictions", *files, "-np", 1, "-o", folder / "out", "--fresh"],
+        "report": [folder / "out", folder / "other", "-o", folder / "report.html"],
+    }[name]
+    program = (
+        "import resource, sys; from nnunet_nacl.cli import main; status = main(sys.argv[1:]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024); sys.exit(status)"
+    )
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    mebibytes = float(run(program, name, *arguments))
+    wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, mebibytes
 
 
 MEMORY = """
@@ -238,16 +331,26 @@ def run(program: str, *arguments: object) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("arrays", "folder", "memory"))
-    parser.add_argument("small", type=Path, metavar="SMALL.npz")
+    parser.add_argument("what", choices=("arrays", "folder", "start", "many", "memory"))
+    parser.add_argument(
+        "--small", type=Path, default=None, metavar="SMALL.npz", help="for arrays, memory, --labels small"
+    )
+    parser.add_argument("--labels", choices=("small", "smooth", "noisy"), default="smooth", help="of the folder")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cases", type=int, default=10, help="of the folder")
     parser.add_argument("--figure", type=Path, default=None)
     arguments = parser.parse_args()
-    if arguments.what == "arrays":
+    needs_small = arguments.what in ("arrays", "memory") or (arguments.what, arguments.labels) == ("folder", "small")
+    if needs_small and arguments.small is None:
+        parser.error("expected --small SMALL.npz")
+    if arguments.what == "start":
+        measure_start(arguments.rounds)
+    elif arguments.what == "many":
+        measure_many(arguments.rounds, arguments.cases)
+    elif arguments.what == "arrays":
         measure_arrays(arguments.small, arguments.rounds)
     elif arguments.what == "folder":
-        measure_folder(arguments.small, arguments.rounds, arguments.cases)
+        measure_folder(arguments.labels, arguments.small, arguments.rounds, arguments.cases)
     else:
         measure_memory(arguments.small, arguments.figure)
 
