@@ -260,10 +260,11 @@ def add_array(
     n_bins: int,
     sums: Sums,
     tolerance: float,
+    prediction: NDArray[np.int16],
 ) -> int:
     """Add voxels whose probabilities ``(K, N)`` are all in memory; return how many values or sums are unusable.
 
-    Nothing more is added after a run with unusable values: they have no bin.
+    The predicted classes are written into ``prediction`` ``(N,)``. Nothing more is added after a run with unusable values: they have no bin.
     """
     faults = 0
     for begin in range(0, label.size, RUN):
@@ -277,4 +278,5 @@ def add_array(
         for channel in range(probabilities.shape[0]):
             bin_channel(probabilities[channel, begin:end], channel, voxels.group, n_bins, sums)
         faults += bin_voxels(voxels, n_bins, sums, tolerance)
+        prediction[begin:end] = voxels.argmax
     return faults

@@ -39,7 +39,9 @@ def sums_of_array(
     def slab(begin: int) -> tuple[Sums, int]:
         sums = no_sums(num_classes, n_bins)
         part = slice(begin, begin + SLAB)
-        return sums, kernels.add_array(probabilities[:, part], label[part], group[part], n_bins, sums, SUM_TOLERANCE)
+        prediction = np.empty(label[part].size, np.int16)
+        values = probabilities[:, part]
+        return sums, kernels.add_array(values, label[part], group[part], n_bins, sums, SUM_TOLERANCE, prediction)
 
     starts = range(0, size, SLAB)
     n_threads = min(threads or os.cpu_count() or 1, len(starts))

@@ -42,7 +42,7 @@ def assert_equal(first, second):
 @settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**16),
-    num_classes=st.integers(2, 7),
+    num_classes=st.integers(2, 9),
     shape=st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 7)),
     sharpness=st.sampled_from([0.0, 0.3, 2.0, 8.0, 200.0]),
     size=st.integers(1, 250),
@@ -59,12 +59,23 @@ def test_equals_the_whole_array(seed, num_classes, shape, sharpness, size, dtype
 
 @pytest.mark.parametrize(("sharpness", "passes"), [(0.0, 2), (30.0, 1)])
 def test_reads_again_only_where_many_voxels_are_open(sharpness, passes):
-    probabilities, labels = softmax_and_labels(0, 5, (10, 10, 10), sharpness, np.float32)
+    probabilities, labels = softmax_and_labels(0, 6, (10, 10, 10), sharpness, np.float32)
     channels = Channels(probabilities, 64)
-    CalibrationStatistics.empty(5).update_channels(channels, labels, ignore_label=5)
+    CalibrationStatistics.empty(6).update_channels(channels, labels, ignore_label=6)
     assert channels.passes == passes
 
 
+@pytest.mark.parametrize(("num_classes", "dtype"), [(5, np.float32), (2, np.float64)])
+def test_few_channels_are_held_and_read_once(num_classes, dtype):
+    probabilities, labels = softmax_and_labels(0, num_classes, (10, 10, 10), 0.0, dtype)
+    channels = Channels(probabilities, 64)
+    statistics = CalibrationStatistics.empty(num_classes)
+    prediction = statistics.update_channels(channels, labels, ignore_label=num_classes)
+    assert channels.passes == 1
+    np.testing.assert_array_equal(prediction, probabilities.argmax(0))
+
+
+@pytest.mark.parametrize("num_classes", [3, 7])
 @pytest.mark.parametrize("sharpness", [0.0, 30.0])
 @pytest.mark.parametrize(
     ("fault", "message"),
@@ -74,10 +85,10 @@ def test_reads_again_only_where_many_voxels_are_open(sharpness, passes):
         (lambda p: p.__imul__(0.5), "sum to 1"),
     ],
 )
-def test_bad_values_are_refused_and_add_nothing(sharpness, fault, message):
-    probabilities, labels = softmax_and_labels(1, 3, (4, 4, 4), sharpness, np.float32)
+def test_bad_values_are_refused_and_add_nothing(num_classes, sharpness, fault, message):
+    probabilities, labels = softmax_and_labels(1, num_classes, (4, 4, 4), sharpness, np.float32)
     fault(probabilities)
-    statistics = CalibrationStatistics.empty(3)
+    statistics = CalibrationStatistics.empty(num_classes)
     with pytest.raises(ValueError, match=message):
-        statistics.update_channels(Channels(probabilities, 10), labels, ignore_label=3)
-    assert_equal(statistics, CalibrationStatistics.empty(3))
+        statistics.update_channels(Channels(probabilities, 10), labels, ignore_label=num_classes)
+    assert_equal(statistics, CalibrationStatistics.empty(num_classes))
