@@ -1,0 +1,18 @@
+"""From probabilities to decisions, on plain arrays: volumes with intervals, and which cases to check."""
+
+from nnunet_nacl.decisions.risk_coverage import RiskCoverage, excess_augrc, excess_aurc, oracle, risk_coverage
+from nnunet_nacl.decisions.soft_dice import soft_dice_confidence
+from nnunet_nacl.decisions.volumes import VolumeInterval, Volumes, fit_interval, leave_one_out
+
+__all__ = [
+    "RiskCoverage",
+    "VolumeInterval",
+    "Volumes",
+    "excess_augrc",
+    "excess_aurc",
+    "fit_interval",
+    "leave_one_out",
+    "oracle",
+    "risk_coverage",
+    "soft_dice_confidence",
+]
