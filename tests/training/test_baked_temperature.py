@@ -168,11 +168,13 @@ def test_nnunet_alone_predicts_what_apply_makes(nnunet, trained, tmp_path):
         "nnunet-nacl", "recalibrate", "apply", temperature, folders["given"], "-o", tmp_path / "applied", "-np", 1
     )
     for path in folders["baked"].glob("*.npz"):
+        # nnU-Net adds tiles in half precision, with a Gaussian weight that is next to nothing towards the corners of the image: there the
+        # small logits of a network trained for two iterations lose their last bits, and halved ones lose more of them
         given, baked, applied = (
-            np.load(folder / path.name)["probabilities"]
+            np.load(folder / path.name)["probabilities"][:, 4:-4, 4:-4, 4:-4]
             for folder in (folders["given"], folders["baked"], tmp_path / "applied")
         )
-        # a power of two is no rounding, in half precision neither
+        # elsewhere a power of two is no rounding, in half precision neither
         np.testing.assert_allclose(baked, applied, atol=1e-4)
         assert np.abs(given - applied).max() > 0.02
         labels = np.roll(given.argmax(0), 1, axis=0)
