@@ -22,4 +22,4 @@ venv=${VENV:-.venv}
 # two workers with a core each: nnU-Net at this size gains little from a second thread
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 [ $# -gt 0 ] || set -- --cov --cov-report=term --cov-fail-under=90
-exec "$venv/bin/pytest" -n 2 --dist loadfile "$@"
+exec "$venv/bin/pytest" -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -16,12 +16,19 @@ import SimpleITK as sitk
 from nnunet_nacl.benchmark.phantom import write_task
 
 PHANTOM_ID = 99
+MODEL_TRAINER = "nnUNetTrainerDiceNACL_gaussian_1epochs_2iterations_1valiterations"
 ONE_PROCESS = ("-np", 1, "-npfp", 1)
 """Of planning and preprocessing: nnU-Net's eight each import PyTorch before they look at six tiny cases."""
 
 # A busy machine is no failure, and CI tries the same examples each time; elsewhere new ones are tried.
 hypothesis.settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("here")
+
+
+def pytest_collection_modifyitems(items):
+    """Files that run nnU-Net come first: parallel workers take whole files in turn, and the last is waited for."""
+    slow = {item.path for item in items if item.get_closest_marker("nnunet")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @dataclass
@@ -39,10 +46,18 @@ class NNUNet:
         return inherited | folders | small | self.variables
 
     def run(self, command, *arguments, check=True):
-        """Run a command of this Python's environment in a folder of its own; return the finished process."""
+        """Run a command of this Python's environment in a folder of its own; return the finished process.
+
+        The coverage of nnU-Net's own commands is not measured: that of a start of PyTorch costs as much as an epoch here, each of
+        them starts it up to four times, and what they run of ours is measured where tests train in this process.
+        """
         program = Path(sys.executable).with_name(command)
+        measured = not command.startswith("nnUNetv2")
+        environment = {
+            key: value for key, value in self.environment.items() if measured or not key.startswith("COVERAGE_")
+        }
         finished = subprocess.run(
-            [program, *map(str, arguments)], env=self.environment, cwd=self.root, capture_output=True, text=True
+            [program, *map(str, arguments)], env=environment, cwd=self.root, capture_output=True, text=True
         )
         if check and finished.returncode:
             raise AssertionError(f"{command} {arguments} failed:\n{finished.stdout[-3000:]}\n{finished.stderr[-3000:]}")
@@ -115,6 +130,23 @@ def nnunet(phantom_task, tmp_path_factory):
     nnunet = NNUNet(root)
     nnunet.variables["nnUNet_extTrainer"] = nnunet.run("nnunet-nacl", "trainer-path").stdout.strip()
     return nnunet
+
+
+@pytest.fixture(scope="session")
+def trained_model(nnunet, tmp_path_factory):
+    """nnU-Net's folder of a network trained for two iterations, once for all parallel workers; not to be changed."""
+    folder = nnunet.fold(MODEL_TRAINER).parent
+
+    def train(made):
+        nnunet.run(
+            "nnUNetv2_train", 99, "3d_fullres", 0, "-tr", MODEL_TRAINER, "-p", "nnUNetPlansCPU", "-device", "cpu"
+        )
+        shutil.copytree(folder, made, dirs_exist_ok=True)
+
+    made = made_once(tmp_path_factory, "trained-model", train)
+    if not folder.exists():
+        shutil.copytree(made, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -107,10 +107,24 @@ def kill_in_the_second_epoch(nnunet, study, fold):
     size = len(newest_log(fold))
     time.sleep(2)
     assert len(newest_log(fold)) == size, "the training goes on without its parent"
+    assert processes_in(nnunet.root) == [], "nnU-Net's workers wait for it"
     assert not (fold / "checkpoint_final.pth").exists()
     assert (fold / "checkpoint_latest.pth").is_file()
     interrupted = benchmark(nnunet, study, "status").stdout
     assert f"interrupted: train/{DATA}/{NACL}/fold_0" in interrupted
+
+
+def processes_in(root):
+    """Return the processes that run with nnU-Net's folders in a place, but for this one; on Linux."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            held = (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"nnUNet_results={root}/".encode() in held and process.name != str(os.getpid()):
+            found.append(process.name)
+    return found
 
 
 def half_a_checkpoint(fold):

@@ -4,6 +4,7 @@ import json
 import socket
 from copy import deepcopy
 
+import pytest
 import torch
 from torch import multiprocessing
 
@@ -69,3 +70,21 @@ def in_two_processes(function, *arguments):
         results = manager.dict()
         multiprocessing.spawn(function, (port, *arguments, results), nprocs=2)
         return results[0], results[1]
+
+
+def train_by_command(nnunet, trainer, *extra, configuration="3d_fullres"):
+    """Train and validate with nnU-Net's command, saving softmax files."""
+    arguments = (99, configuration, 0, "-tr", trainer, "-p", "nnUNetPlansCPU", "-device", "cpu", "--npz", *extra)
+    return nnunet.run("nnUNetv2_train", *arguments)
+
+
+def newest_log(fold):
+    return max(fold.glob("training_log_*.txt"), key=lambda path: path.stat().st_mtime).read_text()
+
+
+def assert_dice_of_nnunet(folder):
+    ours = json.loads((folder / "calibration.json").read_text())
+    theirs = json.loads((folder / "summary.json").read_text())
+    for label in ("1", "2"):
+        assert ours["mean"][label]["Dice"] == pytest.approx(theirs["mean"][label]["Dice"])
+    assert ours["foreground_mean"]["Dice"] == pytest.approx(theirs["foreground_mean"]["Dice"])

@@ -133,22 +133,13 @@ def test_files_that_are_refused(model_folder, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-TRAINER = "nnUNetTrainer_1epochs_2iterations_1valiterations"
-
-
-@pytest.fixture(scope="module")
-def trained(nnunet):
-    nnunet.run("nnUNetv2_train", 99, "3d_fullres", 0, "-tr", TRAINER, "-p", "nnUNetPlansCPU", "-device", "cpu")
-    return nnunet.fold(TRAINER).parent
-
-
 @pytest.mark.nnunet
-def test_nnunet_alone_predicts_what_apply_makes(nnunet, trained, tmp_path):
+def test_nnunet_alone_predicts_what_apply_makes(nnunet, trained_model, tmp_path):
     images = nnunet.root / "raw" / "Dataset099_Phantom" / "imagesTs"
     case = sorted(images.iterdir())[0]
     temperature = temperature_file(tmp_path, "temperature", [2.0] * 3)
     said = nnunet.run(
-        "nnunet-nacl", "share", trained, "-o", tmp_path / "shared", "-i", case, "--temperature", temperature
+        "nnunet-nacl", "share", trained_model, "-o", tmp_path / "shared", "-i", case, "--temperature", temperature
     ).stdout
     assert "gives the original's network outputs divided by the temperature on a random patch" in said
     assert "voxels change their class through rounding" in said
@@ -158,7 +149,7 @@ def test_nnunet_alone_predicts_what_apply_makes(nnunet, trained, tmp_path):
     assert note["output_difference"] < 1e-5
     assert note["probability_difference"] < 1e-5
     folders = {}
-    for name, model in (("given", trained), ("baked", shared)):
+    for name, model in (("given", trained_model), ("baked", shared)):
         folders[name] = tmp_path / name
         program = Path(sys.executable).with_name("nnUNetv2_predict_from_modelfolder")
         options = ("-f", 0, "-device", "cpu", "--save_probabilities", "-npp", 1, "-nps", 1)
@@ -189,10 +180,10 @@ def ece(probabilities, labels):
 
 
 @pytest.mark.nnunet
-def test_a_copy_with_another_temperature_is_not_kept(trained, tmp_path, monkeypatch):
+def test_a_copy_with_another_temperature_is_not_kept(trained_model, tmp_path, monkeypatch):
     monkeypatch.setattr(
         module, "divided", lambda weights, temperatures, *rest: divided(weights, temperatures * 1.001, *rest)
     )
     with pytest.raises(InputError, match="does not predict what the original does with the temperature"):
-        share(trained, tmp_path / "shared", temperatures=[np.full(3, 2.0)])
+        share(trained_model, tmp_path / "shared", temperatures=[np.full(3, 2.0)])
     assert list((tmp_path / "shared").iterdir()) == []

@@ -1,6 +1,6 @@
 """With --npz the calibration of the validation cases stands beside nnU-Net's summary.json, and never costs a training.
 
-That the commands do so in 2d, 3d and cascades is in test_real_training.py.
+That the commands do so in 2d, 3d and cascades is in test_real_training.py and test_other_configurations.py.
 """
 
 import json

@@ -131,13 +131,6 @@ def test_folder_that_is_none(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture(scope="module")
-def trained(nnunet):
-    arguments = (99, "3d_fullres", 0, "-tr", TRAINER, "-p", "nnUNetPlansCPU", "-device", "cpu")
-    nnunet.run("nnUNetv2_train", *arguments)
-    return nnunet.fold(TRAINER).parent
-
-
 @pytest.fixture
 def without_us(tmp_path):
     """An environment that holds nothing but what Python needs, and where nnunet_nacl cannot be imported."""
@@ -165,10 +158,10 @@ def without_us(tmp_path):
 
 
 @pytest.mark.nnunet
-def test_predicts_the_same_without_us(nnunet, trained, without_us, tmp_path):
+def test_predicts_the_same_without_us(nnunet, trained_model, without_us, tmp_path):
     images = nnunet.root / "raw" / "Dataset099_Phantom" / "imagesTs"
     case = sorted(images.iterdir())[0]
-    said = nnunet.run("nnunet-nacl", "share", trained, "-o", tmp_path / "shared", "-i", case).stdout
+    said = nnunet.run("nnunet-nacl", "share", trained_model, "-o", tmp_path / "shared", "-i", case).stdout
     assert f"trainer {TRAINER} -> nnUNetTrainer, fold_0" in said
     assert "verified: " in said
     shared = tmp_path / "shared" / "nnUNetTrainer__nnUNetPlansCPU__3d_fullres"
@@ -208,7 +201,7 @@ def test_predicts_the_same_without_us(nnunet, trained, without_us, tmp_path):
 
 
 @pytest.mark.nnunet
-def test_a_copy_that_predicts_otherwise_is_not_kept(trained, tmp_path, monkeypatch):
+def test_a_copy_that_predicts_otherwise_is_not_kept(trained_model, tmp_path, monkeypatch):
     right = module._for_prediction
 
     def wrong(*arguments):
@@ -219,22 +212,22 @@ def test_a_copy_that_predicts_otherwise_is_not_kept(trained, tmp_path, monkeypat
 
     monkeypatch.setattr(module, "_for_prediction", wrong)
     with pytest.raises(InputError, match=r"does not predict the same \(outputs_fold_0 differ\)"):
-        share(trained, tmp_path / "shared")
+        share(trained_model, tmp_path / "shared")
     assert list((tmp_path / "shared").iterdir()) == []
 
 
 @pytest.mark.nnunet
-def test_refusals_of_a_trained_model(trained, tmp_path):
+def test_refusals_of_a_trained_model(trained_model, tmp_path):
     with pytest.raises(InputError, match="has no checkpoint_final.pth in fold_3"):
-        share(trained, tmp_path, folds=["0", "3"])
+        share(trained_model, tmp_path, folds=["0", "3"])
     with pytest.raises(InputError, match="expected 1 image files with -i"):
-        share(trained, tmp_path, images=[trained / "plans.json", trained / "dataset.json"])
+        share(trained_model, tmp_path, images=[trained_model / "plans.json", trained_model / "dataset.json"])
     (tmp_path / "nnUNetTrainer__nnUNetPlansCPU__3d_fullres").mkdir()
     with pytest.raises(InputError, match="exists already and is left alone"):
-        share(trained, tmp_path)
+        share(trained_model, tmp_path)
     link = tmp_path / "nnUNetTrainerNACL__nnUNetPlansCPU__lowres"
     link.mkdir()
-    for path in trained.iterdir():
+    for path in trained_model.iterdir():
         (link / path.name).symlink_to(path)
     with pytest.raises(InputError, match=f"is of trainer {TRAINER}, but its folder says nnUNetTrainerNACL"):
         share(link, tmp_path / "other")
