@@ -111,10 +111,10 @@ def phantom_task(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def nnunet(phantom_task, tmp_path_factory):
-    """nnU-Net with the phantom imported, planned and preprocessed by its own commands, and CPU plans.
+def new_nnunet(phantom_task, tmp_path_factory):
+    """A function that gives nnU-Net with the phantom imported, planned and preprocessed by its own commands, and CPU plans.
 
-    The first of the parallel workers has them made; each has a copy, to train in.
+    The first of the parallel workers has them made; each call copies them to a new place, to train in.
     """
 
     def prepare(root):
@@ -125,11 +125,20 @@ def nnunet(phantom_task, tmp_path_factory):
         first.run("nnUNetv2_plan_and_preprocess", "-d", PHANTOM_ID, "-c", "2d", "3d_fullres", *ONE_PROCESS)
         first.run("nnunet-nacl", "cpu-plans", PHANTOM_ID)
 
-    root = tmp_path_factory.mktemp("nnunet")
-    shutil.copytree(made_once(tmp_path_factory, "prepared-nnunet", prepare), root, dirs_exist_ok=True)
-    nnunet = NNUNet(root)
-    nnunet.variables["nnUNet_extTrainer"] = nnunet.run("nnunet-nacl", "trainer-path").stdout.strip()
-    return nnunet
+    def copy():
+        root = tmp_path_factory.mktemp("nnunet")
+        shutil.copytree(made_once(tmp_path_factory, "prepared-nnunet", prepare), root, dirs_exist_ok=True)
+        nnunet = NNUNet(root)
+        nnunet.variables["nnUNet_extTrainer"] = nnunet.run("nnunet-nacl", "trainer-path").stdout.strip()
+        return nnunet
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def nnunet(new_nnunet):
+    """nnU-Net's folders that the tests of a worker share."""
+    return new_nnunet()
 
 
 @pytest.fixture(scope="session")

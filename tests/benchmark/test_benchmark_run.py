@@ -24,6 +24,12 @@ DATA = "Dataset099_Phantom"
 
 
 @pytest.fixture(scope="module")
+def nnunet(new_nnunet):
+    """Folders of its own: a study takes over what another test has trained under the same name."""
+    return new_nnunet()
+
+
+@pytest.fixture(scope="module")
 def study(nnunet, phantom_task, tmp_path_factory):
     """Two trainers, one fold, on the data set that the fixture has imported and planned already."""
     pytest.importorskip("snakemake", reason="needs the extra `benchmark`")
