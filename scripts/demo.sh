@@ -2,7 +2,7 @@
 # nnunet-nacl from nothing to a report: installs it, makes (or takes) a task, trains nnU-Net as it is and with the trainer that
 # docs/trainers.md names first, evaluates both, recalibrates the first, and compares the three.
 #
-#   bash scripts/demo.sh                                    a generated phantom; some 10 minutes on two CPU cores
+#   bash scripts/demo.sh                                    a generated phantom; under 10 minutes on two CPU cores
 #   bash scripts/demo.sh --msd PATH/TO/Task04_Hippocampus   a real task of the Medical Segmentation Decathlon; longer
 #
 # Options: --work DIR       where everything goes (default: ./nnunet-nacl-demo). Git does not see it; delete it when you are done
