@@ -89,6 +89,7 @@ class Fit:
         at_bound: classes whose factor ended at a bound, so that it has no optimum in between.
         separable: whether no voxel is wrong, by which the likelihood grows without end: the largest factor is at the upper
             bound, and all of them are in ``at_bound``.
+        flat: whether that is so because all classes are equally probable in every voxel: no factor changes anything.
         held: classes without a labelled voxel; a factor of their own could only be driven to a bound, so they have the
             one that suits all classes together.
     """
@@ -102,6 +103,7 @@ class Fit:
     message: str
     at_bound: tuple[int, ...]
     separable: bool
+    flat: bool
     held: tuple[int, ...]
 
 
@@ -153,6 +155,7 @@ def fit_factors(
         message=str(result.message),
         at_bound=tuple(int(label) for label in np.flatnonzero(bounded)),
         separable=separable,
+        flat=objective.flat,
         held=tuple(int(label) for label in np.flatnonzero(absent)),
     )
 
@@ -166,6 +169,7 @@ class _Objective:
         self.evaluations = 0
         self.first = np.nan
         self.wrong = 0
+        self.flat = True
         self.labelled = np.zeros(num_classes, np.int64)
 
     def of_one_factor(self, factor: Float64Array) -> tuple[float, Float64Array]:
@@ -180,6 +184,7 @@ class _Objective:
             nats += part
             gradient += slope
             wrong += n_wrong(logarithm, labels, factors)
+            self.flat = self.flat and bool(np.all(logarithm == logarithm[:1]))
             labelled += np.bincount(labels, minlength=self.num_classes)
         n_voxels = int(labelled.sum())
         if n_voxels == 0:

@@ -7,11 +7,14 @@ from typing import Any
 
 REMARKS = {
     "separable": "no voxel is wrong ({where}), so that no factor is the best one: nothing is changed there",
+    "flat": "all classes are equally probable in every voxel ({where}): no factor changes anything",
     "no_voxel": "never predicted in the voxels fitted on ({where}): nothing is changed there",
     "not_labelled": "no voxel is labelled {where}: it has the factor of its like",
     "at_bound": "a number ended at the end of its range ({where}): too few errors, or nothing but errors",
 }
 """By :attr:`nnunet_nacl.recalibration.methods.base.Remark.what`."""
+
+MOST_NAMES = 6
 
 EXACT = (
     ("n_exact_left_out", "with all probability on one class left out (outside of nnU-Net's crop)"),
@@ -28,6 +31,11 @@ def fit_lines(content: dict[str, Any]) -> list[str]:
     lines.append(f"fitted on {counts['n_fitted']} voxels of the set `{content['voxel_set']}`")
     if counts["subsampled"]:
         lines[-1] += f", drawn from {counts['subsampled']['of']}"
+    if content["groups"]:
+        lines.append(
+            f"{len(content['groups'])} cases in {len(set(content['groups'].values()))} groups, each scored with what was fitted "
+            "without its group; intervals are over groups"
+        )
     for key, text in EXACT:
         number = sum(problem[key] for problem in counts["problems"].values())
         if number:
@@ -48,7 +56,7 @@ def harm_lines(in_words: Sequence[str]) -> list[str]:
 
 def _no_harm(content: dict[str, Any]) -> str:
     if not content["scores"]["held_out"]:
-        return "a single case: there is no other one to tell whether anything got worse"
+        return f"a single {'group' if content['groups'] else 'case'}: there is no other one to tell whether anything got worse"
     return (
         "nothing got worse on cases that it was not fitted on (ECE, NLL, Brier in `all` and `predicted`; soft volumes)"
     )
@@ -59,7 +67,13 @@ def _warnings(fitted: dict[str, Any]) -> Iterator[str]:
         if not fit["converged"]:
             yield f"the optimiser did not converge: {fit['message']}"
         for remark in fit["remarks"]:
-            yield REMARKS[remark["what"]].format(where=", ".join(remark["where"]) or "all classes")
+            yield REMARKS[remark["what"]].format(where=_some(remark["where"]) or "all classes")
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names: with 105 classes there are thousands of pairs."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def _numbers(content: dict[str, Any], fitted: dict[str, Any]) -> str:

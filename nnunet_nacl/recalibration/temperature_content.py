@@ -61,6 +61,7 @@ def content_of(result: FitResult) -> dict[str, Any]:
         "voxel_set": options.set_to_fit_on,
         **_fitted(result, result.fitted),
         "cross_fit": _cross_fit(result),
+        "groups": None if groups is None else dict(zip((case.name for case in result.cases), groups, strict=True)),
         "cases": [
             {"case": case.name, "prediction_file": str(case.probabilities), "reference_file": str(case.labels)}
             for case in result.cases
@@ -82,7 +83,9 @@ def content_of(result: FitResult) -> dict[str, Any]:
             "after": _scores(heads, result.after, [after for _, after in scores]),
         },
         "harm": to_json(changes_of(heads, result.before, result.after, scores, groups)),
-        "provenance": provenance(result.files),
+        "provenance": provenance(
+            result.files | ({} if options.groups is None else {"groups": str(options.groups.source)})
+        ),
     }
 
 
@@ -141,9 +144,9 @@ def _place(names: Sequence[str]) -> str:
 def _cross_fit(result: FitResult) -> dict[str, Any] | None:
     if not result.held_out:
         return None
-    by_folder = len(set(result.folders)) > 1
+    by_folder, by_group = len(set(result.folders)) > 1, result.options.groups is not None
     return {
-        "by": "folder" if by_folder else "case",
+        "by": "folder" if by_folder else "group" if by_group else "case",
         "seed": None if by_folder else result.options.seed,
         "parts": [
             {

@@ -37,13 +37,14 @@ class Remark:
     """Where a fit is not what a user would take it for.
 
     Attributes:
-        what: ``separable``, no voxel is wrong, so that the likelihood has no maximum; ``no_voxel``, there is nothing to fit on;
-            ``not_labelled``, a class that no voxel has as its label; ``at_bound``, the optimum is beyond the range of a factor.
-            The first three leave what they are about as it was given, or with the factor of its like.
+        what: ``separable``, no voxel is wrong, so that the likelihood has no maximum; ``flat``, all classes are equally probable
+            in every voxel, so that no factor changes anything; ``no_voxel``, there is nothing to fit on; ``not_labelled``, a class
+            that no voxel has as its label; ``at_bound``, the optimum is beyond the range of a factor. All but the last leave what
+            they are about as it was given, or with the factor of its like.
         where: classes, or pairs of predicted and other class; empty: all of it.
     """
 
-    what: Literal["separable", "no_voxel", "not_labelled", "at_bound"]
+    what: Literal["separable", "flat", "no_voxel", "not_labelled", "at_bound"]
     where: tuple[tuple[int, ...], ...] = ()
 
 

@@ -27,7 +27,8 @@ from nnunet_nacl.recalibration.methods.factors import factors_from_json, factors
 
 STEP_TOLERANCE = 1e-9  # of a Newton step, relative to the factor; it squares with each step
 MAX_EVALUATIONS = 100
-NLL, SLOPE, CURVATURE, COUNT, WRONG = range(5)
+NEGLIGIBLE = -40.0  # nats below the predicted class, where a probability is lost in the rounding of the sum
+NLL, SLOPE, CURVATURE, COUNT, WRONG, UNEQUAL = range(6)
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ class ByPrediction:
         first = sums = _sums(voxels, np.ones(num_classes))
         if not first[:, COUNT].sum():
             raise NoVoxelsError("Expected at least one voxel to fit on, but got none.")
-        absent, separable = first[:, COUNT] == 0, (first[:, COUNT] > 0) & (first[:, WRONG] == 0)
-        search = _Search(absent | separable, begin)
+        absent, never_wrong = first[:, COUNT] == 0, (first[:, COUNT] > 0) & (first[:, WRONG] == 0)
+        flat = never_wrong & (first[:, UNEQUAL] == 0)  # a tie is not wrong
+        search = _Search(absent | never_wrong, begin)
         evaluations = 1
         factors = search.next(np.ones(num_classes), first)
         while factors is not None and evaluations < MAX_EVALUATIONS:
@@ -67,7 +69,8 @@ class ByPrediction:
         found, n_voxels = search.factors, int(first[:, COUNT].sum())
         remarks = (
             _remark("no_voxel", absent),
-            _remark("separable", separable),
+            _remark("separable", never_wrong & ~flat),
+            _remark("flat", flat),
             _remark("at_bound", ~search.fixed & ((found == LOWEST_FACTOR) | (found == HIGHEST_FACTOR))),
         )
         return Fit(
@@ -128,8 +131,8 @@ class _Search:
 
 
 def _sums(voxels: Voxels, factors: Float64Array) -> Float64Array:
-    """Return ``(C, 5)``: for each predicted class the sums of :func:`_add` over all voxels."""
-    total = np.zeros((len(factors), 5))
+    """Return ``(C, 6)``: for each predicted class the sums of :func:`_add` over all voxels."""
+    total = np.zeros((len(factors), 6))
     for logarithm, labels in voxels():
         part = np.zeros_like(total)
         _add(logarithm, labels, logarithm.argmax(0), factors, part)
@@ -141,7 +144,7 @@ def _sums(voxels: Voxels, factors: Float64Array) -> Float64Array:
 def _add(
     logarithm: FloatArray, labels: NDArray[Any], prediction: NDArray[np.intp], factors: Float64Array, sums: Float64Array
 ) -> None:
-    """Add negative log likelihood, its first two derivatives in the factor, voxels, and voxels that are wrong.
+    """Add negative log likelihood, its first two derivatives in the factor, voxels, those that are wrong, and those whose classes differ.
 
     With ``a_k = log p_k - log p_c`` and q the softmax of ``b a``: ``log(sum exp(b a)) - b a_y``, ``E_q[a] - a_y``, ``Var_q[a]``.
     """
@@ -149,13 +152,15 @@ def _add(
     for voxel in range(n_voxels):
         winner = prediction[voxel]
         factor, top = factors[winner], np.float64(logarithm[winner, voxel])
-        total, first, second = 0.0, 0.0, 0.0
+        total, first, second, lowest = 0.0, 0.0, 0.0, 0.0
         for k in range(classes):
             below = np.float64(logarithm[k, voxel]) - top
-            weight = math.exp(factor * below)
-            total += weight
-            first += weight * below
-            second += weight * below * below
+            lowest = min(lowest, below)
+            if factor * below > NEGLIGIBLE:
+                weight = math.exp(factor * below)
+                total += weight
+                first += weight * below
+                second += weight * below * below
         mean = first / total
         of_label = np.float64(logarithm[labels[voxel], voxel]) - top
         sums[winner, 0] += math.log(total) - factor * of_label
@@ -163,6 +168,7 @@ def _add(
         sums[winner, 2] += second / total - mean * mean
         sums[winner, 3] += 1
         sums[winner, 4] += of_label < 0
+        sums[winner, 5] += lowest < 0
 
 
 def _remark(what: Any, where: NDArray[np.bool_]) -> Remark:

@@ -5,33 +5,26 @@ b and mu of at least 0, and 1 for c itself: no other class can exceed it. That i
 of "Rethinking Post-Hoc Calibration in Semantic Segmentation" (arXiv 2607.01902) with a diagonal matrix. ``b_ck = b_c`` and ``mu = 0`` is
 the method ``by-prediction``. With an offset, a voxel on the border between two classes has a lead that it did not have before.
 
-The negative log likelihood is a log-sum-exp of linear functions minus a linear one: convex, with simple bounds. L-BFGS-B finds its
-optimum, started from ``by-prediction`` and in units of the curvature there, without which classes of few voxels would take long.
+The negative log likelihood is a log-sum-exp of linear functions minus a linear one: convex, with simple bounds.
+:mod:`~nnunet_nacl.recalibration.methods.margins_search` finds its optimum, started from ``by-prediction``.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from nnunet_nacl.calibration.arrays import Float64Array, FloatArray
-from nnunet_nacl.calibration.compiled import compiled
 from nnunet_nacl.calibration.temperature import HIGHEST_FACTOR
 from nnunet_nacl.recalibration.methods.base import Fit, Kind, Map, Remark, Voxels
 from nnunet_nacl.recalibration.methods.by_prediction import ByPrediction, FactorOfPrediction
-
-HIGHEST_OFFSET = 100.0
-# of an iteration, below which the search ends: the likelihood is flat for pairs of classes that few voxels are of
-RELATIVE_GAIN = 1e-10
-MAX_ITERATIONS = 200
+from nnunet_nacl.recalibration.methods.margins_search import HIGHEST_OFFSET, MAX_EVALUATIONS, search, sums_of
 
 
 @dataclass(frozen=True)
@@ -67,23 +60,23 @@ class MarginScaling:
         simple = ByPrediction().fit(voxels, num_classes, kind)
         assert isinstance(simple.map, FactorOfPrediction)
         begin = start if isinstance(start, Margins) else margins_of(simple.map)
-        sums = _sums(voxels, begin)
+        sums = sums_of(voxels, begin.slopes, begin.offsets)
         off_diagonal = ~np.eye(num_classes, dtype=bool)
         left_alone = {pair for remark in simple.remarks if remark.what != "at_bound" for (pair,) in remark.where}
         tried = np.array([number not in left_alone for number in range(num_classes)])[:, None] & off_diagonal
         free = tried & (sums.labelled > 0)
-        result = _Search(voxels, begin, free, sums).run()
-        at_bound = free & ((result.map.slopes >= HIGHEST_FACTOR) | (result.map.offsets >= HIGHEST_OFFSET))
+        found = search(voxels, begin.slopes, begin.offsets, free, sums)
+        at_bound = free & ((found.slopes >= HIGHEST_FACTOR) | (found.offsets >= HIGHEST_OFFSET))
         pairs = (_remark("not_labelled", tried & ~free), _remark("at_bound", at_bound))
         return Fit(
-            map=result.map,
+            map=Margins(found.slopes, found.offsets),
             n_voxels=simple.n_voxels,
             nll_before=simple.nll_before,
-            nll_after=result.nll,
-            evaluations=simple.evaluations + 1 + result.evaluations,
-            converged=result.converged,
-            optimiser="scipy.optimize.minimize, L-BFGS-B",
-            message=result.message,
+            nll_after=found.nll,
+            evaluations=simple.evaluations + 1 + found.evaluations,
+            converged=found.converged,
+            optimiser="Newton's method, pair by pair of classes within bounds",
+            message="" if found.converged else f"not found in {MAX_EVALUATIONS} evaluations",
             remarks=(*(r for r in simple.remarks if r.what != "at_bound"), *(r for r in pairs if r.where)),
         )
 
@@ -112,112 +105,6 @@ def margins_of(simple: FactorOfPrediction) -> Margins:
     classes = len(simple.factors)
     slopes = np.where(np.eye(classes, dtype=bool), 0.0, simple.factors[:, None])
     return Margins(slopes, np.zeros((classes, classes)))
-
-
-class _Sums(NamedTuple):
-    """Sums over voxels by predicted class and class ``(C, C)``: derivatives, second derivatives, labels; and nats ``(1,)``, voxels."""
-
-    slope: Float64Array
-    offset: Float64Array
-    slope_curvature: Float64Array
-    offset_curvature: Float64Array
-    labelled: Float64Array
-    nats: Float64Array
-
-
-class _Found(NamedTuple):
-    map: Margins
-    nll: float
-    evaluations: int
-    converged: bool
-    message: str
-
-
-class _Search:
-    """The mean negative log likelihood as a function of the free slopes and offsets, in units of their curvature."""
-
-    def __init__(self, voxels: Voxels, begin: Margins, free: NDArray[np.bool_], sums: _Sums) -> None:
-        self.voxels = voxels
-        self.begin = begin
-        self.free = free
-        self.at_begin: _Sums | None = sums
-        self.n_voxels = float(sums.labelled.sum())
-        curvature = np.concatenate([sums.slope_curvature[free], sums.offset_curvature[free]]) / self.n_voxels
-        self.units = np.sqrt(np.maximum(curvature, 1e-12))
-        self.evaluations = 0
-
-    def run(self) -> _Found:
-        """Return the optimum."""
-        given = np.concatenate([self.begin.slopes[self.free], self.begin.offsets[self.free]])
-        if not given.size:
-            return _Found(self.begin, self._value(given)[0], 0, True, "nothing to fit")
-        highest = np.repeat([HIGHEST_FACTOR, HIGHEST_OFFSET], given.size // 2) * self.units
-        result: Any = minimize(
-            self._value, given * self.units, jac=True, method="L-BFGS-B", bounds=[(0, high) for high in highest],
-            options={"gtol": 1e-8, "ftol": RELATIVE_GAIN, "maxiter": MAX_ITERATIONS, "maxcor": 20},
-        )  # fmt: skip
-        return _Found(
-            self._map(result.x), float(result.fun), self.evaluations, bool(result.success), str(result.message)
-        )
-
-    def _map(self, scaled: Float64Array) -> Margins:
-        slopes, offsets = self.begin.slopes.copy(), self.begin.offsets.copy()
-        slopes[self.free], offsets[self.free] = np.split(scaled / self.units, 2)
-        return Margins(slopes, offsets)
-
-    def _value(self, scaled: Float64Array) -> tuple[float, Float64Array]:
-        sums, self.at_begin = self.at_begin, None
-        if sums is None:
-            sums = _sums(self.voxels, self._map(scaled))
-            self.evaluations += 1
-        gradient = np.concatenate([sums.slope[self.free], sums.offset[self.free]]) / self.n_voxels
-        return float(sums.nats[0]) / self.n_voxels, gradient / self.units
-
-
-def _sums(voxels: Voxels, fitted: Margins) -> _Sums:
-    shapes = [fitted.slopes.shape] * 5 + [(1,)]
-    total = _Sums(*map(np.zeros, shapes))
-    for logarithm, labels in voxels():
-        part = _Sums(*map(np.zeros, shapes))
-        _add(logarithm, labels, logarithm.argmax(0), fitted.slopes, fitted.offsets, part)
-        for whole, of_block in zip(total, part, strict=True):
-            whole += of_block
-    return total
-
-
-@compiled
-def _add(
-    logarithm: FloatArray,
-    labels: NDArray[Any],
-    prediction: NDArray[np.intp],
-    slopes: Float64Array,
-    offsets: Float64Array,
-    sums: _Sums,
-) -> None:
-    """Add what each voxel has of :class:`_Sums`."""
-    classes, n_voxels = logarithm.shape
-    weights, margins = np.zeros(classes), np.zeros(classes)
-    for voxel in range(n_voxels):
-        winner, label = prediction[voxel], labels[voxel]
-        top, total = np.float64(logarithm[winner, voxel]), 1.0
-        for k in range(classes):
-            if k != winner:
-                margins[k] = top - np.float64(logarithm[k, voxel])
-                weights[k] = math.exp(-(slopes[winner, k] * margins[k] + offsets[winner, k]))
-                total += weights[k]
-        for k in range(classes):
-            if k != winner:
-                q = weights[k] / total
-                sums.slope[winner, k] -= q * margins[k]
-                sums.offset[winner, k] -= q
-                sums.slope_curvature[winner, k] += q * (1 - q) * margins[k] ** 2
-                sums.offset_curvature[winner, k] += q * (1 - q)
-        sums.nats[0] += math.log(total)
-        sums.labelled[winner, label] += 1
-        if label != winner:
-            sums.nats[0] += slopes[winner, label] * margins[label] + offsets[winner, label]
-            sums.slope[winner, label] += margins[label]
-            sums.offset[winner, label] += 1
 
 
 def _checksum(slopes: list[Any], offsets: list[Any]) -> int:

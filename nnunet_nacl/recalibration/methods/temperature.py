@@ -64,7 +64,7 @@ def fit_of(found: temperature.Fit, fitted: Map) -> Fit:
     """
     remarks = []
     if found.separable:
-        remarks.append(Remark("separable"))
+        remarks.append(Remark("flat" if found.flat else "separable"))
     elif found.at_bound:
         remarks.append(Remark("at_bound", tuple((number,) for number in found.at_bound)))
     if found.held:
