@@ -7,6 +7,11 @@ class InputError(ValueError):
     """Unusable input. The command line prints the message on one line and exits with status 1, without a traceback."""
 
 
+def printable(name: str) -> str:
+    """Return a name that a file gives, for one line of a message."""
+    return name if name.isprintable() else ascii(name)
+
+
 _REASON_OF_ITK = re.compile(r"^(?:ITK |itk::|sitk::)ERROR: *(.*\S)", re.MULTILINE)
 """SimpleITK says in its first line where it was, and after that what was wrong."""
 

@@ -29,7 +29,7 @@ ReadCheckpoint = Callable[[Path], dict[str, Any]]
 
 _NAN = math.nan
 _OURS = {"ece": "val_fg_ece", "gap": "val_fg_confidence_gap"}  # of training.calibration_logging
-_EPOCH = re.compile(r": Epoch (\d+)\s*$")
+_EPOCH = re.compile(r": Epoch (\d{1,6})\s*$")  # a line is kept for each epoch
 _LOSS = re.compile(r": (train|val)_loss (\S+)\s*$")
 _DICE = re.compile(r": Pseudo dice \[(.*)\]\s*$")
 _CALIBRATION = re.compile(r": Pseudo calibration: foreground ECE (\S+), confidence - accuracy (\S+)\s*$")
@@ -170,12 +170,20 @@ def _of_logs(logs: Iterable[Path]) -> dict[str, NDArray[np.float64]]:
 
 def _read_line(line: str, values: dict[str, Any]) -> None:
     if match := _LOSS.search(line):
-        values[f"{match[1]}_loss"] = float(match[2])
+        values[f"{match[1]}_loss"] = _number(match[2])
     elif match := _DICE.search(line):
         # np.float32(0.5), or 0.5 where NumPy is older
-        values["class_dice"] = [float(re.sub(r"^.*\(|\)$", "", part.strip())) for part in match[1].split(",")]
+        values["class_dice"] = [_number(re.sub(r"^.*\(|\)$", "", part.strip())) for part in match[1].split(",")]
     elif match := _CALIBRATION.search(line):
-        values["ece"], values["gap"] = float(match[1]), float(match[2])
+        values["ece"], values["gap"] = _number(match[1]), _number(match[2])
+
+
+def _number(text: str) -> float:
+    """Return a logged number, NaN where a damaged line has none."""
+    try:
+        return float(text)
+    except ValueError:
+        return _NAN
 
 
 def mean_of_logged(values: NDArray[np.float64]) -> float:
@@ -194,9 +202,10 @@ def _moving_average(dice: NDArray[np.float64]) -> NDArray[np.float64]:
 def _iterations_per_epoch(fold: Path) -> int:
     """Return what the trainer had, from debug.json, which nnU-Net writes at each start; else what its name says."""
     try:
-        return int(mapping_if_any(fold / "debug.json")["num_iterations_per_epoch"])
-    except (ValueError, KeyError, TypeError):
-        return iterations_per_epoch(fold.parent.name.split("__")[0])
+        logged = int(mapping_if_any(fold / "debug.json")["num_iterations_per_epoch"])
+    except (ValueError, OverflowError, KeyError, TypeError):
+        logged = 0
+    return logged if logged > 0 else iterations_per_epoch(fold.parent.name.split("__")[0])
 
 
 def _classes(run: Path, number: int) -> tuple[str, ...]:

@@ -3,19 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_nacl.calibration.arrays import Int64Array
 from nnunet_nacl.calibration.boundary import DEFAULT_BOUNDARY_MM
 from nnunet_nacl.calibration.channel_stream import Block
 from nnunet_nacl.calibration.checks import as_labels
+from nnunet_nacl.calibration.overlap import overlap_of_regions
 from nnunet_nacl.calibration.statistics import CalibrationStatistics
 from nnunet_nacl.calibration.voxel_sets import groups_of_labels
 from nnunet_nacl.calibration.whole_array import sums_of_array
 
 NO_LABEL = 2  # beside outside, 0, and inside, 1
+
+
+class RegionsOfCase(NamedTuple):
+    """What the regions of a case give.
+
+    Attributes:
+        problems: the statistics of each region, see :func:`statistics_of_regions`.
+        segmentation: ``(*spatial)``, the label map that nnU-Net writes for the channels.
+        overlap: ``(R, 3)``, of each region in that label map, see :mod:`nnunet_nacl.calibration.overlap`.
+    """
+
+    problems: list[CalibrationStatistics]
+    segmentation: NDArray[np.uint16]
+    overlap: Int64Array
+
+
+def evaluate_regions(
+    blocks: Iterable[Block],
+    labels: Any,
+    regions: Sequence[Sequence[int]],
+    region_labels: Sequence[int],
+    n_bins: int = 15,
+    ignore_label: int | None = None,
+    *,
+    spacing: Sequence[float] | None = None,
+    boundary_mm: float = DEFAULT_BOUNDARY_MM,
+) -> RegionsOfCase:
+    """Return the statistics of the regions of a case, and how the label map that nnU-Net writes overlaps with the labels.
+
+    Args:
+        region_labels: the label that nnU-Net writes where each channel is above 0.5, later channels over earlier ones
+            (``regions_class_order``).
+        blocks, labels, regions, n_bins, ignore_label, spacing, boundary_mm: as in :func:`statistics_of_regions`.
+
+    Raises:
+        ValueError: as in :func:`statistics_of_regions`.
+    """
+    ignored = max(max(region) for region in regions) + 1
+    whole = as_labels(labels, np.shape(labels), ignored, ignore_label)
+    segmentation = np.zeros(whole.shape, np.uint16)
+    problems = []
+    results = statistics_of_regions(blocks, whole, regions, n_bins, ignored, spacing=spacing, boundary_mm=boundary_mm)
+    for label, (statistics, inside) in zip(region_labels, results, strict=True):
+        problems.append(statistics)
+        segmentation[inside] = label
+    return RegionsOfCase(problems, segmentation, overlap_of_regions(whole, segmentation, regions, ignored))
 
 
 def statistics_of_regions(

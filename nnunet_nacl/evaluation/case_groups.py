@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.errors import InputError, first_line, printable
 
 COLUMNS = ("case", "group")
 
@@ -58,5 +58,7 @@ def read_groups(path: Path) -> Groups:
         if not case or not group:
             raise InputError(f"{path}: line {number} has no {'case' if not case else 'group'}.")
         if groups.setdefault(case, group) != group:
-            raise InputError(f"{path}: {case} is in two groups, {groups[case]} and {group}.")
+            raise InputError(
+                f"{path}: {printable(case)} is in two groups, {printable(groups[case])} and {printable(group)}."
+            )
     return Groups(path, groups)

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.arrays import Int64Array
-from nnunet_nacl.calibration.checks import as_labels
-from nnunet_nacl.calibration.overlap import overlap_of_classes, overlap_of_regions
-from nnunet_nacl.calibration.regions import statistics_of_regions
+from nnunet_nacl.calibration.overlap import overlap_of_classes
+from nnunet_nacl.calibration.regions import evaluate_regions
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case
@@ -130,30 +129,24 @@ def _evaluate_regions(
     file: ProbabilityFile, labels: NDArray[Any], spacing: tuple[float, ...], dataset: Dataset, settings: Settings
 ) -> _Found:
     assert dataset.regions is not None
-    ignored = max(max(region) for region in dataset.regions) + 1
-    whole = as_labels(labels, labels.shape, ignored, dataset.ignore_label)
-    segmentation = np.zeros(labels.shape, np.uint16)
-    problems = []
-    results = statistics_of_regions(
+    regions = evaluate_regions(
         file.blocks(),
-        whole,
+        labels,
         dataset.regions,
+        dataset.region_labels,
         settings.n_bins,
-        ignored,
+        dataset.ignore_label,
         spacing=spacing,
         boundary_mm=settings.boundary_mm,
     )
-    for label, (statistics, inside) in zip(dataset.region_labels, results, strict=True):
-        problems.append(statistics)
-        segmentation[inside] = label
-    overlap = overlap_of_regions(whole, segmentation, dataset.regions, ignored)
     names, flat = list(dataset.target_names.values()), []
     distances = np.full(dataset.num_channels, np.nan)
     if settings.hd95:
         from nnunet_nacl.evaluation.surface import flat_classes, hd95
 
+        annotated = np.ones(labels.shape, bool) if dataset.ignore_label is None else labels != dataset.ignore_label
         for channel, region in enumerate(dataset.regions):
-            reference, predicted = np.isin(whole, region), np.isin(segmentation, region) & (whole != ignored)
+            reference, predicted = np.isin(labels, region), np.isin(regions.segmentation, region) & annotated
             distances[channel] = hd95(reference, predicted, spacing)
             flat += [names[channel]] * len(flat_classes(reference.view(np.uint8), predicted.view(np.uint8), [1]))
-    return _Found(tuple(problems), overlap, distances, segmentation, flat)
+    return _Found(tuple(regions.problems), regions.overlap, distances, regions.segmentation, flat)

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import importlib
 import io
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +37,9 @@ READER_MODULES = {
     "NaturalImage2DIO": "natural_image_reader_writer",
 }
 """Where nnU-Net has its readers, by name; others are looked for."""
+
+SHORTEST_MM, LONGEST_MM = 1e-12, 1e12
+"""What is no length of a voxel, however it came about: volumes and distances in voxels are finite numbers of all that lie between."""
 
 RAW_FOLDERS = ("labelsTr", "imagesTr", "labelsTs", "imagesTs")
 
@@ -85,14 +87,15 @@ def read_label_map(path: Path, dataset: Dataset, elsewhere: Sequence[Path] = ())
         # Tiff3DIO prints that it assumes 1 mm, which is said where it counts
         with contextlib.redirect_stdout(io.StringIO()) if places else contextlib.nullcontext():
             labels, properties = _reader(dataset.reader)().read_seg(str(path))
-        spacing = tuple(float(extent) for extent in properties["spacing"])
+        # what the reader took of a spacing file is read again, and checked
+        spacing = _read_spacing(found) if found else tuple(float(extent) for extent in properties["spacing"])
+    except InputError:
+        raise
     except Exception as error:  # the reader's libraries each have exceptions of their own
         raise InputError(f"{path}: {dataset.reader} cannot read this label file ({first_line(error)}).") from error
     if len(labels) != 1 or labels[0].ndim != 3:
         raise InputError(f"{path}: expected one label map, but got an array of shape {labels.shape}.")
-    if found is not None and found != places[0]:
-        spacing = _read_spacing(found)
-    if not all(0 < extent < math.inf for extent in spacing):
+    if not all(SHORTEST_MM <= extent <= LONGEST_MM for extent in spacing):
         raise InputError(f"{path}: expected a spacing above 0 mm, but got {spacing}.")
     properties["spacing"] = list(spacing)
     return LabelMap(labels[0], properties, geometry_of(properties), not places or found is not None)
@@ -137,17 +140,16 @@ def _voxel_files(path: Path) -> Iterator[Path]:
 
 
 def _read_spacing(path: Path) -> tuple[float, ...]:
-    try:
-        spacing = tuple(float(extent) for extent in json_files.read_mapping(path, "")["spacing"])
-        if len(spacing) != 3:
-            raise ValueError(f"got {len(spacing)} numbers")
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    spacing = json_files.read_mapping(path, "").get("spacing")
+    if not (isinstance(spacing, list) and len(spacing) == 3 and all(_is_length(extent) for extent in spacing)):
         raise InputError(
-            f"{path}: expected `spacing`, three numbers in mm, as Tiff3DIO has it ({first_line(error)})."
-        ) from error
-    return spacing
+            f"{path}: expected `spacing`, three numbers in mm, as Tiff3DIO has it, but got {spacing!r:.200}."
+        )
+    return tuple(float(extent) for extent in spacing)
+
+
+def _is_length(extent: Any) -> bool:
+    return type(extent) in (int, float) and SHORTEST_MM <= extent <= LONGEST_MM
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
 
-from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.errors import InputError, first_line, printable
 
 try:
     from isal import igzip_lib, isal_zlib
@@ -72,7 +72,7 @@ def find_member(path: Path, key: str) -> Member:
 def _find(archive: zipfile.ZipFile, file: IO[bytes], path: Path, key: str) -> Member:
     names = archive.namelist()
     if f"{key}.npy" not in names:
-        held = ", ".join(_printable(name.removesuffix(".npy")) for name in names[:5]) or "nothing"
+        held = ", ".join(printable(name.removesuffix(".npy")) for name in names[:5]) or "nothing"
         raise InputError(f"{path}: expected an array `{key}`, but the file holds {held}. {PREDICT_AGAIN}")
     info = archive.getinfo(f"{key}.npy")
     if info.flag_bits & _ENCRYPTED:
@@ -205,7 +205,3 @@ class _ZlibInflater:
 
 def _inflater() -> _Inflater:
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE) if HAS_ISAL else _ZlibInflater()
-
-
-def _printable(name: str) -> str:
-    return name if name.isprintable() else ascii(name)

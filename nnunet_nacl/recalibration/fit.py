@@ -13,14 +13,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.temperature import NoVoxelsError
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.evaluation.cases import Case, find_cases
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES
-from nnunet_nacl.recalibration.heads import Heads, heads_of
+from nnunet_nacl.recalibration.heads import Heads, Scored, heads_of
 from nnunet_nacl.recalibration.methods import METHODS
 from nnunet_nacl.recalibration.methods.base import Fit, Map
 from nnunet_nacl.recalibration.splits import Part, at_random, by_folder, without
@@ -85,7 +84,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What was fitted, on what, and the statistics per case and problem before and after.
+    """What was fitted, on what, and what each case is scored by before and after.
 
     Attributes:
         fitted: on all cases.
@@ -102,8 +101,8 @@ class FitResult:
     held_out: tuple[HeldOut, ...]
     counts: Counts
     n_kept_in_memory: int
-    before: tuple[list[CalibrationStatistics], ...]
-    after: tuple[list[CalibrationStatistics], ...]
+    before: tuple[Scored, ...]
+    after: tuple[Scored, ...]
     files: dict[str, str]
 
 
@@ -167,7 +166,7 @@ def fit_cases(
     held_out = _each("fitting", fit_without, parts, progress)
     own = {number: held.fitted for held in held_out for number in held.part.members}
 
-    def score(number: int) -> list[CalibrationStatistics]:
+    def score(number: int) -> Scored:
         return reader.score_recalibrated(cases[number], own.get(number, fitted).maps)
 
     after = _each("scoring", score, numbers, progress)
@@ -187,9 +186,7 @@ def fit_cases(
     )
 
 
-def _scan(
-    voxels: Voxels, options: Options, progress: Progress
-) -> tuple[Counts, tuple[list[CalibrationStatistics], ...]]:
+def _scan(voxels: Voxels, options: Options, progress: Progress) -> tuple[Counts, tuple[Scored, ...]]:
     """Read all cases for the first time, and draw some of the selected voxels where not all are wanted."""
     numbers = range(len(voxels.cases))
     counts, before = zip(*_each("reading", voxels.scan, numbers, progress), strict=True)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import CalibrationStatistics
-from nnunet_nacl.calibration.arrays import FloatArray
+from nnunet_nacl.calibration.arrays import FloatArray, Int64Array
 from nnunet_nacl.calibration.channel_stream import Block
 from nnunet_nacl.calibration.log_probabilities import floor_of, log_probabilities, two_classes
 from nnunet_nacl.calibration.normalized import normalized, normalized_region
-from nnunet_nacl.calibration.regions import statistics_of_regions
+from nnunet_nacl.calibration.overlap import overlap_of_classes
+from nnunet_nacl.calibration.regions import evaluate_regions
 from nnunet_nacl.evaluation.dataset import Dataset
 from nnunet_nacl.recalibration.methods.base import Kind, Map
 
@@ -36,6 +37,19 @@ class Problem:
     probabilities: FloatArray
     labels: NDArray[Any]
     floored: NDArray[np.bool_]
+
+
+class Scored(NamedTuple):
+    """What a case's scores are computed from.
+
+    Attributes:
+        problems: the calibration statistics of each problem, as the evaluator has them.
+        overlap: ``(channels, 3)``, of each class or region in the label map that nnU-Net writes, see
+            :mod:`nnunet_nacl.calibration.overlap`.
+    """
+
+    problems: list[CalibrationStatistics]
+    overlap: Int64Array
 
 
 class Heads(Protocol):
@@ -62,15 +76,15 @@ class Heads(Protocol):
     def recalibrate(self, probabilities: FloatArray, maps: Sequence[Map]) -> NDArray[np.float32]:
         """Return new probabilities of voxels ``(channels, n)``, float32, given the map of each problem."""
 
-    def statistics(
+    def score(
         self,
         blocks: Callable[[], Iterable[Block]],
         labels: NDArray[Any],
         n_bins: int,
         ignore_label: int | None,
         spacing: tuple[float, ...],
-    ) -> list[CalibrationStatistics]:
-        """Return the calibration statistics of each problem of a case, as the evaluator has them.
+    ) -> Scored:
+        """Return what the scores of a case are computed from.
 
         Raises:
             ValueError: values that are no probabilities, or labels that are no classes.
@@ -100,26 +114,27 @@ class SoftmaxHeads:
         scores = fitted.scores(logarithm, probabilities.argmax(0))
         return normalized(scores, probabilities, fitted.keeps_argmax)
 
-    def statistics(
+    def score(
         self,
         blocks: Callable[[], Iterable[Block]],
         labels: NDArray[Any],
         n_bins: int,
         ignore_label: int | None,
         spacing: tuple[float, ...],
-    ) -> list[CalibrationStatistics]:
-        """Return the statistics of the one problem."""
+    ) -> Scored:
+        """Return the statistics of the one problem, and the overlap of the classes."""
         statistics = CalibrationStatistics.empty(len(self.channels), n_bins)
         statistics.update_channels(blocks, labels, ignore_label, spacing=spacing)
-        return [statistics]
+        return Scored([statistics], overlap_of_classes(statistics.confusion))
 
 
 @dataclass(frozen=True)
 class SigmoidHeads:
-    """Regions, each a set of labels, in nnU-Net's channel order."""
+    """Regions, each a set of labels, in nnU-Net's channel order, and the label that nnU-Net writes for each."""
 
     channels: tuple[str, ...]
     regions: tuple[tuple[int, ...], ...]
+    region_labels: tuple[int, ...]
     kind: Kind = "sigmoid"
 
     @property
@@ -148,20 +163,24 @@ class SigmoidHeads:
             result[number] = normalized_region(fitted.scores(logarithm, inside), region)
         return result
 
-    def statistics(
+    def score(
         self,
         blocks: Callable[[], Iterable[Block]],
         labels: NDArray[Any],
         n_bins: int,
         ignore_label: int | None,
         spacing: tuple[float, ...],
-    ) -> list[CalibrationStatistics]:
-        """Return the statistics of each region."""
-        found = statistics_of_regions(blocks(), labels, self.regions, n_bins, ignore_label, spacing=spacing)
-        return [statistics for statistics, _ in found]
+    ) -> Scored:
+        """Return the statistics of each region, and its overlap."""
+        found = evaluate_regions(
+            blocks(), labels, self.regions, self.region_labels, n_bins, ignore_label, spacing=spacing
+        )
+        return Scored(found.problems, found.overlap)
 
 
 def heads_of(dataset: Dataset) -> Heads:
     """Return what the channels of a data set's softmax files are."""
     names = tuple(dataset.target_names.values())
-    return SoftmaxHeads(names) if dataset.regions is None else SigmoidHeads(names, dataset.regions)
+    return (
+        SoftmaxHeads(names) if dataset.regions is None else SigmoidHeads(names, dataset.regions, dataset.region_labels)
+    )

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
+from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.log_probabilities import ceiling_gap_of, floor_of
+from nnunet_nacl.calibration.overlap import dice_of_overlap
 from nnunet_nacl.calibration.scores import mean_of_defined
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.calibration.temperature import HIGHEST_FACTOR, LOWEST_FACTOR
@@ -18,7 +20,7 @@ from nnunet_nacl.evaluation.summary import SCORE_NAMES, named_scores
 from nnunet_nacl.recalibration.fit import FitResult, Fitted
 from nnunet_nacl.recalibration.guarantees import GUARANTEES
 from nnunet_nacl.recalibration.harm import CaseScores, changes_of, to_json
-from nnunet_nacl.recalibration.heads import Heads
+from nnunet_nacl.recalibration.heads import Heads, Scored
 from nnunet_nacl.recalibration.methods import METHODS
 from nnunet_nacl.recalibration.methods.base import Fit
 from nnunet_nacl.recalibration.temperature_file import FILE_TYPE, SCHEMA_VERSION
@@ -45,11 +47,10 @@ MODELS = {
 def content_of(result: FitResult) -> dict[str, Any]:
     """Return the content of temperature.json: plain values, NaN as None."""
     options, heads, guarantees = result.options, result.heads, GUARANTEES[result.options.method]
+    before, after = ([case.problems for case in of] for of in (result.before, result.after))
     float32 = np.dtype(np.float32)
     groups = None if options.groups is None else options.groups.of(case.name for case in result.cases)
-    scores = [
-        (case_scores(result.before, number), case_scores(result.after, number)) for number in range(len(heads.problems))
-    ]
+    scores = [(case_scores(before, number), case_scores(after, number)) for number in range(len(heads.problems))]
     return {
         "file_type": FILE_TYPE,
         "schema_version": SCHEMA_VERSION,
@@ -79,10 +80,10 @@ def content_of(result: FitResult) -> dict[str, Any]:
         "scores": {
             "held_out": bool(result.held_out),
             "n_bins": options.n_bins,
-            "before": _scores(heads, result.before, [before for before, _ in scores]),
-            "after": _scores(heads, result.after, [after for _, after in scores]),
+            "before": _scores(heads, result.before, [old for old, _ in scores]),
+            "after": _scores(heads, result.after, [new for _, new in scores]),
         },
-        "harm": to_json(changes_of(heads, result.before, result.after, scores, groups)),
+        "harm": to_json(changes_of(heads, before, after, scores, groups)),
         "provenance": provenance(
             result.files | ({} if options.groups is None else {"groups": str(options.groups.source)})
         ),
@@ -184,17 +185,20 @@ def _counts(result: FitResult) -> dict[str, Any]:
     }
 
 
-def _scores(
-    heads: Heads, cases: Sequence[Sequence[CalibrationStatistics]], scores: Sequence[CaseScores]
-) -> dict[str, Any]:
-    """Return the scores per problem: ``pooled`` voxels, ``per_case`` means over the cases, and ``Dice`` likewise."""
+def _scores(heads: Heads, cases: Sequence[Scored], scores: Sequence[CaseScores]) -> dict[str, Any]:
+    """Return the scores per problem: ``pooled`` voxels, ``per_case`` means over the cases, and ``Dice`` likewise.
+
+    Dice is that of the label map that nnU-Net writes: of regions not that of their channels.
+    """
+    dice = np.stack([dice_of_overlap(case.overlap) for case in cases])
     return {
         name: {
             "pooled": {
-                voxel_set: _pooled(total(of_case[number] for of_case in cases), voxel_set) for voxel_set in VOXEL_SETS
+                voxel_set: _pooled(total(of_case.problems[number] for of_case in cases), voxel_set)
+                for voxel_set in VOXEL_SETS
             },
             "per_case": {voxel_set: _mean(of_problem[voxel_set]) for voxel_set in VOXEL_SETS},
-            "Dice": _dice([of_case[number] for of_case in cases]),
+            "Dice": _dice(dice[:, 1:] if heads.kind == "softmax" else dice[:, [number]]),
         }
         for number, (name, of_problem) in enumerate(zip(heads.problems, scores, strict=True))
     }
@@ -209,9 +213,8 @@ def _mean(cases: list[dict[str, float]]) -> dict[str, float | None]:
     return {name: _plain(float(mean_of_defined(np.array([case[name] for case in cases])))) for name in SCORE_NAMES}
 
 
-def _dice(cases: list[CalibrationStatistics]) -> float | None:
-    """Return the mean over the foreground classes of the mean over the cases, as ``foreground_mean`` of nnU-Net."""
-    per_class = np.stack([statistics.dice() for statistics in cases])[:, 1:]
+def _dice(per_class: Float64Array) -> float | None:
+    """Return the mean over classes of the mean over cases, given ``(cases, classes)``, as ``foreground_mean`` of nnU-Net."""
     return _plain(float(mean_of_defined(mean_of_defined(per_class.T))))
 
 

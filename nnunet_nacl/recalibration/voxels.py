@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.arrays import FloatArray
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
 from nnunet_nacl.evaluation.label_files import read_case_labels
-from nnunet_nacl.recalibration.heads import Heads
+from nnunet_nacl.recalibration.heads import Heads, Scored
 from nnunet_nacl.recalibration.methods.base import Map
 from nnunet_nacl.recalibration.selection import Selected, select
 from nnunet_nacl.recalibration.volumes import blocks, channel_blocks, empty_like, open_probabilities
@@ -105,14 +104,14 @@ class Reader:
                 block, of_block = block[:, annotated], of_block[annotated]
             yield block, of_block, part.stop - part.start - of_block.size
 
-    def score(self, volume: Volume) -> list[CalibrationStatistics]:
-        """Return the calibration statistics of a case per problem.
+    def score(self, volume: Volume) -> Scored:
+        """Return what the scores of a case are computed from.
 
         Raises:
             InputError: values that are no probabilities, or labels that are no classes.
         """
         try:
-            return self.heads.statistics(
+            return self.heads.score(
                 lambda: channel_blocks(volume.values),
                 volume.labels,
                 self.n_bins,
@@ -122,8 +121,8 @@ class Reader:
         except ValueError as error:
             raise InputError(f"{volume.case.probabilities} with {volume.case.labels}: {error}") from error
 
-    def score_recalibrated(self, case: Case, maps: Sequence[Map]) -> list[CalibrationStatistics]:
-        """Read a case and return the calibration statistics of its recalibrated probabilities, as in :meth:`score`."""
+    def score_recalibrated(self, case: Case, maps: Sequence[Map]) -> Scored:
+        """Read a case and return the same for its recalibrated probabilities."""
         volume = self.read(case)
         new = empty_like(volume.values.shape, self.memory, self.scratch)
         for part in blocks(*volume.values.shape):
@@ -151,7 +150,7 @@ class Voxels:
     def __post_init__(self) -> None:
         self.kept = [None] * len(self.cases)
 
-    def scan(self, number: int) -> tuple[Counts, list[CalibrationStatistics]]:
+    def scan(self, number: int) -> tuple[Counts, Scored]:
         """Read a case for the first time: score, count, and keep what memory allows.
 
         Raises:
@@ -159,7 +158,7 @@ class Voxels:
         """
         heads = self.reader.heads
         volume = self.reader.read(self.cases[number])
-        statistics = self.reader.score(volume)  # which refuses what are no probabilities
+        scored = self.reader.score(volume)  # which refuses what are no probabilities
         counts = Counts.zero(len(heads.problems))
         pieces: list[list[Kept]] = [[] for _ in heads.problems]
         fits, held = True, 0
@@ -176,7 +175,7 @@ class Voxels:
                     pieces = [[] for _ in heads.problems]
         if fits:
             self._keep(number, pieces)
-        return counts, statistics
+        return counts, scored
 
     def draw(self, selected: NDArray[np.int64], wanted: int, seed: int) -> None:
         """Keep ``wanted`` of the voxels only, each with the same chance, without replacement, from each case in proportion.

@@ -18,7 +18,7 @@ import blosc2
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from torch import Tensor, nn
 
-from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.errors import InputError
 from nnunet_nacl.json_files import read_mapping
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
 from nnunet_nacl.training.dice import dice_term
@@ -59,10 +59,14 @@ class RaterIndex:
         """
         again = "Run `nnunet-nacl preprocess-raters` for this data set"
         content = read_mapping(folder / INDEX_FILE, f"{again} first.")
-        try:
-            return cls(tuple(content["raters"]), content["ignore_label"])
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{folder / INDEX_FILE}: is damaged ({first_line(error)}). {again} again.") from error
+        raters, ignore_label = content.get("raters"), content.get("ignore_label", 0)
+        if not (isinstance(raters, list) and raters and all(isinstance(name, str) and name for name in raters)):
+            raise InputError(f"{folder / INDEX_FILE}: is damaged (expected `raters`, a list of names). {again} again.")
+        if not (ignore_label is None or (type(ignore_label) is int and ignore_label > 0)):
+            raise InputError(
+                f"{folder / INDEX_FILE}: is damaged (`ignore_label` is {ignore_label!r:.200}). {again} again."
+            )
+        return cls(tuple(raters), ignore_label)
 
 
 class RaterDataset(nnUNetDatasetBlosc2):

@@ -12,6 +12,11 @@ TARGETS = {
     "temperature": "targets_of_studies.Temperatures",
     "configuration": "targets_of_studies.Configurations",
     "folds": "targets_of_studies.Folds",
+    "spacing": "targets_of_side_files.SpacingFiles",
+    "groups": "targets_of_side_files.CaseGroups",
+    "splits": "targets_of_side_files.Splits",
+    "logs": "targets_of_side_files.TrainingLogs",
+    "raters": "targets_of_side_files.RaterLists",
 }
 
 

@@ -80,6 +80,14 @@ class Temperatures:
             )
             for method in METHODS
         ]
+        # the first version of the file knew two methods, and no harm
+        old = {"temperature": False, "per-class": True}
+        self.contents += [
+            {key: value for key, value in content.items() if key not in ("method", "harm", "keeps")}
+            | {"schema_version": 1, "per_class": old[content["method"]]}
+            for content in self.contents
+            if content["method"] in old
+        ]
         self.values = softmax((3, 2, 3, 40)).reshape(3, -1)
 
     def attempt(self, rng):

@@ -1,6 +1,6 @@
 """Every reader of files that others made: damaged files are refused in one line, or read rightly, and whole ones are read.
 
-``NUNET_NACL_FUZZ=100`` tries a hundred times as many inputs; ``scripts/fuzz_readers.py`` goes on after a finding and counts.
+``NNUNET_NACL_FUZZ=100`` tries a hundred times as many inputs; ``scripts/fuzz_readers.py`` goes on after a finding and counts.
 """
 
 import gzip
@@ -13,6 +13,7 @@ from dataclasses import replace
 import mutations
 import pytest
 import targets
+import targets_of_side_files
 import targets_of_studies
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -67,7 +68,7 @@ def test_whole_files_are_read(made, name, monkeypatch):
         "damaged_array": lambda rng, values, others: values,
         "damaged_nifti": lambda rng, content: gzip.decompress(content),
     }
-    for module in (targets, targets_of_studies):
+    for module in (targets, targets_of_side_files, targets_of_studies):
         for function, replacement in honest.items():
             monkeypatch.setattr(module, function, replacement, raising=False)
     monkeypatch.setattr(

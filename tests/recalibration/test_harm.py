@@ -77,7 +77,7 @@ def test_a_structure_that_nobody_has_and_a_single_case_have_no_interval():
 
 
 def test_regions_are_told_apart():
-    heads = SigmoidHeads(("whole", "core"), ((1, 2), (2,)))
+    heads = SigmoidHeads(("whole", "core"), ((1, 2), (2,)), (1, 2))
     honest, spoilt = cases(1.0, num_classes=2), cases(0.4, num_classes=2)
     before = [[one[0], one[0]] for one in honest]
     after = [[one[0], other[0]] for one, other in zip(honest, spoilt, strict=True)]

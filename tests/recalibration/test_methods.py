@@ -32,7 +32,7 @@ def recalibrated(probabilities, fitted):
 
 
 def region(probabilities, fitted):
-    return SigmoidHeads(("region",), ((1,),)).recalibrate(probabilities[None], (fitted,))[0]
+    return SigmoidHeads(("region",), ((1,),), (1,)).recalibrate(probabilities[None], (fitted,))[0]
 
 
 def random_map(name, classes, rng):

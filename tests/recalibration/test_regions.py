@@ -1,10 +1,13 @@
 """Region-based models: sigmoid channels, one binary problem per region, nnU-Net's own order of regions."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnunetv2.evaluation.evaluate_predictions import compute_metrics
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from scipy.special import expit, logit
 
@@ -16,7 +19,7 @@ from nnunet_nacl.recalibration.heads import SigmoidHeads
 from nnunet_nacl.recalibration.temperature_content import content_of
 from nnunet_nacl.recalibration.temperature_file import load
 
-HEADS = SigmoidHeads(channels=("whole", "core"), regions=((1, 2), (2,)))
+HEADS = SigmoidHeads(channels=("whole", "core"), regions=((1, 2), (2,)), region_labels=(1, 2))
 DATASET = Dataset("Dataset098_Regions", {"(1, 2)": "whole", "(2,)": "core"}, HEADS.regions, 3, ".nii.gz", "SimpleITKIO")
 TEMPERATURES = np.array([2.0, 0.5])
 SHAPE = (24, 40, 40)
@@ -68,6 +71,31 @@ def test_predicted_is_inside_by_the_threshold(cases, tmp_path):
     inside = [np.load(case.probabilities)["probabilities"][:, 2:] > 0.5 for case, _ in cases]
     np.testing.assert_array_equal(result.counts.selected, sum(case.sum((1, 2, 3)) for case in inside))
     np.testing.assert_allclose(temperatures_of(result), TEMPERATURES, rtol=0.04)
+
+
+def test_dice_is_that_of_the_label_map_that_nnunet_writes(cases, tmp_path):
+    """The order gives each region the label of the other: nnU-Net's Dice is far from that of the channels, which are right."""
+    labels = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
+    manager = PlansManager({"label_manager": "LabelManager"}).get_label_manager(
+        {"labels": labels, "regions_class_order": [2, 1]}
+    )
+    heads = replace(HEADS, region_labels=(2, 1))
+    result = fit_cases(cases, DATASET, heads, Options(method="per-class", voxel_set="all", parts=2), tmp_path, {})
+    metrics = []
+    for case, _ in cases:
+        written = manager.convert_probabilities_to_segmentation(np.load(case.probabilities)["probabilities"])
+        sitk.WriteImage(sitk.GetImageFromArray(written.astype(np.uint8)), str(tmp_path / "written.nii.gz"))
+        files = str(case.labels), str(tmp_path / "written.nii.gz")
+        metrics.append(
+            compute_metrics(*files, SimpleITKIO(), manager.foreground_regions, manager.ignore_label)["metrics"]
+        )
+    scores = content_of(result)["scores"]
+    for name, region in zip(HEADS.channels, manager.foreground_regions, strict=True):
+        dice = np.mean([of_case[region]["Dice"] for of_case in metrics])
+        assert scores["before"][name]["Dice"] == pytest.approx(dice, abs=1e-9)
+        assert scores["after"][name]["Dice"] == pytest.approx(dice, abs=1e-9)  # a temperature moves no voxel over 0.5
+    channels = [case.problems[1].dice()[1] for case in result.before]
+    assert np.mean(channels) > scores["before"]["core"]["Dice"] + 0.2
 
 
 def test_one_temperature_lies_between(cases, tmp_path):
