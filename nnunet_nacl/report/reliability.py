@@ -59,11 +59,18 @@ def pooled_ece(diagram: ReliabilityDiagram) -> str:
 
 def write_reliability_of_sets(statistics: CalibrationStatistics, folder: Path) -> list[Path]:
     """Write reliability_<voxel set>.png for every voxel set and return the paths."""
-    paths = []
+    paths, figure = [], None
     for voxel_set in VOXEL_SETS:
-        path = folder / f"reliability_{voxel_set}.png"
-        _save_grid([[prepare_reliability(statistics, voxel_set)]], [""], path)
-        paths.append(path)
+        diagram = prepare_reliability(statistics, voxel_set)
+        if figure is None:
+            figure = draw_grid([[diagram]], [""])
+        else:
+            # all have one layout, and finding it takes as long as drawing
+            figure.set_layout_engine("none")
+            for artist in [artist for axes in figure.axes for artist in (*axes.patches, *axes.lines)]:
+                artist.remove()
+            plot_reliability(diagram, *figure.axes, _heading(diagram, ""))
+        paths.append(_save(figure, folder / f"reliability_{voxel_set}.png"))
     return paths
 
 
@@ -82,7 +89,7 @@ def write_reliability_of_runs(runs: Sequence[Run], cases: Sequence[str], voxel_s
     pooled = [total(run.statistics[case] for case in cases) for run in runs]
     rows = [[prepare_reliability(statistics, voxel_set) for statistics in pooled] for voxel_set in voxel_sets]
     try:
-        _save_grid(rows, [run.name for run in runs], path)
+        _save(draw_grid(rows, [run.name for run in runs]), path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be written ({error}).") from error
 
@@ -94,14 +101,18 @@ def draw_grid(rows: Sequence[Sequence[ReliabilityDiagram]], titles: Sequence[str
     grid = figure.subplots(2 * n_rows, n_columns, sharex=True, squeeze=False, height_ratios=(4, 1) * n_rows)
     for row, diagrams in enumerate(rows):
         for column, (title, diagram) in enumerate(zip(titles, diagrams, strict=True)):
-            heading = f"{title}\nvoxel set: {diagram.voxel_set}".strip()
-            plot_reliability(diagram, grid[2 * row, column], grid[2 * row + 1, column], heading)
+            axes = grid[2 * row, column], grid[2 * row + 1, column]
+            plot_reliability(diagram, *axes, _heading(diagram, title))
     handles, meanings = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, meanings, loc="outside lower center", fontsize=8, frameon=False, ncols=1)
     return figure
 
 
-def _save_grid(rows: Sequence[Sequence[ReliabilityDiagram]], titles: Sequence[str], path: Path) -> None:
-    figure = draw_grid(rows, titles)
+def _heading(diagram: ReliabilityDiagram, title: str) -> str:
+    return f"{title}\nvoxel set: {diagram.voxel_set}".strip()
+
+
+def _save(figure: Figure, path: Path) -> Path:
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130)
+    return path
