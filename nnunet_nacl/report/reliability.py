@@ -69,7 +69,8 @@ def write_reliability_of_sets(statistics: CalibrationStatistics, folder: Path) -
             figure.set_layout_engine("none")
             for artist in [artist for axes in figure.axes for artist in (*axes.patches, *axes.lines)]:
                 artist.remove()
-            plot_reliability(diagram, *figure.axes, _heading(diagram, ""))
+            upper, lower = figure.axes
+            plot_reliability(diagram, upper, lower, _heading(diagram, ""))
         paths.append(_save(figure, folder / f"reliability_{voxel_set}.png"))
     return paths
 
@@ -101,8 +102,8 @@ def draw_grid(rows: Sequence[Sequence[ReliabilityDiagram]], titles: Sequence[str
     grid = figure.subplots(2 * n_rows, n_columns, sharex=True, squeeze=False, height_ratios=(4, 1) * n_rows)
     for row, diagrams in enumerate(rows):
         for column, (title, diagram) in enumerate(zip(titles, diagrams, strict=True)):
-            axes = grid[2 * row, column], grid[2 * row + 1, column]
-            plot_reliability(diagram, *axes, _heading(diagram, title))
+            upper, lower = grid[2 * row, column], grid[2 * row + 1, column]
+            plot_reliability(diagram, upper, lower, _heading(diagram, title))
     handles, meanings = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, meanings, loc="outside lower center", fontsize=8, frameon=False, ncols=1)
     return figure
