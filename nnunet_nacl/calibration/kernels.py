@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl.calibration.compiled import compiled
+from nnunet_nacl.calibration.compiled import compiled, compiled_in_any_order
 from nnunet_nacl.calibration.voxel_sets import N_STRATA, PREDICTED_FOREGROUND
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ def bin_channel(values: NDArray[Any], channel: int, group: NDArray[np.uint8], n_
     cells = np.empty(RUN, np.int32)
     for begin in range(0, values.size, RUN):
         run, run_group = values[begin : begin + RUN], group[begin : begin + RUN]
-        for i in range(run.size):
-            cells[i] = np.int32(run_group[i]) * np.int32(n_bins + 1) + class_cell(np.float64(run[i]), n_bins)
+        spread = _find_class_cells(run, run_group, n_bins, cells)
+        sums.spread[channel] += spread if channel > 0 else 0.0
         whole = run.size - run.size % LANES
         for i in range(0, whole, LANES):
             for lane in range(LANES):
@@ -145,6 +145,26 @@ def bin_channel(values: NDArray[Any], channel: int, group: NDArray[np.uint8], n_
         for i in range(whole, run.size):
             count[0, cells[i]] += 1
             probability[0, cells[i]] += run[i]
+
+
+@compiled_in_any_order
+def _find_class_cells(run: NDArray[Any], group: NDArray[np.uint8], n_bins: int, cells: NDArray[np.int32]) -> float:
+    """Write the cell of each voxel, and return the sum of p (1 - p) without the voxels that are left out."""
+    total = 0.0
+    for i in range(run.size):
+        value = np.float64(run[i])
+        cells[i] = np.int32(group[i]) * np.int32(n_bins + 1) + class_cell(value, n_bins)
+        counted = value if group[i] < N_STRATA else 0.0
+        total += counted * max(1 - counted, 0.0)
+    return total
+
+
+@compiled
+def binary_entropy(probability: float) -> Any:
+    """Return -p ln p - (1 - p) ln (1 - p) in nats; 0 at both ends, and beyond by rounding."""
+    if probability <= 0 or probability >= 1:
+        return 0.0
+    return -probability * np.log(probability) - (1 - probability) * np.log(1 - probability)
 
 
 @compiled
@@ -161,6 +181,7 @@ def bin_voxels(voxels: Voxels, n_bins: int, sums: Sums, tolerance: float) -> int
         _bin_label(label, argmax, of_label, group, n_bins, sums)
         _add_likelihood(of_label, group, sums)
         _add_per_group(voxels.residual[begin:end], voxels.between[begin:end], group, sums)
+        _add_masks(argmax, top, group, sums)
         total = voxels.total[begin:end]
         for i in range(total.size):
             astray += not (abs(total[i] - 1) <= tolerance)
@@ -242,6 +263,31 @@ def _add_per_group(residual: NDArray[Any], between: NDArray[Any], group: NDArray
         lane, stratum = i % LANES, group[i]
         sums.brier[lane, stratum] += residual[i]
         sums.certain[lane, stratum] += 1 - between[i]
+
+
+@compiled
+def _add_masks(argmax: NDArray[Any], top: NDArray[Any], group: NDArray[Any], sums: Sums) -> None:
+    """Add what the probabilities say of the mask of each foreground class; few voxels are in one.
+
+    The entropy is -ln p - (1 - p) ln ((1 - p) / p), of which the first logarithm is that of a product, as in :func:`_add_likelihood`.
+    """
+    found, n_found = np.empty(argmax.size, np.int32), 0
+    for i in range(argmax.size):
+        found[n_found] = i
+        n_found += (argmax[i] > 0) & (group[i] < N_STRATA)
+    probability, entropy = sums.mask_sums[:, 0], sums.mask_sums[:, 1]
+    product = np.ones(probability.size)
+    for i in found[:n_found]:
+        label, value = argmax[i], np.float64(top[i])
+        probability[label] += value
+        if value < 1:
+            multiplied = product[label] * value  # a highest probability is no less than 1 / K
+            if multiplied < 1e-290:
+                entropy[label] -= np.log(multiplied)
+                multiplied = 1.0
+            product[label] = multiplied
+            entropy[label] -= (1 - value) * np.log((1 - value) / value)
+    entropy -= np.log(product)
 
 
 @compiled

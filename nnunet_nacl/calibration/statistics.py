@@ -43,6 +43,10 @@ class CalibrationStatistics:
         certain: ``(S,)`` int64, voxels whose probabilities are all exactly 0 or 1: nnU-Net writes them outside its crop, and a
             network's own output may be saturated.
         confusion: ``(K, K)`` int64, label by prediction.
+        spread: ``(K - 1,)`` float64 of each foreground class, sum of p (1 - p) over all voxels that are not ignored.
+        mask_sums: ``(K - 1, 2)`` float64 of each foreground class, over the voxels that are predicted as it: the summed probability,
+            and the summed entropy of the class against the rest, in nats; see :mod:`~nnunet_nacl.calibration.mask_confidence`.
+            Both are NaN in files that were written without them.
         ignored: ``()`` int64, voxels with the ignore label.
     """
 
@@ -60,6 +64,8 @@ class CalibrationStatistics:
     floored: Int64Array
     certain: Int64Array
     confusion: Int64Array
+    spread: Float64Array
+    mask_sums: Float64Array
     ignored: Int64Array
 
     @classmethod

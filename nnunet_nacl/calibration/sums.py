@@ -17,7 +17,8 @@ class Sums(NamedTuple):
 
     ``top_*`` is ``(L, G * B)``, ``grid_*`` is ``(L, G * F)``, ``class_count`` and ``class_probability`` are
     ``(K, L, G * (B + 1))`` and ``class_positive`` ``(K + 1, G * (B + 1))``, ``confusion`` is ``(K + 1, K)``; the label K stands
-    for a voxel without one. The others are ``(L, G)``.
+    for a voxel without one. ``spread`` is ``(K,)`` and ``mask_sums`` ``(K, 2)``; nothing is added for background. The others are
+    ``(L, G)``.
     """
 
     top_count: NDArray[np.int64]
@@ -34,6 +35,8 @@ class Sums(NamedTuple):
     brier: NDArray[np.float64]
     floored: NDArray[np.int64]
     certain: NDArray[np.int64]
+    spread: NDArray[np.float64]
+    mask_sums: NDArray[np.float64]
 
 
 def no_sums(num_classes: int, n_bins: int) -> Sums:
@@ -55,6 +58,8 @@ def no_sums(num_classes: int, n_bins: int) -> Sums:
         brier=np.zeros(groups),
         floored=np.zeros(groups, np.int64),
         certain=np.zeros(groups, np.int64),
+        spread=np.zeros(num_classes),
+        mask_sums=np.zeros((num_classes, 2)),
     )
 
 
@@ -70,6 +75,7 @@ def joined(parts: Sequence[Sums], num_classes: int, n_bins: int) -> dict[str, ND
     added = {name: np.sum([getattr(part, name) for part in parts], axis=0) for name in Sums._fields}
     result = {name: added.pop(name)[:, :N_STRATA].sum(0) for name in ("nll", "brier", "floored", "certain")}
     result["confusion"] = added.pop("confusion")[:num_classes]
+    result |= {name: added.pop(name)[1:] for name in ("spread", "mask_sums")}
     for name in ("class_count", "class_probability"):
         added[name] = added[name].sum(1)
     added["class_positive"] = added["class_positive"][:num_classes]

@@ -1,7 +1,7 @@
 """From probabilities to decisions, on plain arrays: volumes with intervals, and which cases to check."""
 
+from nnunet_nacl.calibration.mask_confidence import soft_dice_confidence
 from nnunet_nacl.decisions.risk_coverage import RiskCoverage, excess_augrc, excess_aurc, oracle, risk_coverage
-from nnunet_nacl.decisions.soft_dice import soft_dice_confidence
 from nnunet_nacl.decisions.volumes import VolumeInterval, Volumes, fit_interval, leave_one_out
 
 __all__ = [

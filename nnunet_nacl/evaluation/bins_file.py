@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nnunet_nacl import json_files
 from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.calibration.overlap import PREDICTED
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.cases import Case
@@ -21,7 +22,7 @@ from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION, check_readable
 from nnunet_nacl.evaluation.stored_arrays import StoredArrays
 from nnunet_nacl.evaluation.stored_paths import absolute, files_here, here
-from nnunet_nacl.evaluation.stored_statistics import read_statistics
+from nnunet_nacl.evaluation.stored_statistics import check_mask_sums, read_statistics
 
 BINS_FILE = "calibration_bins.npz"
 
@@ -50,7 +51,8 @@ def write_bins(result: FolderResult, path: Path) -> None:
     ``reference_file``, ``prediction_file``, ``voxel_volume_mm3`` and ``fingerprint`` ``(N,)``; ``hd95_mm`` ``(N, channels)``; ``schema_version``,
     ``protocol``, ``files`` and ``folder`` ``()``: the first two as JSON, the last the folder that it is written into, from which files that
     are moved with it are found. A merged result has ``part`` ``(N,)`` as well, one of a region model ``region_overlap``
-    ``(N, channels, 3)``, and one with remarks ``remarks`` ``(N,)``, each as JSON.
+    ``(N, channels, 3)`` and ``region_mask_sums`` ``(N, channels, 2)``, and one with remarks ``remarks`` ``(N,)``, each as JSON. ``spread``
+    and the mask sums are missing in files from before they were summed up, and NaN in cases that are taken over from those.
     """
     arrays: dict[str, Any] = {
         "schema_version": np.array(SCHEMA_VERSION),
@@ -101,6 +103,7 @@ def _arrays_of(cases: tuple[CaseResult, ...]) -> dict[str, NDArray[Any]]:
         some["remarks"] = np.array([json.dumps(dict(result.remarks)) for result in cases])
     if any(result.region_overlap is not None for result in cases):
         some["region_overlap"] = np.array([result.overlap for result in cases])
+        some["region_mask_sums"] = np.array([result.mask_sums for result in cases])
     return statistics | {
         "case": np.array([result.case.name for result in cases]),
         "reference_file": np.array([str(result.case.labels) for result in cases]),
@@ -137,6 +140,7 @@ def _cases_of(stored: StoredArrays, place: Callable[[str], Path]) -> tuple[CaseR
     overlaps = _region_overlaps(stored, statistics["confusion"]) if "region_overlap" in stored else None
     if overlaps is None and distances.shape[1] != num_classes:
         raise ValueError("expected `region_overlap` of a region model")
+    mask_sums = _region_mask_sums(stored, overlaps)
     return tuple(
         CaseResult(
             Case(str(name), place(str(predictions[row])), place(str(references[row]))),
@@ -150,6 +154,7 @@ def _cases_of(stored: StoredArrays, place: Callable[[str], Path]) -> tuple[CaseR
             str(parts[row]),
             _remarks(str(remarks[row])),
             None if overlaps is None else overlaps[row],
+            None if mask_sums is None else mask_sums[row],
         )
         for row, name in enumerate(names)
     )
@@ -173,6 +178,15 @@ def _region_overlaps(stored: StoredArrays, confusion: NDArray[Any]) -> NDArray[n
     if ((both < 0) | (both > labelled) | (both > predicted) | (predicted > voxels - labelled + both)).any():
         raise ValueError("`region_overlap` holds more voxels than there are")
     return overlaps
+
+
+def _region_mask_sums(stored: StoredArrays, overlaps: NDArray[np.int64] | None) -> NDArray[np.float64] | None:
+    """Return the mask sums ``(N, P, 2)`` of regions; None where the file was written without them."""
+    if overlaps is None or "region_mask_sums" not in stored:
+        return None
+    sums = stored.numbers("region_mask_sums", np.float64, (*overlaps.shape[:2], 2))
+    check_mask_sums("region_mask_sums", sums, overlaps[..., PREDICTED])
+    return sums
 
 
 def _check_protocol(protocol: Any, files: Any) -> None:

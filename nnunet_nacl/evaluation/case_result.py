@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import CalibrationStatistics
-from nnunet_nacl.calibration.arrays import Int64Array
+from nnunet_nacl.calibration.arrays import Float64Array, Int64Array
+from nnunet_nacl.calibration.channel_stream import HELD_BYTES, Block
+from nnunet_nacl.calibration.mask_confidence import mask_sums_of_regions
 from nnunet_nacl.calibration.overlap import overlap_of_classes
 from nnunet_nacl.calibration.regions import evaluate_regions
 from nnunet_nacl.calibration.statistics import total
@@ -37,6 +39,7 @@ class CaseResult:
         part: which of the results that were merged it is from, as ``fold_0``; empty where nothing was merged.
         remarks: what a reader should know of the case, in words, by kind, a key of :data:`~nnunet_nacl.evaluation.remarks.KINDS`.
         region_overlap: of a region model, see :attr:`overlap`; None for a label model, whose confusion tells it.
+        region_mask_sums: likewise, see :attr:`mask_sums`.
     """
 
     case: Case
@@ -47,6 +50,7 @@ class CaseResult:
     part: str = ""
     remarks: Mapping[str, str] = field(default_factory=dict)
     region_overlap: Int64Array | None = field(default=None, repr=False)
+    region_mask_sums: Float64Array | None = field(default=None, repr=False)
 
     @property
     def overlap(self) -> Int64Array:
@@ -58,6 +62,32 @@ class CaseResult:
             return self.region_overlap
         (problem,) = self.problems
         return overlap_of_classes(problem.confusion)
+
+    @property
+    def mask_sums(self) -> Float64Array:
+        """What the probabilities say of the mask of each class or region in that label map, ``(channels, 2)`` float64.
+
+        The columns are those of :mod:`nnunet_nacl.calibration.mask_confidence`; NaN for background, and in files that were written
+        without them.
+        """
+        if self.region_overlap is None:
+            (problem,) = self.problems
+            return np.concatenate([np.full((1, 2), np.nan), problem.mask_sums])
+        return np.full((len(self.problems), 2), np.nan) if self.region_mask_sums is None else self.region_mask_sums
+
+    @property
+    def soft_volumes(self) -> Float64Array:
+        """Summed probability of each class or region, ``(channels,)`` float64, in voxels."""
+        if self.region_overlap is None:
+            return self.problems[0].soft_volumes()
+        return np.array([problem.soft_volumes()[1] for problem in self.problems])
+
+    @property
+    def spread(self) -> Float64Array:
+        """Sum of p (1 - p) of each class or region, ``(channels,)`` float64, in voxels; NaN as in :attr:`mask_sums`."""
+        if self.region_overlap is None:
+            return np.append(np.nan, self.problems[0].spread)
+        return np.array([problem.spread[0] for problem in self.problems])
 
     @property
     def statistics(self) -> CalibrationStatistics:
@@ -91,6 +121,7 @@ def evaluate_case(case: Case, dataset: Dataset, settings: Settings) -> CaseResul
         found.hd95_mm,
         remarks=remarks,
         region_overlap=found.region_overlap,
+        region_mask_sums=found.region_mask_sums,
     )
 
 
@@ -102,6 +133,7 @@ class _Found(NamedTuple):
 
     problems: tuple[CalibrationStatistics, ...]
     region_overlap: Int64Array | None
+    region_mask_sums: Float64Array | None
     hd95_mm: NDArray[np.float64]
     segmentation: NDArray[Any]
     flat: list[str]
@@ -122,15 +154,18 @@ def _evaluate_labels(
         whole, classes = labels.astype(np.int64), range(1, dataset.num_channels)
         distances[1:] = hd95_per_class(whole, prediction, classes, spacing, dataset.ignore_label)
         flat = [names[value] for value in flat_classes(whole, prediction, classes)]
-    return _Found((statistics,), None, distances, prediction, flat)
+    return _Found((statistics,), None, None, distances, prediction, flat)
 
 
 def _evaluate_regions(
     file: ProbabilityFile, labels: NDArray[Any], spacing: tuple[float, ...], dataset: Dataset, settings: Settings
 ) -> _Found:
     assert dataset.regions is not None
+    # the masks are known after the last channel: few channels are held until then, of many the file is read again
+    held: list[Block] = []
+    holds = dataset.num_channels * file.dtype.itemsize <= HELD_BYTES
     regions = evaluate_regions(
-        file.blocks(),
+        _holding(file.blocks(), held) if holds else file.blocks(),
         labels,
         dataset.regions,
         dataset.region_labels,
@@ -139,6 +174,8 @@ def _evaluate_regions(
         spacing=spacing,
         boundary_mm=settings.boundary_mm,
     )
+    again = held if holds else file.blocks()
+    mask_sums = mask_sums_of_regions(again, labels, regions.segmentation, dataset.regions, dataset.ignore_label)
     names, flat = list(dataset.target_names.values()), []
     distances = np.full(dataset.num_channels, np.nan)
     if settings.hd95:
@@ -149,4 +186,10 @@ def _evaluate_regions(
             reference, predicted = np.isin(labels, region), np.isin(regions.segmentation, region) & annotated
             distances[channel] = hd95(reference, predicted, spacing)
             flat += [names[channel]] * len(flat_classes(reference.view(np.uint8), predicted.view(np.uint8), [1]))
-    return _Found(tuple(regions.problems), regions.overlap, distances, regions.segmentation, flat)
+    return _Found(tuple(regions.problems), regions.overlap, mask_sums, distances, regions.segmentation, flat)
+
+
+def _holding(blocks: Iterable[Block], held: list[Block]) -> Iterator[Block]:
+    for block in blocks:
+        held.append(block)
+        yield block

@@ -13,13 +13,12 @@ from typing import Any
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.stored_paths import absolute
-from nnunet_nacl.evaluation.summary import CLASS_SCORES, SCORE_NAMES
+from nnunet_nacl.evaluation.summary import CLASS_SCORES, CONFIDENCES, SCORE_NAMES, VOLUMES
 
 SUMMARY_FILE = "calibration.json"
 CASES_FILE = "calibration_cases.csv"
 
 OF_CASE = ("Dice", "HD95")
-VOLUMES = ("reference", "predicted", "soft")
 
 
 @contextmanager
@@ -89,6 +88,7 @@ def write_cases(summary: dict[str, Any], folder: Path) -> Path:
     header += [f"{name}_{label}" for name in CLASS_SCORES for label in labels]
     header += [f"{name}_{label}" for name in OF_CASE for label in labels]
     header += [f"volume_ml_{kind}_{label}" for kind in VOLUMES for label in labels]
+    header += [f"confidence_{name}_{label}" for name in CONFIDENCES for label in labels]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -96,6 +96,7 @@ def write_cases(summary: dict[str, Any], folder: Path) -> Path:
             per_class = [case["metrics"][label] for label in labels]
             of_case = [entry[name] for name in OF_CASE for entry in per_class]
             of_case += [entry["volume_ml"][kind] for kind in VOLUMES for entry in per_class]
+            of_case += [entry["confidence"][name] for name in CONFIDENCES for entry in per_class]
             for voxel_set, scores in case["voxel_sets"].items():
                 row = [case["case"], voxel_set, scores["n_voxels"], *(scores[name] for name in SCORE_NAMES)]
                 row += [entry[name][voxel_set] for name in CLASS_SCORES for entry in per_class]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from nnunet_nacl.evaluation.stored_arrays import StoredArrays
 
 _MOST_VOXELS = 2**53
 """Of a case; sums of counts below this do not overflow, and float64 holds them exactly."""
+
+_ROUNDING = 1e-6
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -50,7 +53,37 @@ def read_statistics(stored: StoredArrays, n_cases: int) -> Arrays:
         for name in names
     }
     _check(arrays)
-    return arrays
+    return arrays | _of_masks(stored, arrays)
+
+
+def _of_masks(stored: StoredArrays, arrays: Arrays) -> Arrays:
+    """Return ``spread`` and ``mask_sums``, NaN in the cases that were evaluated before they were summed up."""
+    confusion = arrays["confusion"]
+    shape = (*confusion.shape[:2], confusion.shape[2] - 1)
+    if "spread" not in stored:
+        return {"spread": np.full(shape, np.nan), "mask_sums": np.full((*shape, 2), np.nan)}
+    spread, sums = stored.numbers("spread", np.float64, shape), stored.numbers("mask_sums", np.float64, (*shape, 2))
+    soft = arrays["class_probability"][..., 1:, :].sum((2, -1))
+    check_sums("spread", spread[..., None], np.minimum(confusion.sum((-1, -2))[..., None] / 4, soft)[..., None])
+    check_mask_sums("mask_sums", sums, confusion.sum(-2)[..., 1:])
+    if not np.array_equal(np.isnan(spread), np.isnan(sums[..., 0])):
+        raise ValueError("`spread` and `mask_sums` are not of the same cases")
+    return {"spread": spread, "mask_sums": sums}
+
+
+def check_mask_sums(name: str, sums: NDArray[np.float64], predicted: NDArray[np.int64]) -> None:
+    """Raise ValueError unless masks of so many voxels can have these sums ``(..., 2)``: see :func:`check_sums`."""
+    most = np.stack([predicted * (1 + SUM_TOLERANCE), predicted * math.log(2)], -1)
+    check_sums(name, sums, most)
+
+
+def check_sums(name: str, sums: NDArray[np.float64], most: NDArray[np.float64]) -> None:
+    """Raise ValueError unless sums ``(..., C)`` are from 0 to ``most``, or NaN in all C where they are not known."""
+    unknown = np.isnan(sums)
+    if (unknown.any(-1) != unknown.all(-1)).any() or not (unknown | (sums >= -_ROUNDING * most)).all():
+        raise ValueError(f"`{name}` holds values below 0, or some that are not known")
+    if not (unknown | (sums <= most * (1 + _ROUNDING) + _ROUNDING)).all():
+        raise ValueError(f"`{name}` is more than its voxels allow")
 
 
 def _check(arrays: Arrays) -> None:

@@ -13,6 +13,8 @@ all probabilities of a voxel are exactly 0 or 1  evaluated as any other and coun
 a voxel has the ignore label                    left out everywhere and counted in ``n_ignored``
 probabilities sum to 1 only within 1e-2         evaluated as they are; further away: refused
 the image is 2D                                 its volumes are null
+a class is not predicted                        its mean probability and entropy are null, its soft Dice confidence 0
+the file is older than these confidences        they are null, as is ``spread``
 a score is defined in fewer than two cases      its interval is null
 the model is region-based                       scores of a voxel set are means over the regions, each a binary problem;
                                                  ``n_...`` are sums over them
@@ -31,6 +33,7 @@ import numpy as np
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics, Scores
 from nnunet_nacl.calibration.arrays import Int64Array
 from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL, METHOD, METHOD_POOLED, mean_interval
+from nnunet_nacl.calibration.mask_confidence import PROBABILITY, mask_means, soft_dice_confidence
 from nnunet_nacl.calibration.overlap import LABELLED, PREDICTED, dice_of_overlap
 from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.evaluation.case_result import CaseResult
@@ -74,6 +77,12 @@ CLASS_SCORES: Mapping[str, str] = MappingProxyType(
     }
 )
 """The same for the scores that each class has of its own."""
+
+VOLUMES = ("reference", "predicted", "soft", "spread")
+"""Under ``volume_ml`` of each class of a case; the last is the sum of p (1 - p)."""
+
+CONFIDENCES = ("soft_Dice", "mean_probability", "mean_entropy")
+"""Under ``confidence`` of each class of a case, see :mod:`nnunet_nacl.calibration.mask_confidence`; null in older files."""
 
 MM3_PER_ML = 1000
 
@@ -149,34 +158,44 @@ def _class_entries(result: CaseResult) -> list[dict[str, Any]]:
         places = [(problem, 1) for problem in problems]
     scores = {id(problem): {name: problem.scores(name) for name in VOXEL_SETS} for problem in problems}
     dice = dice_of_overlap(result.overlap)
-    voxel_ml = result.voxel_volume_mm3 / MM3_PER_ML
+    volumes, confidences = _volumes_ml(result), _confidences(result)
     return [
         {
             "Dice": _plain(dice[channel]),
             "HD95": _plain(float(result.hd95_mm[channel])),
-            **_class_entry(problem, label, scores[id(problem)], result.overlap[channel], voxel_ml),
+            **_class_entry(label, scores[id(problem)], result.overlap[channel]),
+            "volume_ml": volumes[channel],
+            "confidence": confidences[channel],
         }
         for channel, (problem, label) in enumerate(places)
     ]
 
 
-def _class_entry(
-    problem: CalibrationStatistics, label: int, scores: dict[str, Scores], overlap: Int64Array, voxel_ml: float
-) -> dict[str, Any]:
-    n_ref, n_pred = int(overlap[LABELLED]), int(overlap[PREDICTED])
+def _class_entry(label: int, scores: dict[str, Scores], overlap: Int64Array) -> dict[str, Any]:
     return {
         **{
             name: {voxel_set: _plain(getattr(of_set, attribute)[label]) for voxel_set, of_set in scores.items()}
             for name, attribute in CLASS_SCORES.items()
         },
-        "volume_ml": {
-            "reference": _plain(n_ref * voxel_ml),
-            "predicted": _plain(n_pred * voxel_ml),
-            "soft": _plain(float(problem.soft_volumes()[label]) * voxel_ml),
-        },
-        "n_ref": n_ref,
-        "n_pred": n_pred,
+        "n_ref": int(overlap[LABELLED]),
+        "n_pred": int(overlap[PREDICTED]),
     }
+
+
+def _volumes_ml(result: CaseResult) -> list[dict[str, float | None]]:
+    """Return the volumes of each channel in ml, and the spread of its soft volume: the sum of p (1 - p)."""
+    labelled, predicted = result.overlap[:, LABELLED], result.overlap[:, PREDICTED]
+    columns = np.stack([labelled, predicted, result.soft_volumes, result.spread], -1)
+    columns = columns * (result.voxel_volume_mm3 / MM3_PER_ML)
+    return [dict(zip(VOLUMES, map(_plain, row), strict=True)) for row in columns]
+
+
+def _confidences(result: CaseResult) -> list[dict[str, float | None]]:
+    """Return what the probabilities say of the mask of each channel, without its label."""
+    predicted = result.overlap[:, PREDICTED]
+    soft_dice = soft_dice_confidence(result.mask_sums[:, PROBABILITY], result.soft_volumes, predicted)
+    columns = np.concatenate([soft_dice[:, None], mask_means(result.mask_sums, predicted)], -1)
+    return [dict(zip(CONFIDENCES, map(_plain, row), strict=True)) for row in columns]
 
 
 def _set_entry(problems: Sequence[CalibrationStatistics], voxel_set: str) -> dict[str, Any]:

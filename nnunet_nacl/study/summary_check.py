@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from nnunet_nacl.evaluation.summary import CLASS_SCORES, SCORE_NAMES
+from nnunet_nacl.evaluation.summary import CLASS_SCORES, CONFIDENCES, SCORE_NAMES
 
 Check = Callable[[Any, str], None]
 
@@ -27,7 +27,7 @@ def check_summary(summary: Any) -> None:
         "reference_file": _text,
         "prediction_file": _text,
         "n_ignored": _count,
-        "metrics": _exactly(labels, _entries(of_class | {"n_ref": _count, "n_pred": _count, "volume_ml": _volumes})),
+        "metrics": _exactly(labels, _of_case(of_class | {"n_ref": _count, "n_pred": _count, "volume_ml": _volumes})),
         "voxel_sets": _exactly(voxel_sets, _entries(scores | dict.fromkeys(COUNTS, _count))),
     }
     _entries(
@@ -54,6 +54,18 @@ def _entries(checks: Mapping[str, Check]) -> Check:
         for key, entry in value.items():
             if key.endswith("_interval"):
                 _interval(entry, f"{place}{key}")
+
+    return check
+
+
+def _of_case(checks: Mapping[str, Check]) -> Check:
+    """Return a check of the entry of a class in a case, which has no confidences in older files."""
+
+    def check(value: Any, place: str) -> None:
+        _entries(checks)(value, place)
+        if "confidence" in value:
+            _entries(dict.fromkeys(CONFIDENCES, _score))(value["confidence"], f"{place}confidence.")
+        _score(value["volume_ml"].get("spread"), f"{place}volume_ml.spread")
 
     return check
 

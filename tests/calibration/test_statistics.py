@@ -1,14 +1,17 @@
 """Calibration statistics: against the slow reference, independent libraries, and cases worked out by hand."""
 
+import math
 from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import reference
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
+from nnunet_nacl.calibration.mask_confidence import ENTROPY, PROBABILITY
 from nnunet_nacl.calibration.statistics import total
 
 
@@ -48,6 +51,29 @@ def test_equals_the_slow_reference(seed, num_classes, n, n_bins, sharpness, igno
             np.testing.assert_allclose(
                 getattr(scores, name), expected, atol=tolerance, err_msg=f"{name} of {voxel_set}"
             )
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**16),
+    num_classes=st.integers(2, 5),
+    n=st.integers(1, 60),
+    sharpness=st.sampled_from([0.0, 1.0, 40.0]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_spread_and_mask_sums_are_their_definitions(seed, num_classes, n, sharpness, dtype):
+    probabilities, labels = random_voxels(seed, num_classes, n, sharpness, dtype)
+    labels[::3] = num_classes
+    statistics = statistics_of(probabilities, labels, ignore_label=num_classes)
+    counted = probabilities[:, labels != num_classes].astype(float)
+    prediction = counted.argmax(0)
+    for label in range(1, num_classes):
+        p = counted[label]
+        assert statistics.spread[label - 1] == pytest.approx(math.fsum(p * (1 - p)), rel=1e-6)
+        inside = p[prediction == label]
+        assert statistics.mask_sums[label - 1, PROBABILITY] == pytest.approx(math.fsum(inside), rel=1e-12)
+        entropy = scipy.stats.entropy([inside, np.maximum(1 - inside, 0)]).sum() if inside.size else 0
+        assert statistics.mask_sums[label - 1, ENTROPY] == pytest.approx(entropy, rel=1e-6, abs=1e-12)
 
 
 def test_confidence_of_zero_and_one():

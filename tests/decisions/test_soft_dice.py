@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from nnunet_nacl.decisions import soft_dice_confidence
 from nnunet_nacl.decisions.dice_estimate import fit_dice
-from nnunet_nacl.decisions.soft_dice import soft_dice_confidence
 
 
 def test_it_is_its_definition() -> None:

@@ -56,9 +56,11 @@ def test_several_problems_per_case(tmp_path):
         overlap = np.array([[number, problem.confusion[1].sum(), 9] for problem in problems])
         files = Case(name, Path(f"{name}.npz"), Path(f"{name}.nii.gz"))
         remarks = {"segmentation_differs": "ä"} if number else {}
+        sums = np.array([[number / 2, 0.1]] * 3) if number else None
         return CaseResult(
-            files, problems, 0.5 + number, np.full(3, number, float), remarks=remarks, region_overlap=overlap
-        )
+            files, problems, 0.5 + number, np.full(3, number, float), remarks=remarks, region_overlap=overlap,
+            region_mask_sums=sums,
+        )  # fmt: skip
 
     cases = tuple(case_of(number, name) for number, name in enumerate(["a b", "ä,\n'", "x"]))
     stored = read_result(write_result(FolderResult(cases, {"n_bins": 5}, {"labels": "l"}), tmp_path))
@@ -67,6 +69,7 @@ def test_several_problems_per_case(tmp_path):
         assert (before.case, before.voxel_volume_mm3) == (after.case, after.voxel_volume_mm3)
         np.testing.assert_array_equal(before.hd95_mm, after.hd95_mm)
         np.testing.assert_array_equal(before.overlap, after.overlap)
+        np.testing.assert_array_equal(before.mask_sums, after.mask_sums)
         assert before.remarks == after.remarks
         for one, other in zip(before.problems, after.problems, strict=True):
             assert_equal(one, other)
@@ -102,6 +105,45 @@ def test_label_models_of_the_schema_before_are_read(tmp_path):
     np.testing.assert_array_equal(read.overlap, case.overlap)
     np.savez(path, **old | {"protocol": np.array('{"regions": true}')})
     with pytest.raises(InputError, match="the Dice of regions was that of each channel above 0.5"):
+        read_result(path)
+
+
+def test_files_without_mask_sums_are_read_and_say_so(tmp_path):
+    """As they were written before; what is taken over from them stays unknown, beside cases that have the sums."""
+    old, new = (
+        CaseResult(Case(name, Path(name), Path(name)), (statistics_of(3, 3),), 1.0, np.zeros(3)) for name in "ab"
+    )
+    path = write_result(FolderResult((old,), {"labels": dict.fromkeys("012", "x"), "regions": False}, {}), tmp_path)
+    with np.load(path) as stored:
+        np.savez(path, **{name: values for name, values in stored.items() if name not in ("spread", "mask_sums")})
+    (read,) = read_result(path).cases
+    assert np.isnan(read.mask_sums).all() and np.isnan(read.spread).all()
+    np.testing.assert_array_equal(read.soft_volumes, old.soft_volumes)
+    both = FolderResult((read, new), {"labels": dict.fromkeys("012", "x"), "regions": False}, {})
+    first, second = (case["metrics"]["2"] for case in summarize(both)["metric_per_case"])
+    assert set(first["confidence"].values()) == {None} and first["volume_ml"]["spread"] is None
+    assert 0 < second["confidence"]["soft_Dice"] < 1 and second["volume_ml"]["spread"] > 0
+    again = read_result(write_result(both, tmp_path)).cases
+    assert [bool(np.isnan(case.spread[1:]).any()) for case in again] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("spread", -1.0, "below 0"),
+        ("spread", 13.0, "more than its voxels allow"),
+        ("mask_sums", -1.0, "below 0"),
+        ("mask_sums", 50.0, "more than its voxels allow"),
+        ("spread", np.nan, "not of the same cases"),
+        ("mask_sums", np.inf, "more than its voxels allow"),
+    ],
+)
+def test_sums_that_no_voxels_have(name, value, message, tmp_path):
+    case = CaseResult(Case("a", Path("a.npz"), Path("a.nii.gz")), (statistics_of(0),), 1.0, np.zeros(2))
+    path = write_result(FolderResult((case,), {}, {}), tmp_path)
+    with np.load(path) as stored:
+        np.savez(path, **dict(stored) | {name: np.full_like(stored[name], value)})
+    with pytest.raises(InputError, match=message):
         read_result(path)
 
 

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 from nnunetv2.evaluation import evaluate_predictions
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_nacl.calibration.mask_confidence import soft_dice_confidence
 from nnunet_nacl.calibration.overlap import dice_of_overlap
 from nnunet_nacl.cli import main
 from nnunet_nacl.evaluation.folder import evaluate_folder
@@ -82,6 +84,22 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(evaluate_predictions, "multiprocessing", context)
 
 
+def assert_confidences_of_the_label_map(case, label_manager):
+    """Sums over the voxels where nnU-Net's own label map has one of the region's labels; ignored voxels are left out."""
+    probabilities = np.load(case.case.probabilities)["probabilities"]
+    segmentation = label_manager.convert_probabilities_to_segmentation(probabilities)
+    labels = SimpleITKIO().read_seg(str(case.case.labels))[0][0]
+    counted = labels != label_manager.ignore_label if label_manager.has_ignore_label else np.ones(labels.shape, bool)
+    for channel, region in enumerate(label_manager.foreground_regions):
+        p, mask = probabilities[channel][counted].astype(float), np.isin(segmentation, region)[counted]
+        inside = p[mask]
+        entropy = scipy.stats.entropy([inside, 1 - inside]).sum() if inside.size else 0.0
+        assert case.mask_sums[channel] == pytest.approx([inside.sum(), entropy], rel=1e-9)
+        assert case.spread[channel] == pytest.approx((p * (1 - p)).sum(), rel=1e-6)
+        confidence = soft_dice_confidence(case.mask_sums[channel, 0], case.soft_volumes[channel], mask.sum())
+        assert confidence == pytest.approx(2 * inside.sum() / (p.sum() + mask.sum()), rel=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")
 def test_equals_nnunets_on_random_region_data_sets(in_this_process, tmp_path):
     of_channels = 0
@@ -103,6 +121,7 @@ def test_equals_nnunets_on_random_region_data_sets(in_this_process, tmp_path):
             ):
                 assert (both, labelled, predicted) == (metrics["TP"], metrics["n_ref"], metrics["n_pred"])
                 assert dice == pytest.approx(metrics["Dice"], abs=1e-9, nan_ok=True)
+            assert_confidences_of_the_label_map(case, label_manager)
             channels = [problem.dice()[1] for problem in case.problems]
             of_channels += not np.allclose(channels, dice_of_overlap(case.overlap), equal_nan=True)
     assert of_channels > 200  # that of channels above 0.5 is another one in most of these 400 cases

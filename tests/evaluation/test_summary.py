@@ -1,5 +1,6 @@
 """What calibration.json says beyond the scores of a voxel set: boundary, HD95, volumes, regions, intervals, edges."""
 
+import csv
 import json
 
 import numpy as np
@@ -78,6 +79,27 @@ def test_boundary_hd95_and_volumes(two_cases, dataset_files):
             assert entry["volume_ml"]["predicted"] == pytest.approx((prediction == label).sum() * ml)
             assert entry["volume_ml"]["soft"] == pytest.approx(probabilities[label].sum() * ml, rel=1e-5)
         assert case["metrics"]["0"]["HD95"] is None
+        assert set(case["metrics"]["0"]["confidence"].values()) == {None}
+
+
+def test_confidences_that_need_no_label(two_cases, dataset_files):
+    summary = evaluate(two_cases, dataset_files)
+    with (two_cases / "out" / "calibration_cases.csv").open(newline="") as file:
+        rows = {row["case"]: row for row in csv.DictReader(file) if row["voxel_set"] == "all"}
+    for case in summary["metric_per_case"]:
+        probabilities = np.load(case["prediction_file"])["probabilities"].astype(float)
+        prediction = probabilities.argmax(0)
+        for label in (1, 2):
+            p, mask = probabilities[label], prediction == label
+            confidence, volumes = (case["metrics"][str(label)][name] for name in ("confidence", "volume_ml"))
+            assert confidence["soft_Dice"] == pytest.approx(2 * p[mask].sum() / (p.sum() + mask.sum()), rel=1e-6)
+            entropy = scipy.stats.entropy([p[mask], 1 - p[mask]])
+            means = [p[mask].mean(), entropy.mean()] if mask.any() else [None, None]
+            assert [confidence["mean_probability"], confidence["mean_entropy"]] == pytest.approx(means, rel=1e-6)
+            assert volumes["spread"] == pytest.approx((p * (1 - p)).sum() * np.prod(SPACING) / 1000, rel=1e-6)
+            row = rows[case["case"]]
+            assert float(row[f"confidence_soft_Dice_{label}"]) == confidence["soft_Dice"]
+            assert float(row[f"volume_ml_spread_{label}"]) == volumes["spread"]
 
 
 def test_hd95_is_left_out_unless_asked_for(two_cases, dataset_files):
