@@ -1,10 +1,14 @@
 """Coverage of 95 % intervals over cases by simulation: the project's against those that it was chosen from. Prints Markdown.
 
     python scripts/simulate_coverage.py --studies 2000
+    python scripts/simulate_coverage.py --claims --studies 5000
 
 Means: of normal, skewed (lognormal with sigma 0.5 and 1, as calibration errors) and bounded (beta(4, 1), as Dice) scores, and of normal
 ones with heavy tails (t with 3 degrees of freedom). Pooled: the ECE of cases of different size whose confidences are off by a normal
 amount each, in populations whose ECE is 0.03, 0.04 and nearly 0 (a calibrated network with cases off to either side).
+
+`--claims`: of paired differences, how often `compare` would say better or worse by the signed-rank test alone, and by the test and the
+interval of the mean together; and what Hall's interval would be were its inverse bounded where the cubic turns.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from scipy import stats
 
 from nnunet_nacl.calibration.intervals import mean_interval, pooled_interval
 from nnunet_nacl.calibration.scores import expected_calibration_error
+from nnunet_nacl.study.paired import compare_pairs
 
 CASES = (5, 10, 20, 40)
 REPLICATES = 999
@@ -111,6 +116,41 @@ def coverage_of_pooled(random: np.random.Generator, offset: float, spread: float
     yield from (row(f"pooled ECE, true value {truth:.4f}", name, shares) for name, shares in held.items())
 
 
+def bounded(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Hall's interval of ``(n, studies)`` scores with ends no further out than where his cubic has slope 0."""
+    n, mean, deviation, skewness = len(values), values.mean(0), values.std(0, ddof=1), stats.skew(values)
+    quantile = stats.t.ppf(0.975, n - 1) / np.sqrt(n)
+    low, high = (
+        mean - deviation * 3 / skewness * (np.cbrt(np.maximum(1 + skewness * (side * quantile - skewness / (6 * n)), 0)) - 1)
+        for side in (1, -1)
+    )
+    return low, high
+
+
+def claims(random: np.random.Generator, studies: int) -> Iterator[str]:
+    """Yield how often a difference is called better, by test alone and by test and interval, and the bounded interval."""
+    yield (
+        "| differences | n | mean, sd | test alone | test and interval | bounded in | ours holds the truth | bounded holds it | "
+        "ours there | bounded there | width of bounded |\n|---|---|---|---|---|---|---|---|---|---|---|"
+    )
+    for population in (POPULATIONS[0], POPULATIONS[1], POPULATIONS[3]):
+        deviation = population.draw(random, (1_000_000, 1)).std()
+        for n in (5, 8, 16, 24, 40):
+            for effect in (0.0, 0.5):
+                values = population.draw(random, (n, studies)) - population.mean - effect * deviation
+                results = compare_pairs(np.full(values.shape, 10.0), 10.0 + values)
+                found = np.array([held.p < 0.05 and held.difference * held.rank_biserial > 0 for held in results])
+                (low, high), (inner, outer), truth = mean_interval(values), bounded(values), -effect * deviation
+                shorter = (inner > low + 1e-9) | (outer < high - 1e-9)
+                ours, theirs = (low <= truth) & (truth <= high), (inner <= truth) & (truth <= outer)
+                shares = (
+                    found, found & ~((low <= 0) & (0 <= high)), shorter, ours, theirs, ours[shorter], theirs[shorter],
+                )  # fmt: skip
+                shown = [f"{100 * share.mean():.1f}" if share.size else "-" for share in shares]
+                width = (outer - inner)[shorter].sum() / (high - low)[shorter].sum() if shorter.any() else np.nan
+                yield f"| {population.name} | {n} | {-effect or 0:g} | {' | '.join(shown)} | {width:.2f} |"
+
+
 def row(population: str, name: str, shares: list[float]) -> str:
     """Return a row of the table."""
     return f"| {population} | {name} | {' | '.join(f'{share:.1f}' for share in shares)} |"
@@ -121,8 +161,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=2000, help="simulated studies each (pooled: a quarter of them)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--claims", action="store_true", help="of paired differences: test alone, test and interval")
     parsed = parser.parse_args()
     random = np.random.default_rng(parsed.seed)
+    if parsed.claims:
+        print("\n".join(claims(random, parsed.studies)))
+        return
     print(
         f"| scores | interval | {' | '.join(f'n = {n}' for n in CASES)} |\n|---|---|{'---|' * len(CASES)}", flush=True
     )

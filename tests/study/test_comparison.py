@@ -142,6 +142,18 @@ def test_mean_and_ranks_that_disagree(base, tmp_path):
     assert "on average, but the ranks of the cases point the other way" in difference.in_words
 
 
+def test_test_and_interval_that_disagree(tmp_path):
+    """Lower in all cases but one, far higher in that: the ranks tell it from 0, the interval of the mean does not."""
+    base = make_run(tmp_path / "base", np.full((16, 2), 0.8), np.linspace(0.1, 0.2, 16))
+    change = np.r_[np.linspace(-0.07, -0.05, 15), 0.2]
+    difference = row(compare_runs(base, [changed(base, tmp_path / "odd", ece=change)], scores=("ECE",)), "ECE", "all")
+    assert difference.p_holm < 0.05
+    assert difference.result.low < difference.result.difference < 0 < difference.result.high
+    assert difference.result.rank_biserial < 0, "mean and ranks point the same way"
+    assert difference.verdict == "unclear"
+    assert difference.in_words.startswith("test and interval disagree: ECE lower by 0.04")
+
+
 def test_score_without_a_better_direction(base, tmp_path):
     other = copy.deepcopy(base.summary)
     for number, case in enumerate(other["metric_per_case"]):
