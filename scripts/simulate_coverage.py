@@ -121,7 +121,8 @@ def bounded(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n, mean, deviation, skewness = len(values), values.mean(0), values.std(0, ddof=1), stats.skew(values)
     quantile = stats.t.ppf(0.975, n - 1) / np.sqrt(n)
     low, high = (
-        mean - deviation * 3 / skewness * (np.cbrt(np.maximum(1 + skewness * (side * quantile - skewness / (6 * n)), 0)) - 1)
+        mean
+        - deviation * 3 / skewness * (np.cbrt(np.maximum(1 + skewness * (side * quantile - skewness / (6 * n)), 0)) - 1)
         for side in (1, -1)
     )
     return low, high
@@ -144,7 +145,7 @@ def claims(random: np.random.Generator, studies: int) -> Iterator[str]:
                 shorter = (inner > low + 1e-9) | (outer < high - 1e-9)
                 ours, theirs = (low <= truth) & (truth <= high), (inner <= truth) & (truth <= outer)
                 shares = (
-                    found, found & ~((low <= 0) & (0 <= high)), shorter, ours, theirs, ours[shorter], theirs[shorter],
+                    found, found & ~((low <= 0) & (high >= 0)), shorter, ours, theirs, ours[shorter], theirs[shorter],
                 )  # fmt: skip
                 shown = [f"{100 * share.mean():.1f}" if share.size else "-" for share in shares]
                 width = (outer - inner)[shorter].sum() / (high - low)[shorter].sum() if shorter.any() else np.nan

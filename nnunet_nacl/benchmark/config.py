@@ -1,29 +1,20 @@
-"""The configuration of a benchmark: one YAML file, checked against schema.json, as plain values with defaults filled in.
-
-A message about a wrong value names its key as it is written down, e.g. ``folds[1]`` or ``tasks[0].id``. The schema's
-descriptions complete the sentence "Expected `key` to be ...".
-"""
+"""The configuration of a benchmark: one YAML file, checked against schema.json, as plain values with defaults filled in."""
 
 from __future__ import annotations
 
-import difflib
-import json
-import math
 import re
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from nnunet_nacl.benchmark.config_check import check, check_plain
 from nnunet_nacl.benchmark.msd import MIRRORS, TASKS, dataset_name
 from nnunet_nacl.errors import InputError
 
 CONFIG_FILE = "benchmark.yaml"
 CPU_LENGTH = "20epochs"
-MOST_VALUES = 10_000
 _LENGTH_SETTING = re.compile(r"_[1-9]\d*(epochs?|iterations|valiterations)(?=_|$)")
 
 
@@ -51,7 +42,10 @@ class TaskEntry:
 
 @dataclass(frozen=True)
 class Study:
-    """A checked configuration. ``folder`` holds the configuration file and all that the benchmark writes."""
+    """A checked configuration. ``folder`` holds the configuration file and all that the benchmark writes.
+
+    ``trainings`` is how often each fold is trained.
+    """
 
     folder: Path
     name: str
@@ -59,6 +53,7 @@ class Study:
     base_trainers: tuple[str, ...]
     base_baseline: str
     folds: tuple[int, ...]
+    trainings: int
     configuration: str
     planned: str
     scale: str
@@ -139,75 +134,11 @@ def load_study(path: Path) -> Study:
     ) as error:  # beside its own, PyYAML hands on what Python says of a date, a number or too deep a nesting
         raise InputError(f"{path}: is not YAML ({' '.join(str(error).split())}).") from error
     try:
-        _check_plain(content)
+        check_plain(content)
         check(content)
         return _study(content, path.resolve().parent)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def check(content: Any) -> None:
-    """Raise InputError, naming the key, unless the content is as the schema says."""
-    import jsonschema
-
-    # whole numbers are written as such: 4.0 names no folder; and .inf is no number of hours
-    types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
-        {"integer": lambda _, value: type(value) is int, "number": lambda _, value: _is_number(value)}
-    )
-    validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=types)
-    errors = list(validator(_schema()).iter_errors(content))
-    if errors:
-        # the first in the file's order of depth: a wrong list before its wrong elements
-        raise InputError(_message(min(errors, key=lambda error: len(error.absolute_path))))
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is int or (type(value) is float and math.isfinite(value))
-
-
-def _check_plain(content: Any) -> None:
-    """Raise InputError where anchors unfold to more than a configuration holds, or a text has what no name or path may have."""
-    waiting, seen = [content], 0
-    while waiting:
-        seen += 1
-        if seen > MOST_VALUES:
-            raise InputError(f"Expected at most {MOST_VALUES} values, but got more (with all aliases unfolded).")
-        value = waiting.pop()
-        if isinstance(value, dict):
-            waiting += [*value, *value.values()]
-        elif isinstance(value, (list, tuple, set)):
-            waiting += value
-        elif isinstance(value, str) and any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
-            raise InputError(f"Expected texts without control characters, but got {value!r:.200}.")
-
-
-def _schema() -> dict[str, Any]:
-    text = resources.files("nnunet_nacl.benchmark").joinpath("schema.json").read_text(encoding="utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
-
-
-def _message(error: Any) -> str:
-    key = _key(error.absolute_path)
-    if error.validator == "additionalProperties":
-        known = list(error.schema["properties"])
-        unknown = next(str(name) for name in error.instance if name not in known)
-        close = difflib.get_close_matches(unknown, known, 1)
-        hint = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(known)}."
-        return f"Unexpected key `{key}{'.' if key else ''}{unknown}`: {hint}"
-    if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
-        wanted = error.schema["properties"][missing]["description"]
-        return f"Expected `{key}{'.' if key else ''}{missing}` to be {wanted}, but it is missing."
-    named = f"`{key}`" if key else "the file"
-    return f"Expected {named} to be {error.schema['description']}, but got {error.instance!r:.500}."
-
-
-def _key(path: Iterable[str | int]) -> str:
-    key = ""
-    for part in path:
-        key += f"[{part}]" if isinstance(part, int) else f"{'.' if key else ''}{part}"
-    return key
 
 
 def _study(content: dict[str, Any], folder: Path) -> Study:
@@ -222,6 +153,7 @@ def _study(content: dict[str, Any], folder: Path) -> Study:
         base_trainers=trainers,
         base_baseline=content.get("baseline", trainers[0]),
         folds=tuple(content["folds"]),
+        trainings=content.get("trainings", 1),
         configuration=content.get("configuration", "3d_fullres"),
         planned=content.get("plans", "nnUNetPlans"),
         scale=content["scale"],
@@ -285,6 +217,10 @@ def _check_together(study: Study) -> None:
             )
     if study.patch_size is not None and study.scale != "cpu":
         raise InputError("Expected `patch_size` only with `scale: cpu`, but got it with `scale: paper`.")
+    if study.trainings > 1 and "," in str(study.folder):
+        raise InputError(
+            "Expected a folder without a comma with `trainings` above 1, since `compare` joins results by commas."
+        )
     if study.num_gpus > 1 and study.device != "cuda":
         raise InputError(f"Expected `num_gpus` to be 1 with `device: {study.device}`, but got {study.num_gpus}.")
     if study.gpus is not None and len(study.gpus) < study.num_gpus:

@@ -33,6 +33,8 @@ COLUMNS = {
 """Of the CSV file, and what they are called in :class:`Curve`; the pseudo Dice of each class follows."""
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 """Of the folds; told apart with any colour vision (Okabe and Ito)."""
+PALER = 0.5
+"""Opacity of the second training of a fold, and of further ones."""
 PANELS_A_ROW = 3
 PANEL_INCHES = (2.4, 2.3)
 
@@ -49,9 +51,7 @@ class Judged:
         """One line about the training."""
         curve = self.curve
         judged = f"not converged: {'; '.join(self.verdict.why_not)}" if self.verdict.why_not else "converged"
-        return (
-            f"{curve.run} fold {curve.fold}: {curve.iterations} iterations, pseudo Dice {curve.dice[-1]:.3f}, {judged}"
-        )
+        return f"{curve.run} fold {curve.fold_name}: {curve.iterations} iterations, pseudo Dice {curve.dice[-1]:.3f}, {judged}"
 
 
 def write_curves(curves: Sequence[Judged], folder: Path) -> list[Path]:
@@ -60,7 +60,7 @@ def write_curves(curves: Sequence[Judged], folder: Path) -> list[Path]:
     Raises:
         InputError: two of them have the same run and fold, as folds of two data sets may.
     """
-    counts = Counter((one.curve.run, one.curve.fold) for one in curves)
+    counts = Counter((one.curve.run, one.curve.fold_name) for one in curves)
     (run, fold), most = counts.most_common(1)[0]
     if most > 1:
         raise InputError(f"Expected folds of one data set, but got {most} of {run}/fold_{fold}.")
@@ -68,19 +68,19 @@ def write_curves(curves: Sequence[Judged], folder: Path) -> list[Path]:
 
 
 def _write_csv(curves: Sequence[Judged], folder: Path) -> Path:
-    """Write a row per run, fold and epoch (counted from 0); what was not logged is empty."""
+    """Write a row per run, fold, training and epoch (counted from 0); what was not logged is empty."""
     n_classes = max(len(one.curve.classes) for one in curves)
     path = folder / f"{STEM}.csv"
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         per_class = [f"pseudo_dice_{place}" for place in range(1, n_classes + 1)]
-        writer.writerow(["run", "fold", "epoch", "iterations", *COLUMNS, *per_class])
+        writer.writerow(["run", "fold", "training", "epoch", "iterations", *COLUMNS, *per_class])
         for one in curves:
             curve = one.curve
             for epoch in range(curve.epochs):
                 iterations = (epoch + 1) * curve.iterations_per_epoch
                 values = [*(getattr(curve, name)[epoch] for name in COLUMNS.values()), *curve.class_dice[epoch]]
-                writer.writerow([curve.run, curve.fold, epoch, iterations, *map(_cell, values)])
+                writer.writerow([curve.run, curve.fold, curve.training, epoch, iterations, *map(_cell, values)])
     return path
 
 
@@ -91,7 +91,7 @@ def _cell(value: float) -> str:
 def _write_json(curves: Sequence[Judged], folder: Path) -> Path:
     runs: dict[str, dict[str, Any]] = {}
     for one in curves:
-        runs.setdefault(one.curve.run, {})[one.curve.fold] = _entry(one)
+        runs.setdefault(one.curve.run, {})[one.curve.fold_name] = _entry(one)
     content = {
         "schema_version": SCHEMA_VERSION,
         "rule": {
@@ -111,6 +111,7 @@ def _write_json(curves: Sequence[Judged], folder: Path) -> Path:
 def _entry(one: Judged) -> dict[str, Any]:
     curve, verdict = one.curve, one.verdict
     return {
+        "training": curve.training,
         "converged": verdict.converged,
         "why_not": list(verdict.why_not),
         "iterations": verdict.iterations,
@@ -150,9 +151,10 @@ def draw(curves: Sequence[Judged]) -> Figure:
     """
     runs = list(dict.fromkeys(one.curve.run for one in curves))
     folds = sorted({one.curve.fold for one in curves})
+    n_lines = len({one.curve.fold_name for one in curves})
     n_columns = min(len(runs), PANELS_A_ROW)
     n_rows = math.ceil(len(runs) / n_columns)
-    size = (max(n_columns * PANEL_INCHES[0], 3.3), n_rows * (PANEL_INCHES[1] + 0.13 * len(folds)))
+    size = (max(n_columns * PANEL_INCHES[0], 3.3), n_rows * (PANEL_INCHES[1] + 0.13 * n_lines))
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
     titles = _titles(runs)
@@ -166,7 +168,9 @@ def draw(curves: Sequence[Judged]) -> Figure:
             axes.set_ylabel("pseudo Dice")
     for axes in grid.flat[len(runs) :]:
         axes.set_axis_off()
-    figure.suptitle("Solid: mean of the classes, dotted: lowest class; grey: the epochs that are compared", fontsize=7)
+    title = "Solid: mean of the classes, dotted: lowest class; grey: the epochs that are compared"
+    paler = "; paler: trained again" if n_lines > len(folds) else ""
+    figure.suptitle(title + paler, fontsize=7)
     return figure
 
 
@@ -179,9 +183,12 @@ def _titles(runs: Sequence[str]) -> dict[str, str]:
 
 def _draw_run(curves: Sequence[Judged], colors: dict[str, str], axes: Axes) -> None:
     for one in curves:
-        curve, color = one.curve, colors[one.curve.fold]
+        curve, alpha = one.curve, 1.0 if one.curve.training == 1 else PALER
+        color = mpl.colors.to_rgba(colors[curve.fold], alpha)
         epochs = np.arange(curve.epochs)
-        axes.plot(epochs, curve.dice, color=color, linewidth=1.1, label=f"fold {curve.fold}: {_remark(one.verdict)}")
+        axes.plot(
+            epochs, curve.dice, color=color, linewidth=1.1, label=f"fold {curve.fold_name}: {_remark(one.verdict)}"
+        )
         if len(curve.classes) > 1:
             there = ~np.isnan(curve.class_dice).all(axis=1)
             axes.plot(

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.data_size import DataSize, data_size
-from nnunet_nacl.benchmark.jobs import Job
+from nnunet_nacl.benchmark.job import Job
 from nnunet_nacl.benchmark.msd import TASKS
 from nnunet_nacl.benchmark.pace import CPU_PATCH, VALIDATION_COST, Pace, epochs, pace
 from nnunet_nacl.benchmark.places import Places

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nnunet_nacl import json_files
 from nnunet_nacl.benchmark.config import Study
-from nnunet_nacl.benchmark.jobs import Job
+from nnunet_nacl.benchmark.job import Job
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.benchmark.same_data import check_same
 from nnunet_nacl.benchmark.split import SPLITS
@@ -44,7 +44,7 @@ def is_finished(study: Study, job: Job) -> bool:
     if job.rule == "train":
         assert job.trainer is not None
         assert job.fold is not None
-        return is_fold_finished(places.fold(job.dataset, job.trainer, job.fold), preprocessed, job.fold)
+        return is_fold_finished(places.fold(job.dataset, job.trainer, job.fold, job.training), preprocessed, job.fold)
     return False
 
 

@@ -6,10 +6,10 @@ A job's command is one command of nnU-Net's or ours. Its name is its path under 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_nacl.benchmark.config import Study, TaskEntry
+from nnunet_nacl.benchmark.job import Job, Training
 from nnunet_nacl.benchmark.msd import MIRRORS
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.errors import InputError
@@ -21,29 +21,6 @@ PLANNERS = {
     "nnUNetResEncUNetXLPlans": "nnUNetPlannerResEncXL",
 }
 """Plans that nnU-Net makes, and the planner to ask for; any other plans have to be there."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One step of a study.
-
-    Attributes:
-        rule: kind of step; the rule in the Snakefile.
-        name: unique, ``rule/dataset[/trainer[/fold_N]]``.
-        command: program and arguments.
-        needs: names of the jobs that have to be done before.
-        dataset: nnU-Net's name of the task.
-        trainer: for train, evaluate, merge and recalibrate.
-        fold: for train and evaluate.
-    """
-
-    rule: str
-    name: str
-    command: tuple[str, ...]
-    needs: tuple[str, ...]
-    dataset: str
-    trainer: str | None = None
-    fold: int | None = None
 
 
 def all_jobs(study: Study) -> dict[str, Job]:
@@ -76,11 +53,11 @@ class _Builder:
 
     def jobs(self) -> Iterator[Job]:
         yield from self._data()
-        for trainer in self.study.trainers:
+        for each in self._trainings:
             for fold in self.study.folds:
-                yield self._train(trainer, fold)
-                yield self._evaluate(trainer, fold)
-            yield self._merge(trainer)
+                yield self._train(each, fold)
+                yield self._evaluate(each, fold)
+            yield self._merge(each)
         yield self._curves()
         repaired = self.study.recalibrate and len(self.study.folds) > 1  # by the other folds
         if repaired:
@@ -147,32 +124,34 @@ class _Builder:
             str(self.study.step_processes),
         )
 
-    def _train(self, trainer: str, fold: int) -> Job:
+    def _train(self, each: Training, fold: int) -> Job:
         gpus = ("-num_gpus", str(self.study.num_gpus)) if self.study.num_gpus > 1 else ()
         command = (
-            "nnUNetv2_train", self.number, self.study.configuration, str(fold), "-tr", trainer, "-p", self.study.plans,
+            "nnUNetv2_train", self.number, self.study.configuration, str(fold), "-tr", each.trainer, "-p", self.study.plans,
             "-device", self.study.device, *gpus, "--npz", "--c",
         )  # fmt: skip
-        return self._job("train", *command, needs=(f"split/{self.dataset}",), trainer=trainer, fold=fold)
+        # all else is the same in every training: the name that nnU-Net is given, data, plans and split
+        variables = (("nnUNet_results", str(self.places.results_of(each.number))),) if each.number > 1 else ()
+        return self._job("train", *command, needs=(f"split/{self.dataset}",), each=each, fold=fold, variables=variables)
 
-    def _evaluate(self, trainer: str, fold: int) -> Job:
+    def _evaluate(self, each: Training, fold: int) -> Job:
         command = (
-            "nnunet-nacl", "evaluate", self._validation(trainer, fold), "-gt", str(self.files / "gt_segmentations"),
-            *self._json_files(), *self._hd95, "-o", str(self._result(trainer, f"fold_{fold}")),
+            "nnunet-nacl", "evaluate", self._validation(each, fold), "-gt", str(self.files / "gt_segmentations"),
+            *self._json_files(), *self._hd95, "-o", str(self._result(each, f"fold_{fold}")),
         )  # fmt: skip
-        needs = (f"train/{self.dataset}/{trainer}/fold_{fold}",)
-        return self._job("evaluate", *command, needs=needs, trainer=trainer, fold=fold)
+        needs = (f"train/{self.dataset}/{each.path}/fold_{fold}",)
+        return self._job("evaluate", *command, needs=needs, each=each, fold=fold)
 
-    def _merge(self, trainer: str) -> Job:
-        results = [str(self._result(trainer, f"fold_{fold}")) for fold in self.study.folds]
-        command = ("nnunet-nacl", "merge", *results, "-o", str(self._result(trainer, "merged")))
-        needs = tuple(f"evaluate/{self.dataset}/{trainer}/fold_{fold}" for fold in self.study.folds)
-        return self._job("merge", *command, needs=needs, trainer=trainer)
+    def _merge(self, each: Training) -> Job:
+        results = [str(self._result(each, f"fold_{fold}")) for fold in self.study.folds]
+        command = ("nnunet-nacl", "merge", *results, "-o", str(self._result(each, "merged")))
+        needs = tuple(f"evaluate/{self.dataset}/{each.path}/fold_{fold}" for fold in self.study.folds)
+        return self._job("merge", *command, needs=needs, each=each)
 
     def _curves(self) -> Job:
-        runs = [(trainer, fold) for trainer in self.study.trainers for fold in self.study.folds]
-        folds = (str(self.places.fold(self.dataset, trainer, fold)) for trainer, fold in runs)
-        needs = tuple(f"train/{self.dataset}/{trainer}/fold_{fold}" for trainer, fold in runs)
+        runs = [(each, fold) for each in self._trainings for fold in self.study.folds]
+        folds = (str(self.places.fold(self.dataset, each.trainer, fold, each.number)) for each, fold in runs)
+        needs = tuple(f"train/{self.dataset}/{each.path}/fold_{fold}" for each, fold in runs)
         output = str(self.places.output(self.dataset))
         return self._job("curves", "nnunet-nacl", "benchmark", "curves", *folds, "-o", output, needs=needs)
 
@@ -190,7 +169,7 @@ class _Builder:
         shown = ["curves"]
         shown += ["compare"] if len(self.study.trainers) > 1 else []
         shown += ["compare_tempered"] if len(self.study.trainers) > 1 and repaired else []
-        tempered = [f"merge_tempered/{self.dataset}/{trainer}" for trainer in self.study.trainers if repaired]
+        tempered = [f"merge_tempered/{self.dataset}/{each.path}" for each in self._trainings if repaired]
         command = (
             "nnunet-nacl", "benchmark", "results", str(self.study.folder), "--task", self.dataset,
             "-o", str(self.places.pages),
@@ -200,63 +179,71 @@ class _Builder:
 
     def _repair(self) -> Iterator[Job]:
         """Fit a recalibration; apply to each fold's softmax files what the other folds gave; evaluate those."""
-        for trainer in self.study.trainers:
-            yield self._recalibrate(trainer)
+        for each in self._trainings:
+            yield self._recalibrate(each)
             for fold in self.study.folds:
-                yield self._temper(trainer, fold)
-                yield self._evaluate_tempered(trainer, fold)
-            folders = [str(self._result(trainer, f"scaled/fold_{fold}")) for fold in self.study.folds]
-            command = ("nnunet-nacl", "merge", *folders, "-o", str(self._result(trainer, "tempered")))
-            needs = tuple(f"evaluate_tempered/{self.dataset}/{trainer}/fold_{fold}" for fold in self.study.folds)
-            yield self._job("merge_tempered", *command, needs=needs, trainer=trainer)
+                yield self._temper(each, fold)
+                yield self._evaluate_tempered(each, fold)
+            folders = [str(self._result(each, f"scaled/fold_{fold}")) for fold in self.study.folds]
+            command = ("nnunet-nacl", "merge", *folders, "-o", str(self._result(each, "tempered")))
+            needs = tuple(f"evaluate_tempered/{self.dataset}/{each.path}/fold_{fold}" for fold in self.study.folds)
+            yield self._job("merge_tempered", *command, needs=needs, each=each)
 
-    def _recalibrate(self, trainer: str) -> Job:
+    def _recalibrate(self, each: Training) -> Job:
         command = (
-            "nnunet-nacl", "recalibrate", "fit", *(self._validation(trainer, fold) for fold in self.study.folds),
+            "nnunet-nacl", "recalibrate", "fit", *(self._validation(each, fold) for fold in self.study.folds),
             "-gt", str(self.files / "gt_segmentations"), *self._json_files(), "--also", "temperature",
-            "--seed", str(self.study.bootstrap_seed), "-o", str(self._result(trainer, "temperature.json")),
+            "--seed", str(self.study.bootstrap_seed), "-o", str(self._result(each, "temperature.json")),
         )  # fmt: skip
-        needs = tuple(f"train/{self.dataset}/{trainer}/fold_{fold}" for fold in self.study.folds)
-        return self._job("recalibrate", *command, needs=needs, trainer=trainer)
+        needs = tuple(f"train/{self.dataset}/{each.path}/fold_{fold}" for fold in self.study.folds)
+        return self._job("recalibrate", *command, needs=needs, each=each)
 
-    def _temper(self, trainer: str, fold: int) -> Job:
+    def _temper(self, each: Training, fold: int) -> Job:
         command = (
-            "nnunet-nacl", "recalibrate", "apply", str(self._result(trainer, "temperature.json")),
-            self._validation(trainer, fold), *self._json_files(), "--held-out",
-            "-o", str(self._result(trainer, f"scaled/fold_{fold}")),
+            "nnunet-nacl", "recalibrate", "apply", str(self._result(each, "temperature.json")),
+            self._validation(each, fold), *self._json_files(), "--held-out",
+            "-o", str(self._result(each, f"scaled/fold_{fold}")),
         )  # fmt: skip
-        return self._job(
-            "temper", *command, needs=(f"recalibrate/{self.dataset}/{trainer}",), trainer=trainer, fold=fold
-        )
+        return self._job("temper", *command, needs=(f"recalibrate/{self.dataset}/{each.path}",), each=each, fold=fold)
 
-    def _evaluate_tempered(self, trainer: str, fold: int) -> Job:
-        folder = str(self._result(trainer, f"scaled/fold_{fold}"))
+    def _evaluate_tempered(self, each: Training, fold: int) -> Job:
+        folder = str(self._result(each, f"scaled/fold_{fold}"))
         labels = str(self.files / "gt_segmentations")
         command = ("nnunet-nacl", "evaluate", folder, "-gt", labels, *self._json_files(), *self._hd95)
-        needs = (f"temper/{self.dataset}/{trainer}/fold_{fold}",)
-        return self._job("evaluate_tempered", *command, needs=needs, trainer=trainer, fold=fold)
+        needs = (f"temper/{self.dataset}/{each.path}/fold_{fold}",)
+        return self._job("evaluate_tempered", *command, needs=needs, each=each, fold=fold)
 
     def _compare_tempered(self) -> Job:
         """Hold the other trainers, as they are and repaired, against the repaired baseline."""
         others = [trainer for trainer in self.study.trainers if trainer != self.study.baseline]
-        runs = [str(self._result(trainer, part)) for trainer in others for part in ("merged", "tempered")]
+        runs = [self._run(trainer, part) for trainer in others for part in ("merged", "tempered")]
         command = (
-            "nnunet-nacl", "compare", str(self._result(self.study.baseline, "tempered")), *runs,
+            "nnunet-nacl", "compare", self._run(self.study.baseline, "tempered"), *runs,
             "-o", str(self.places.output(self.dataset, "comparison_tempered")),
         )  # fmt: skip
-        needs = (*self._merged(), *(f"merge_tempered/{self.dataset}/{trainer}" for trainer in self.study.trainers))
+        needs = (*self._merged(), *(f"merge_tempered/{self.dataset}/{each.path}" for each in self._trainings))
         return self._job("compare_tempered", *command, needs=needs)
 
     def _runs(self) -> list[str]:
         """Return the merged results, the baseline's first."""
         others = [trainer for trainer in self.study.trainers if trainer != self.study.baseline]
-        return [str(self._result(trainer, "merged")) for trainer in (self.study.baseline, *others)]
+        return [self._run(trainer, "merged") for trainer in (self.study.baseline, *others)]
+
+    def _run(self, trainer: str, part: str) -> str:
+        """Return the results of all trainings of a trainer as one run of a comparison."""
+        return ",".join(str(self._result(each, part)) for each in self._trainings if each.trainer == trainer)
 
     def _merged(self) -> tuple[str, ...]:
-        return tuple(f"merge/{self.dataset}/{trainer}" for trainer in self.study.trainers)
+        return tuple(f"merge/{self.dataset}/{each.path}" for each in self._trainings)
 
-    def _validation(self, trainer: str, fold: int) -> str:
-        return str(self.places.fold(self.dataset, trainer, fold) / "validation")
+    @property
+    def _trainings(self) -> list[Training]:
+        """All trainings; every trainer is trained once before one is trained again."""
+        numbers = range(1, self.study.trainings + 1)
+        return [Training(trainer, number) for number in numbers for trainer in self.study.trainers]
+
+    def _validation(self, each: Training, fold: int) -> str:
+        return str(self.places.fold(self.dataset, each.trainer, fold, each.number) / "validation")
 
     def _json_files(self) -> tuple[str, ...]:
         plans = str(self.files / f"{self.study.plans}.json")
@@ -266,11 +253,18 @@ class _Builder:
     def _hd95(self) -> tuple[str, ...]:
         return ("--hd95",) if self.study.hd95 else ()
 
-    def _result(self, trainer: str, part: str) -> Path:
-        return self.places.output(self.dataset, self.places.run_name(trainer), part)
+    def _result(self, each: Training, part: str) -> Path:
+        return self.places.result(self.dataset, each.trainer, part, each.number)
 
     def _job(
-        self, rule: str, *command: str, needs: tuple[str, ...] = (), trainer: str | None = None, fold: int | None = None
+        self,
+        rule: str,
+        *command: str,
+        needs: tuple[str, ...] = (),
+        each: Training | None = None,
+        fold: int | None = None,
+        variables: tuple[tuple[str, str], ...] = (),
     ) -> Job:
-        parts = [rule, self.dataset, *([trainer] if trainer else []), *([f"fold_{fold}"] if fold is not None else [])]
-        return Job(rule, "/".join(parts), command, needs, self.dataset, trainer, fold)
+        parts = [rule, self.dataset, *([each.path] if each else []), *([f"fold_{fold}"] if fold is not None else [])]
+        trainer, training = (each.trainer, each.number) if each else (None, 1)
+        return Job(rule, "/".join(parts), command, needs, self.dataset, trainer, fold, training, variables)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_nacl.benchmark.pace import iterations_per_epoch
+from nnunet_nacl.benchmark.places import training_of
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.json_files import mapping_if_any
 
@@ -42,6 +43,7 @@ class Curve:
     Attributes:
         run: nnU-Net's folder ``<trainer>__<plans>__<configuration>``.
         fold: e.g. ``0`` or ``all``.
+        training: which training of that fold, where a study has several.
         source: the files that it was read from.
         finished: whether the training has come to its end.
         iterations_per_epoch: training iterations.
@@ -57,6 +59,7 @@ class Curve:
 
     run: str
     fold: str
+    training: int
     source: tuple[str, ...]
     finished: bool
     iterations_per_epoch: int
@@ -68,6 +71,11 @@ class Curve:
     val_loss: NDArray[np.float64]
     ece: NDArray[np.float64]
     gap: NDArray[np.float64]
+
+    @property
+    def fold_name(self) -> str:
+        """The fold, with the training where it is not the first."""
+        return self.fold if self.training == 1 else f"{self.fold}, training {self.training}"
 
     @property
     def epochs(self) -> int:
@@ -100,6 +108,7 @@ def read_curve(fold: Path, read_checkpoint: ReadCheckpoint) -> Curve:
     return Curve(
         run=run,
         fold=fold.name.removeprefix("fold_"),
+        training=training_of(fold),
         source=tuple(path.name for path in source),
         finished=(fold / CHECKPOINT).is_file(),
         iterations_per_epoch=_iterations_per_epoch(fold),

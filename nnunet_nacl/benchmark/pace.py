@@ -74,7 +74,8 @@ def _weighted_iterations(trainer: str) -> float:
 
 def _logged(study: Study, dataset: str) -> list[float]:
     """Return the seconds per iteration of each epoch that was logged for a data set with the study's plans."""
-    runs = (Places(study).results / dataset).glob(f"*__{study.plans}__{study.configuration}")
+    roots = [Places(study).results_of(training) for training in range(1, study.trainings + 1)]
+    runs = [run for root in roots for run in (root / dataset).glob(f"*__{study.plans}__{study.configuration}")]
     logs = [(run.name.split("__")[0], log) for run in runs for log in sorted(run.glob("fold_*/training_log_*.txt"))]
     return [
         float(seconds) / _weighted_iterations(trainer)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from nnunet_nacl.benchmark.config import Study, TaskEntry
 from nnunet_nacl.benchmark.jobs import all_jobs
-from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.benchmark.places import Places, later
 from nnunet_nacl.errors import InputError
+
+Evaluated = dict[str, dict[int, list[int]]]
+"""The folds that are evaluated, by trainer and by number of the training."""
 
 
 def partial_report(study: Study, variables: Mapping[str, str]) -> Iterator[str]:
     """Merge, compare and report what is evaluated so far; give a line for each thing written or missing.
 
-    All is written under ``results/<dataset>/so_far``, apart from what the workflow writes when it is complete.
+    All is written under ``results/<dataset>/so_far``, apart from what the workflow writes when it is complete. The trainings of a
+    trainer are one run; one that has other folds than the first so far is left out.
 
     Raises:
         InputError: nothing is evaluated yet, or a command fails.
     """
-    places = Places(study)
     found_any = False
     for task in study.tasks:
         evaluated = _evaluated(study, task)
@@ -28,12 +30,12 @@ def partial_report(study: Study, variables: Mapping[str, str]) -> Iterator[str]:
             yield f"{task.dataset}: nothing is evaluated yet"
             continue
         found_any = True
-        output = places.output(task.dataset, "so_far")
-        runs = [_merged(output / places.run_name(trainer), folds, variables) for trainer, folds in evaluated.items()]
-        for trainer in study.trainers:
-            there = len(evaluated.get(trainer, ()))
-            if there < len(study.folds):
-                yield f"{task.dataset}: {trainer} has {there} of {len(study.folds)} folds"
+        output = Places(study).output(task.dataset, "so_far")
+        runs = [
+            ",".join(_merged(study, task, trainer, number, folds, variables) for number, folds in _alike(trainings))
+            for trainer, trainings in evaluated.items()
+        ]
+        yield from _missing(study, task, evaluated)
         if len(runs) > 1 and study.baseline in evaluated:
             _call(["nnunet-nacl", "compare", *runs, "-o", str(output)], variables)
             yield f"wrote {output}/comparison.csv"
@@ -45,20 +47,42 @@ def partial_report(study: Study, variables: Mapping[str, str]) -> Iterator[str]:
         )
 
 
-def _evaluated(study: Study, task: TaskEntry) -> dict[str, list[Path]]:
+def _evaluated(study: Study, task: TaskEntry) -> Evaluated:
     """Return the evaluated folds of each trainer, the baseline's first."""
     places = Places(study)
-    found: dict[str, list[Path]] = {}
+    found: Evaluated = {}
     for job in all_jobs(study).values():
         if job.rule == "evaluate" and job.dataset == task.dataset and places.marker(job.name).is_file():
             assert job.trainer is not None
-            result = places.output(job.dataset, places.run_name(job.trainer), f"fold_{job.fold}")
-            found.setdefault(job.trainer, []).append(result)
+            assert job.fold is not None
+            found.setdefault(job.trainer, {}).setdefault(job.training, []).append(job.fold)
     return dict(sorted(found.items(), key=lambda item: item[0] != study.baseline))
 
 
-def _merged(output: Path, folds: list[Path], variables: Mapping[str, str]) -> str:
-    _call(["nnunet-nacl", "merge", *map(str, folds), "-o", str(output)], variables)
+def _alike(trainings: Mapping[int, list[int]]) -> list[tuple[int, list[int]]]:
+    """Return the first training, and those with the same folds: cases have to be the same to be averaged."""
+    first = trainings[min(trainings)]
+    return [(number, folds) for number, folds in sorted(trainings.items()) if folds == first]
+
+
+def _missing(study: Study, task: TaskEntry, evaluated: Evaluated) -> Iterator[str]:
+    for trainer in study.trainers:
+        trainings = evaluated.get(trainer, {})
+        joined = dict(_alike(trainings)) if trainings else {}
+        for number in range(1, study.trainings + 1):
+            name, there = ", ".join((trainer, *later(number))), len(trainings.get(number, ()))
+            if there < len(study.folds):
+                left_out = "; left out so far" if there and number not in joined else ""
+                yield f"{task.dataset}: {name} has {there} of {len(study.folds)} folds{left_out}"
+
+
+def _merged(
+    study: Study, task: TaskEntry, trainer: str, number: int, folds: list[int], variables: Mapping[str, str]
+) -> str:
+    places = Places(study)
+    results = [str(places.result(task.dataset, trainer, f"fold_{fold}", number)) for fold in folds]
+    output = places.output(task.dataset, "so_far", places.run_name(trainer), *later(number))
+    _call(["nnunet-nacl", "merge", *results, "-o", str(output)], variables)
     return str(output)
 
 

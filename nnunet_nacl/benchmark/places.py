@@ -1,14 +1,21 @@
-"""Where a benchmark keeps what: nnU-Net's three folders, and markers, logs, states and results beside its configuration."""
+"""Where a benchmark keeps what: nnU-Net's three folders, and markers, logs, states and results beside its configuration.
+
+nnU-Net knows a training by the names of trainer, plans and configuration and the fold. Where a fold is trained several times, the
+others than the first lie in results folders of their own, ``training_2`` and so on in nnUNet_results: ``nnUNetv2_train --c`` finds
+them again under the trainer's own name, and so does ``nnUNetv2_predict`` where nnUNet_results is that folder.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_nacl.benchmark.config import Study, TaskEntry
 
+_LATER = re.compile(r"training_([1-9]\d*)")
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
@@ -37,9 +44,13 @@ class Places:
         """nnU-Net's name of a trainer's result folder."""
         return f"{trainer}__{self.study.plans}__{self.study.configuration}"
 
-    def fold(self, dataset: str, trainer: str, fold: int) -> Path:
+    def results_of(self, training: int) -> Path:
+        """The nnUNet_results of the first, second, ... training of each fold."""
+        return self.results.joinpath(*later(training))
+
+    def fold(self, dataset: str, trainer: str, fold: int, training: int = 1) -> Path:
         """nnU-Net's result folder of one fold."""
-        return self.results / dataset / self.run_name(trainer) / f"fold_{fold}"
+        return self.results_of(training) / dataset / self.run_name(trainer) / f"fold_{fold}"
 
     def source(self, task: TaskEntry) -> Path | None:
         """Where a task is imported from; None where it is downloaded."""
@@ -48,6 +59,10 @@ class Places:
     def output(self, dataset: str, *parts: str) -> Path:
         """Our own results of a data set."""
         return self.study.folder.joinpath("results", dataset, *parts)
+
+    def result(self, dataset: str, trainer: str, part: str, training: int = 1) -> Path:
+        """Our results of a trainer: a fold, all folds merged, and so on."""
+        return self.output(dataset, self.run_name(trainer), *later(training), part)
 
     @property
     def pages(self) -> Path:
@@ -68,6 +83,17 @@ class Places:
 
     def _nnunet(self, variable: str) -> Path:
         return Path(os.environ.get(variable) or self.study.folder / variable)
+
+
+def later(training: int) -> tuple[str, ...]:
+    """Return the folder that keeps a training apart; none for the first."""
+    return () if training == 1 else (f"training_{training}",)
+
+
+def training_of(fold: Path) -> int:
+    """Return which training of a fold lies in nnU-Net's folder ``.../<data set>/<trainer>__.../fold_X``."""
+    found = _LATER.fullmatch(fold.parent.parent.parent.name)
+    return int(found[1]) if found else 1
 
 
 def environment(places: Places, trainer_folder: Path) -> dict[str, str]:

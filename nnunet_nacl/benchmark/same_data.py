@@ -13,7 +13,8 @@ from nnunet_nacl.benchmark.config import Study, TaskEntry
 from nnunet_nacl.benchmark.data_identity import Cases, difference, digest
 from nnunet_nacl.benchmark.data_record import preprocessed_cases, raw_cases, read_record
 from nnunet_nacl.benchmark.imported import check_imported, other_data
-from nnunet_nacl.benchmark.jobs import Job, all_jobs
+from nnunet_nacl.benchmark.job import Job
+from nnunet_nacl.benchmark.jobs import all_jobs
 from nnunet_nacl.benchmark.phantom import is_phantom
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.benchmark.same_plans import check_cpu_plans, check_planner, check_trained_plans
@@ -50,7 +51,8 @@ def check_same(study: Study, job: Job) -> None:
         assert job.trainer is not None
         assert job.fold is not None
         check_split(preprocessed, (job.fold,), preprocessed_cases(preprocessed))
-        _check_fold(study, places.fold(job.dataset, job.trainer, job.fold), preprocessed, job.fold)
+        fold = places.fold(job.dataset, job.trainer, job.fold, job.training)
+        _check_fold(study, fold, preprocessed, job.fold)
 
 
 def data_set(study: Study, dataset: str) -> Cases | None:

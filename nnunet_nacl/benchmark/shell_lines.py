@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from nnunet_nacl.benchmark.config import Study
-from nnunet_nacl.benchmark.jobs import Job
+from nnunet_nacl.benchmark.job import Job
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.benchmark.requests import cpus, gpus, memory_mb, minutes
 
@@ -40,7 +40,7 @@ def lines(study: Study, jobs: Iterable[Job], variables: dict[str, str], form: Fo
 
 
 def _line(study: Study, job: Job, numbered: dict[str, int], form: Form) -> str:
-    command = shlex.join(job.command)
+    command = job.line
     if form == "shell":
         return command
     gpu_count = gpus(study, job.rule)

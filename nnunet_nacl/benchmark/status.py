@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from nnunet_nacl.benchmark import locks, slurm
 from nnunet_nacl.benchmark.config import Study
-from nnunet_nacl.benchmark.jobs import Job, all_jobs
+from nnunet_nacl.benchmark.job import Job
+from nnunet_nacl.benchmark.jobs import all_jobs
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.json_files import mapping_if_any
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import signal
 import socket
@@ -21,7 +20,7 @@ from nnunet_nacl.benchmark.child import forwarding, group_ends_with_parent, sign
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.data_identity import digest
 from nnunet_nacl.benchmark.finished import is_finished, set_broken_checkpoints_aside
-from nnunet_nacl.benchmark.jobs import Job
+from nnunet_nacl.benchmark.job import Job
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.benchmark.same_data import check_same, data_set
 from nnunet_nacl.benchmark.step_records import record_preprocessed, record_training
@@ -85,7 +84,7 @@ def _run(study: Study, job: Job, variables: dict[str, str], say: _Teller, stack:
     if job.rule == "train":
         assert job.trainer is not None
         assert job.fold is not None
-        for line in set_broken_checkpoints_aside(Places(study).fold(job.dataset, job.trainer, job.fold)):
+        for line in set_broken_checkpoints_aside(Places(study).fold(job.dataset, job.trainer, job.fold, job.training)):
             say(line)
         record_training(study, job)
         _take_gpus(study, variables, say, stack)
@@ -97,8 +96,8 @@ def _run(study: Study, job: Job, variables: dict[str, str], say: _Teller, stack:
         raise InputError(f"{job.command[0]} is not on PATH; is nnU-Net installed?")
     for folder in (Places(study).raw, Places(study).preprocessed, Places(study).results):
         folder.mkdir(parents=True, exist_ok=True)
-    say(shlex.join(job.command))
-    status, told = _call([program, *job.command[1:]], variables, say.log)
+    say(job.line)
+    status, told = _call([program, *job.command[1:]], variables | dict(job.variables), say.log)
     if status:
         say(f"ended with status {status}" + (f" after {signal.Signals(told[0]).name}" if told else ""))
     return status, told
@@ -165,7 +164,7 @@ def _marker(study: Study, job: Job, taken_over: bool, times: dict[str, str]) -> 
     return {
         "job": job.name,
         "data": None if cases is None else digest(cases),
-        "command": shlex.join(job.command),
+        "command": job.line,
         "taken_over": taken_over,
         "scale": study.scale,
         "shortened": study.shortened,

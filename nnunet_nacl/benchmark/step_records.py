@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.data_record import preprocessed_cases, write_record
-from nnunet_nacl.benchmark.jobs import Job
+from nnunet_nacl.benchmark.job import Job
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.benchmark.same_data import data_set
 from nnunet_nacl.benchmark.split import read_splits
@@ -24,7 +24,8 @@ def record_training(study: Study, job: Job) -> None:
     places = Places(study)
     assert job.trainer is not None
     assert job.fold is not None
-    fold, preprocessed = places.fold(job.dataset, job.trainer, job.fold), places.preprocessed / job.dataset
+    fold = places.fold(job.dataset, job.trainer, job.fold, job.training)
+    preprocessed = places.preprocessed / job.dataset
     cases, splits = preprocessed_cases(preprocessed), read_splits(preprocessed)
     if cases is None or splits is None or any(fold.glob("checkpoint_*.pth")):
         return

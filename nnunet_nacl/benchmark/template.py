@@ -21,7 +21,8 @@ LENGTHS = {
 }
 TEMPLATE = """\
 # A benchmark of nnunet-nacl. `nnunet-nacl benchmark plan` says what it takes, `run` runs it and goes on where it stopped.
-# Results, logs and markers go beside this file; docs/protocol.md says what counts. All keys: docs/benchmark.md.
+# Results, logs and markers go beside this file. All keys, and what counts as a result: the pages "The benchmark" and "Protocol of
+# the benchmark" in the documentation of nnunet-nacl.
 version: 1
 name: {name}
 scale: {scale}                         # paper: nnU-Net's defaults, on a GPU; cpu: small networks, marked as shortened
@@ -29,6 +30,7 @@ tasks:
 {tasks}trainers:                           # `nnunet-nacl trainers` lists ours; variants by name, and any of nnU-Net's
 {trainers}baseline: nnUNetTrainer
 {length}folds: {folds}
+# trainings: 2                      # of each fold; default: 1
 configuration: 3d_fullres
 plans: nnUNetPlans
 seeds: {{phantom: 0, bootstrap: 0}}
@@ -39,13 +41,13 @@ execution:
   # gpus: [0, 1]                      # local: default all; each training locks its own
 """
 CLUSTER_PROFILES = {
-    "slurm": "# Yours, before the values of nnunet-nacl's profile. Options of snakemake-executor-plugin-slurm; docs/cluster.md.\n"
+    "slurm": "# Yours, before the values of nnunet-nacl's profile. Options of snakemake-executor-plugin-slurm.\n"
     "default-resources:\n"
     "  # slurm_partition: PARTITION        # sinfo lists them; default: the cluster's\n"
     "  # slurm_account: ACCOUNT            # default: SLURM's own for you, if there are accounts\n"
     "  mem_mb: 4000\n"
     "  runtime: 60                         # minutes\n"
-    "# what single steps ask for instead; all values are in nnunet_nacl/benchmark/requests.py\n"
+    "# what single steps ask for instead; `benchmark commands --form sbatch` shows what each asks for\n"
     "# set-resources:\n"
     "#   train:\n"
     "#     slurm_partition: GPU_PARTITION\n"
@@ -54,13 +56,13 @@ CLUSTER_PROFILES = {
     "#   plan:\n"
     "#     mem_mb: 16000\n"
     "# slurm-status-command: squeue        # default: sacct, or squeue where sacct has no accounting database\n",
-    "lsf": "# Yours, before the values of nnunet-nacl's profile. Options of snakemake-executor-plugin-lsf; docs/cluster.md.\n"
+    "lsf": "# Yours, before the values of nnunet-nacl's profile. Options of snakemake-executor-plugin-lsf.\n"
     "default-resources:\n"
     "  # lsf_queue: QUEUE                  # bqueues lists them; default: the cluster's\n"
     "  # lsf_project: PROJECT              # default: the one of most of your jobs\n"
     "  mem_mb: 4000\n"
     "  runtime: 60                         # minutes\n"
-    "# what single steps ask for instead; all values are in nnunet_nacl/benchmark/requests.py\n"
+    "# what single steps ask for instead; `benchmark commands --form bsub` shows what each asks for\n"
     "# set-resources:\n"
     "#   train:\n"
     "#     lsf_queue: GPU_QUEUE\n"

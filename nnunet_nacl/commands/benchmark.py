@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     text = "a whole study: tasks x trainers x folds, from data to report"
-    parser = commands.add_parser("benchmark", help=text, description=f"{text}. docs/benchmark.md has a tour.")
+    parser = commands.add_parser(
+        "benchmark", help=text, description=f"{text}. The page The benchmark of the documentation has a tour."
+    )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     _add_init(actions)
     _add(actions, "plan", plan, "say what would run, and roughly for how long")

@@ -14,7 +14,7 @@ Compare evaluated runs with a base over the cases that all of them have: mean di
 cases, and Wilcoxon signed-rank tests adjusted (Holm) for all tests of this call. The tests are the rows of the table, so choose
 scores and voxel sets before you see results. These answer: would other patients give this with these networks? To ask what
 these trainers would give if trained again, make one result folder of each trainer's folds with `nnunet-nacl merge`; it is one RUN
-here, and from five folds there is an interval and a test over trainings, and the verdict of docs/protocol.md."""
+here, and from five folds there is an interval and a test over trainings, and a verdict by fixed margins (Protocol of the benchmark, in the documentation)."""
 
 
 def add(commands: Commands) -> None:

@@ -17,7 +17,8 @@ def add(commands: Commands) -> None:
         "report", help=text, description=f"{text}. Several results are compared with the first."
     )
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT",
-                        help="output folder of `nnunet-nacl evaluate` or `merge`, or the evaluated prediction folder")  # fmt: skip
+                        help="output folder of `nnunet-nacl evaluate` or `merge`, or the evaluated prediction folder; the results of a "
+                             "trainer that was trained several times on the same folds are one RESULT, joined by commas")  # fmt: skip
     parser.add_argument("-o", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
     parser.add_argument("--images", type=Path, default=None, metavar="FOLDER",
                         help="nnU-Net's imagesTr or imagesTs, to show the image of the worst cases")  # fmt: skip
@@ -27,6 +28,10 @@ def add(commands: Commands) -> None:
     parser.add_argument("--worst", type=natural, default=6, help="worst cases to picture (default: %(default)s)")
     parser.add_argument("--figures", type=Path, default=None, metavar="DIR",
                         help="also write the diagrams as SVG and PDF files, one column wide")  # fmt: skip
+    for option in ("-djfile", "-pfile"):
+        parser.add_argument(option, type=Path, default=None, metavar="FILE",
+                            help=f"{'dataset' if option == '-djfile' else 'plans'}.json, for the slices of the worst cases "
+                                 "(default: where the evaluation had it)")  # fmt: skip
     add_groups(parser)
     parser.set_defaults(run=run)
 
@@ -34,17 +39,19 @@ def add(commands: Commands) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from nnunet_nacl.errors import InputError
+    from nnunet_nacl.report.case_files import Given
     from nnunet_nacl.report.figures import write_figures
     from nnunet_nacl.report.html import write_report
     from nnunet_nacl.report.page_content import Options, prepare_page
     from nnunet_nacl.study.names import distinctly_named, without_repetition
-    from nnunet_nacl.study.run import load_run
+    from nnunet_nacl.study.run import load_repeated, trainings_of
 
     if parsed.images is not None and not parsed.images.is_dir():
         raise InputError(f"{parsed.images}: no such folder. Pass nnU-Net's imagesTr as --images.")
-    distinct, repeated = without_repetition(map(load_run, parsed.results))
+    given = Given(parsed.images, parsed.djfile, parsed.pfile)
+    distinct, repeated = without_repetition(map(load_repeated, parsed.results))
     runs = distinctly_named(distinct)
-    page = prepare_page(runs, Options(parsed.voxel_set, parsed.images, parsed.worst, groups_of(parsed)))
+    page = prepare_page(runs, Options(parsed.voxel_set, given, parsed.worst, groups_of(parsed)))
     write_report(page, parsed.o)
     print(f"wrote {parsed.o}")
     for sentence in (
@@ -54,6 +61,7 @@ def run(parsed: argparse.Namespace) -> int:
     ):
         print(f"nnunet-nacl: warning: {parsed.o}: {sentence}", file=sys.stderr)
     if parsed.figures is not None:
-        for path in write_figures(runs, parsed.figures):
+        shown = [training for run in runs for training in trainings_of(run)]
+        for path in write_figures(shown, parsed.figures):
             print(f"wrote {path}")
     return 0

@@ -35,31 +35,53 @@ class MissingFileError(InputError):
 
 
 @dataclass(frozen=True)
+class Given:
+    """Files that the user named; None where they are looked for.
+
+    Attributes:
+        images: nnU-Net's folder of images; None: no images are shown.
+        dataset_json, plans_json: of the data set.
+    """
+
+    images: Path | None = None
+    dataset_json: Path | None = None
+    plans_json: Path | None = None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a softmax file says of each voxel, all ``(z, y, x)``.
 
     Attributes:
-        classes: most probable class, int16.
-        confidence: its probability, float32.
+        classes: most probable class, int16; of a region its number from 1 where its probability is above one half, otherwise 0.
+        confidence: its probability, float32; of a region that of inside or outside.
     """
 
     classes: NDArray[np.int16]
     confidence: NDArray[np.float32]
 
 
-def dataset_of(run: Run) -> Dataset:
+def dataset_of(run: Run, given: Given) -> Dataset:
     """Return the data set that a run was evaluated with.
 
     Raises:
-        InputError: dataset.json or plans.json is not where it was, or holds what cannot be pictured.
+        InputError: dataset.json or plans.json is not where it was, and was not given, or it is none.
     """
     paths = [
-        _find(name.replace("_", "."), _places_of_description(run, name)) for name in ("dataset_json", "plans_json")
+        named or _find(name.replace("_", "."), _places_of_description(run, name))
+        for name, named in (("dataset_json", given.dataset_json), ("plans_json", given.plans_json))
     ]
-    dataset = load_dataset(*paths)
-    if dataset.regions is not None:
-        raise InputError("slices of region-based models are not drawn yet, since their regions overlap.")
-    return dataset
+    return load_dataset(*paths)
+
+
+def told_apart(labels: NDArray[Any], dataset: Dataset) -> dict[str, NDArray[Any]]:
+    """Return what is pictured of a label map: the classes, under an empty name, or a mask of each region with its number from 1."""
+    if dataset.regions is None:
+        return {"": labels}
+    regions = zip(dataset.target_names.values(), dataset.regions, strict=True)
+    return {
+        name: np.int16(number) * np.isin(labels, members) for number, (name, members) in enumerate(regions, start=1)
+    }
 
 
 def case_entry(run: Run, case: str) -> dict[str, Any]:
@@ -82,8 +104,8 @@ def read_case_labels(run: Run, case: str, dataset: Dataset) -> tuple[NDArray[Any
     return label_map.values, label_map.geometry.spacing
 
 
-def read_prediction(run: Run, case: str, dataset: Dataset, shape: tuple[int, ...]) -> Prediction:
-    """Return the prediction of a run for a case, from its softmax file.
+def read_predictions(run: Run, case: str, dataset: Dataset, shape: tuple[int, ...]) -> list[Prediction]:
+    """Return the prediction of a run for a case, from its softmax file: one of all classes, or one of each region.
 
     The file is looked for where calibration.json says, then, since folders move, in the run's folder, and beside it where it is the
     folder ``calibration`` that ``evaluate`` makes among the softmax files.
@@ -92,13 +114,21 @@ def read_prediction(run: Run, case: str, dataset: Dataset, shape: tuple[int, ...
         InputError: the file is gone or cannot be used.
     """
     path = _find("softmax file", _softmax_places(run, case))
+    channels = open_probabilities(path, dataset.num_channels, shape).channels()
+    if dataset.regions is not None:
+        return [_of_region(number, channel) for number, channel in enumerate(channels, start=1)]
     classes = np.zeros(shape, np.int16)
     confidence = np.full(shape, -1, np.float32)
-    for number, channel in enumerate(open_probabilities(path, dataset.num_channels, shape).channels()):
+    for number, channel in enumerate(channels):
         higher = channel > confidence
         classes[higher] = number
         np.copyto(confidence, channel, where=higher, casting="same_kind")
-    return Prediction(classes, confidence)
+    return [Prediction(classes, confidence)]
+
+
+def _of_region(number: int, channel: NDArray[Any]) -> Prediction:
+    inside = channel.astype(np.float32)
+    return Prediction(np.int16(number) * (inside > 0.5), np.maximum(inside, 1 - inside))
 
 
 def read_image(folder: Path, case: str, dataset: Dataset) -> tuple[NDArray[Any], Mapping[str, Any]]:

@@ -20,7 +20,7 @@ from nnunet_nacl.study.comparison import Comparison, Difference
 from nnunet_nacl.study.direction import chosen_by_label, direction_of
 from nnunet_nacl.study.trained_again import METHOD as METHOD_TRAINED_AGAIN
 from nnunet_nacl.study.trained_again import THESE_NETWORKS, TRAINED_AGAIN
-from nnunet_nacl.study.verdict import Kind, Verdict, verdict_on
+from nnunet_nacl.study.verdict import Kind, Verdict, is_worth_saying, verdict_on
 
 WIDE = 115
 """Columns from which the effect size and the verdict in words have room."""
@@ -44,7 +44,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         if rows and len(rows[0].parts) > 1:
             console.print(prepare_parts_table(rows, wide))
         console.print(prepare_trained_again(comparison, run.name))
-        console.print(prepare_verdict(verdict))
+        console.print(prepare_verdict(verdict) if is_worth_saying(comparison, verdict) else "")
     for text in (*_legend(comparison, wide, judged), *_left_out(comparison)):
         console.print(text)
     found = cautions(comparison)

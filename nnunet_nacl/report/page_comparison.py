@@ -21,7 +21,7 @@ from nnunet_nacl.study.cautions import cautions
 from nnunet_nacl.study.comparison import Comparison
 from nnunet_nacl.study.direction import chosen_by_label, direction_of
 from nnunet_nacl.study.trained_again import THESE_NETWORKS
-from nnunet_nacl.study.verdict import Verdict, verdicts_of
+from nnunet_nacl.study.verdict import Verdict, is_worth_saying, verdicts_of
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def differences_part(comparison: Comparison, differences: Sequence[CaseDifferenc
     )
     grouped = [_group(name, rows, voxel_set) for name, rows in groups.items()]
     again = prepare_trained_again(comparison)
-    return DifferencesPart(method, cautions(comparison), verdicts, RULES, again, THESE_NETWORKS, grouped)
+    said = [verdict for verdict in verdicts if is_worth_saying(comparison, verdict)]
+    return DifferencesPart(method, cautions(comparison), said, RULES, again, THESE_NETWORKS, grouped)
 
 
 def _group(name: str, rows: list[SideRow] | list[DifferenceRow], voxel_set: str) -> Group:

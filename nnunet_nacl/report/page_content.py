@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.case_groups import Groups
+from nnunet_nacl.report.case_files import Given
 from nnunet_nacl.report.names import listed, score_name, voxel_set_meaning
 from nnunet_nacl.report.not_shown import in_words
 from nnunet_nacl.report.page import Column, RunPart, columns_of, run_part
@@ -19,12 +19,20 @@ from nnunet_nacl.report.page_worst import WorstCase, prepare_worst
 from nnunet_nacl.report.pictures import ERROR_STOPS, class_color, confidence_stops
 from nnunet_nacl.report.prepare_cases import CASE_SCORES, CaseRow, prepare_case_rows, worst_first
 from nnunet_nacl.report.prepare_differences import prepare_differences, prepare_sides
-from nnunet_nacl.report.prepare_scores import dataset_name, foreground, label_names, score_names, voxel_sets
+from nnunet_nacl.report.prepare_scores import (
+    dataset_name,
+    foreground,
+    has_regions,
+    label_names,
+    score_names,
+    voxel_sets,
+)
 from nnunet_nacl.report.prepare_warnings import Warned, counted, warnings_once
 from nnunet_nacl.report.svg import swatch_svg
+from nnunet_nacl.study.case_scores import check_repeats
 from nnunet_nacl.study.comparison import compare_runs
 from nnunet_nacl.study.direction import chosen_by_label
-from nnunet_nacl.study.run import Run
+from nnunet_nacl.study.run import Run, trainings_of
 
 FEW_CLASSES = 4
 """Up to so many classes their diagrams are unfolded with those of the voxel set, where there is one run."""
@@ -32,10 +40,10 @@ FEW_CLASSES = 4
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose: the voxel set that ranks cases, the folder of images, how many cases to picture, and which are one unit."""
+    """What the user chose: the voxel set that ranks cases, files, how many cases to picture, and which are one unit."""
 
     voxel_set: str = "predicted"
-    images: Path | None = None
+    given: Given = field(default_factory=Given)
     worst: int = 6
     groups: Groups | None = None
 
@@ -83,7 +91,7 @@ class Page:
 
 
 def prepare_page(runs: Sequence[Run], options: Options) -> Page:
-    """Return the page of one or more runs; the first is the baseline.
+    """Return the page of one or more runs; the first is the baseline. A run may stand for several trainings.
 
     Raises:
         InputError: the runs were evaluated differently, share no case, or lack the chosen voxel set.
@@ -92,12 +100,16 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
     if comparison is not None:
         # under names that tell them apart, each folder once
         runs = (comparison.base, *comparison.runs)
-    base, several = runs[0], comparison is not None
+    else:
+        check_repeats(runs[0])
+    # differences are of trainers; what is shown of networks is of each training
+    runs = [training for run in runs for training in trainings_of(run)]
+    base, several = runs[0], len(runs) > 1
     cases = sorted(base.statistics) if comparison is None else comparison.cases
     sets = voxel_sets(base)
     if options.voxel_set not in sets:
         raise InputError(f"Expected a voxel set of these runs ({', '.join(sets)}), but got {options.voxel_set!r}.")
-    worst = prepare_worst(runs, cases, options.voxel_set, options.worst, options.images)
+    worst = prepare_worst(runs, cases, options.voxel_set, options.worst, options.given)
     parts = [_part(run, cases, options.voxel_set, not several) for run in runs]
     names = label_names(base)
     any_remarks = any(row.remarks for part in parts for row in part.case_rows)
@@ -124,14 +136,14 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         not_shown=in_words([missing for case in worst for missing in case.missing], len(worst)),
         legend=[(label, names[label]) for place, label in enumerate(foreground(base), start=1) if place in pictured],
         confidence_stops=confidence_stops(),
-        confidence_floor=f"1/{len(names)}",
+        confidence_floor=f"1/{2 if has_regions(base) else len(names)}",
         error_stops=list(ERROR_STOPS),
-        no_images=options.images is None and any(case.pictured for case in worst),
+        no_images=options.given.images is None and any(case.pictured for case in worst),
         case_columns=_case_columns(sets, options.voxel_set, several, any_remarks),
         any_remarks=any_remarks,
         case_rows=worst_first(row for part in parts for row in part.case_rows),
         protocol=protocol_in_words(base),
-        sections=_sections(several),
+        sections=_sections(comparison is not None),
     )
 
 
@@ -158,9 +170,9 @@ def _case_columns(sets: Sequence[str], voxel_set: str, several: bool, remarks: b
     return [*columns, CaseColumn("remarks", numeric=False)] if remarks else columns
 
 
-def _sections(several: bool) -> list[tuple[str, str]]:
+def _sections(compared: bool) -> list[tuple[str, str]]:
     sections = [("glance", "At a glance"), ("reading", "How to read this"), ("scores", "Scores")]
-    if several:
+    if compared:
         sections.append(("differences", "Paired differences"))
     sections += [("diagrams", "Reliability diagrams"), ("worst", "Worst cases"), ("cases", "All cases")]
     return [*sections, ("evaluated", "What was evaluated")]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.report.case_files import case_entry
+from nnunet_nacl.report.case_files import Given, case_entry
 from nnunet_nacl.report.names import score_name
 from nnunet_nacl.report.not_shown import NoSliceError, NotShown, not_shown
 from nnunet_nacl.report.number import fixed
 from nnunet_nacl.report.pictures import Panel, run_panels, shared_panels
 from nnunet_nacl.report.prepare_cases import worst_cases
 from nnunet_nacl.report.prepare_scores import foreground_dice
-from nnunet_nacl.report.prepare_slices import CaseSlice, prepare_slice
+from nnunet_nacl.report.prepare_slices import CaseSlice, prepare_slices
 from nnunet_nacl.study.run import Run
 
 SCORES = ("ECE", "gap", "NLL")
@@ -24,9 +23,10 @@ SCORES = ("ECE", "gap", "NLL")
 
 @dataclass(frozen=True)
 class WorstRun:
-    """What a run says of a case."""
+    """What a run says of a case, or of a region of it; scores stand with the first region."""
 
     name: str
+    region: str
     scores: list[tuple[str, str]]
     panels: list[Panel]
 
@@ -48,42 +48,46 @@ class WorstCase:
 
 
 def prepare_worst(
-    runs: Sequence[Run], cases: Sequence[str], voxel_set: str, at_most: int, images: Path | None
+    runs: Sequence[Run], cases: Sequence[str], voxel_set: str, at_most: int, given: Given
 ) -> list[WorstCase]:
     """Return the cases with the highest ECE."""
     shown = []
     for case in worst_cases(runs, voxel_set, cases, at_most):
         try:
-            picture = prepare_slice(runs, case, images)
+            pictures = prepare_slices(runs, case, given)
         except NoSliceError as error:
             shown.append(_without_picture(runs, case, voxel_set, error.missing))
         except InputError as error:
             shown.append(_without_picture(runs, case, voxel_set, (not_shown(case, "pictures", error),)))
         else:
-            shown.append(_pictured(runs, picture, voxel_set))
+            shown.append(_pictured(runs, pictures, voxel_set))
     return shown
 
 
 def _without_picture(runs: Sequence[Run], case: str, voxel_set: str, missing: tuple[NotShown, ...]) -> WorstCase:
-    return WorstCase(case, "", [WorstRun(run.name, _scores(run, case, voxel_set), []) for run in runs], missing)
+    return WorstCase(case, "", [WorstRun(run.name, "", _scores(run, case, voxel_set), []) for run in runs], missing)
 
 
-def _pictured(runs: Sequence[Run], picture: CaseSlice, voxel_set: str) -> WorstCase:
-    shared = shared_panels(picture)
+def _pictured(runs: Sequence[Run], pictures: Sequence[CaseSlice], voxel_set: str) -> WorstCase:
     entries = []
-    for run in runs:
-        said = picture.runs.get(run.name)
-        panels = [] if said is None else [*shared, *run_panels(picture, said, len(run.summary["mean"]))]
-        shared = shared if said is None else []  # once a case
-        entries.append(WorstRun(run.name, _scores(run, picture.case, voxel_set), panels))
-    tall, wide = picture.extent
+    for number, picture in enumerate(pictures):
+        shared = shared_panels(picture)
+        for run in runs:
+            said = picture.runs.get(run.name)
+            num_classes = 2 if picture.region else len(run.summary["mean"])
+            panels = [] if said is None else [*shared, *run_panels(picture, said, num_classes)]
+            shared = shared if said is None else []  # once a case or region
+            scores = _scores(run, picture.case, voxel_set) if number == 0 else []
+            entries.append(WorstRun(run.name, picture.region, scores, panels))
+    first = pictures[0]
+    tall, wide = first.extent
     return WorstCase(
-        picture.case, f"{picture.where}; {wide:.0f} x {tall:.0f} mm shown", entries, picture.missing, _classes(picture)
+        first.case, f"{first.where}; {wide:.0f} x {tall:.0f} mm shown", entries, first.missing, _classes(pictures)
     )
 
 
-def _classes(picture: CaseSlice) -> frozenset[int]:
-    arrays = (picture.labels, *(said.classes for said in picture.runs.values()))
+def _classes(pictures: Sequence[CaseSlice]) -> frozenset[int]:
+    arrays = [array for one in pictures for array in (one.labels, *(said.classes for said in one.runs.values()))]
     return frozenset(int(label) for array in arrays for label in np.unique(array))
 
 

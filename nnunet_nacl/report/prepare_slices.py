@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,15 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.dataset import Dataset
-from nnunet_nacl.report.case_files import Prediction, dataset_of, read_case_labels, read_image, read_prediction
+from nnunet_nacl.report.case_files import (
+    Given,
+    Prediction,
+    dataset_of,
+    read_case_labels,
+    read_image,
+    read_predictions,
+    told_apart,
+)
 from nnunet_nacl.report.not_shown import NoSliceError, NotShown, not_shown
 from nnunet_nacl.report.orientation import AS_STORED, Layout, layout_of
 from nnunet_nacl.study.run import Run
@@ -36,16 +43,18 @@ class CaseSlice:
 
     Attributes:
         case: its name.
+        region: of which region it is; empty where it is of all classes.
         where: view and number of the slice, in words.
         extent: height and width in mm.
         image: 0 to 1, or None.
-        labels: label map; a value that is no class is ignored.
+        labels: label map, where a value that is no class is ignored; or the region, by its number.
         ignored: voxels without annotation.
         runs: what each run says, by its name; without those whose file could not be read.
         missing: what could not be read.
     """
 
     case: str
+    region: str
     where: str
     extent: tuple[float, float]
     image: NDArray[np.float32] | None
@@ -69,49 +78,55 @@ class _Window:
         return self.layout.lay_out(np.take(volume, self.number, self.axis))[self.rows, self.columns]
 
 
-def prepare_slice(runs: Sequence[Run], case: str, images: Path | None) -> CaseSlice:
-    """Return the slice of a case in which confidence and outcome differ most, over the runs.
+def prepare_slices(runs: Sequence[Run], case: str, given: Given) -> list[CaseSlice]:
+    """Return the slice of a case in which confidence and outcome differ most, over the runs: of all classes, or of each region.
 
     Args:
         runs: runs that have the case.
         case: its name.
-        images: nnU-Net's folder of images, or None.
+        given: files that the user named.
 
     Raises:
         NoSliceError: every softmax file cannot be read.
         InputError: the label map cannot be read.
     """
-    dataset = dataset_of(runs[0])
+    dataset = dataset_of(runs[0], given)
     labels, spacing = read_case_labels(runs[0], case, dataset)
-    predictions, missing = _predictions(runs, case, labels.shape)
-    image, properties = _image(images, case, dataset, labels.shape, missing)
+    predictions, missing = _predictions(runs, case, labels.shape, given)
+    image, properties = _image(given, case, dataset, labels.shape, missing)
     ignored = labels == dataset.ignore_label if dataset.ignore_label is not None else np.zeros(labels.shape, bool)
-    window, where = _window(labels, ignored, predictions, spacing, properties)
-    shown = window.cut(labels)
+    references = told_apart(labels, dataset)
+    window, where = _window(list(references.values()), ignored, predictions, spacing, properties)
     rows_mm, columns_mm = _plane_spacing(spacing, window)
-    return CaseSlice(
-        case=case,
-        where=where,
-        extent=(shown.shape[0] * rows_mm, shown.shape[1] * columns_mm),
-        image=None if image is None else window.cut(_windowed(image)),
-        labels=shown,
-        ignored=window.cut(ignored),
-        runs={
-            name: SliceOfRun(window.cut(held.classes), window.cut(held.confidence))
-            for name, held in predictions.items()
-        },
-        missing=tuple(missing),
-    )
+    tall, wide = window.cut(labels).shape
+    shown_image = None if image is None else window.cut(_windowed(image))
+    return [
+        CaseSlice(
+            case=case,
+            region=region,
+            where=where,
+            extent=(tall * rows_mm, wide * columns_mm),
+            image=shown_image,
+            labels=window.cut(reference),
+            ignored=window.cut(ignored),
+            runs={
+                name: SliceOfRun(window.cut(held[number].classes), window.cut(held[number].confidence))
+                for name, held in predictions.items()
+            },
+            missing=tuple(missing),
+        )
+        for number, (region, reference) in enumerate(references.items())
+    ]
 
 
 def _image(
-    images: Path | None, case: str, dataset: Dataset, shape: tuple[int, ...], missing: list[NotShown]
+    given: Given, case: str, dataset: Dataset, shape: tuple[int, ...], missing: list[NotShown]
 ) -> tuple[NDArray[Any] | None, Mapping[str, Any]]:
     """Return the image, or None and a reason in ``missing`` where there should be one."""
-    if images is None:
+    if given.images is None:
         return None, {}
     try:
-        image, properties = read_image(images, case, dataset)
+        image, properties = read_image(given.images, case, dataset)
     except InputError as error:
         missing.append(not_shown(case, "image", error))
         return None, {}
@@ -123,13 +138,13 @@ def _image(
 
 
 def _predictions(
-    runs: Sequence[Run], case: str, shape: tuple[int, ...]
-) -> tuple[dict[str, Prediction], list[NotShown]]:
-    predictions: dict[str, Prediction] = {}
+    runs: Sequence[Run], case: str, shape: tuple[int, ...], given: Given
+) -> tuple[dict[str, list[Prediction]], list[NotShown]]:
+    predictions: dict[str, list[Prediction]] = {}
     missing: list[NotShown] = []
     for run in runs:
         try:
-            predictions[run.name] = read_prediction(run, case, dataset_of(run), shape)
+            predictions[run.name] = read_predictions(run, case, dataset_of(run, given), shape)
         except InputError as error:
             missing.append(not_shown(case, f"pictures of {run.name}" if len(runs) > 1 else "pictures", error))
     if not predictions:
@@ -138,29 +153,30 @@ def _predictions(
 
 
 def _window(
-    labels: NDArray[Any],
+    references: Sequence[NDArray[Any]],
     ignored: NDArray[np.bool_],
-    predictions: Mapping[str, Prediction],
+    predictions: Mapping[str, Sequence[Prediction]],
     spacing: Sequence[float],
     properties: Mapping[str, Any],
 ) -> tuple[_Window, str]:
     """Return the window on the worst slice, across the axis of the coarsest spacing, and its name."""
     axis = int(np.argmax(spacing))
-    structures = np.zeros(labels.shape, bool)
-    error = np.zeros(labels.shape[axis])
+    structures = np.zeros(ignored.shape, bool)
+    error = np.zeros(ignored.shape[axis])
     in_plane = tuple(number for number in range(3) if number != axis)
-    for held in predictions.values():
-        looked_at = ((labels > 0) | (held.classes > 0)) & ~ignored
-        difference = np.abs(held.confidence - (held.classes == labels))
-        error += np.where(looked_at, difference, 0).sum(in_plane)
-        structures |= looked_at
+    for of_run in predictions.values():
+        for labels, held in zip(references, of_run, strict=True):
+            looked_at = ((labels > 0) | (held.classes > 0)) & ~ignored
+            difference = np.abs(held.confidence - (held.classes == labels))
+            error += np.where(looked_at, difference, 0).sum(in_plane)
+            structures |= looked_at
     number = int(error.argmax())
-    layout = layout_of(properties, axis) if labels.shape[axis] > 1 else AS_STORED
+    layout = layout_of(properties, axis) if ignored.shape[axis] > 1 else AS_STORED
     plane = layout.lay_out(np.take(structures, number, axis))
     millimetres = _plane_spacing(spacing, _Window(axis, number, layout, slice(None), slice(None)))
     rows = _bounds(np.asarray(plane.any(1)), millimetres[0])
     columns = _bounds(np.asarray(plane.any(0)), millimetres[1])
-    return _Window(axis, number, layout, rows, columns), _where(layout, number, labels.shape[axis])
+    return _Window(axis, number, layout, rows, columns), _where(layout, number, ignored.shape[axis])
 
 
 def _plane_spacing(spacing: Sequence[float], window: _Window) -> tuple[float, float]:

@@ -35,7 +35,7 @@ def comparison_section(content: dict[str, Any], marks: Marks, level: str) -> Ite
         if not tests:
             continue
         yield f"{level} {code(trainer)}{part}"
-        yield from _verdict(content, name)
+        yield from _verdict(content, name, tests)
         yield _tests(tests)
         yield from _trained_again(tests)
         yield from marks.footnotes([trainer])
@@ -153,10 +153,12 @@ def _fold_order(fold: str) -> tuple[int, str]:
     return (int(fold), fold) if fold.isdigit() else (99, fold)
 
 
-def _verdict(content: dict[str, Any], run: str) -> Iterator[str]:
-    """Yield the protocol's verdict on a run with its reasons; nothing where none was made."""
+def _verdict(content: dict[str, Any], run: str, tests: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the protocol's verdict on a run with its reasons; nothing where none was made or it says only that there is no answer."""
     held = next((entry for entry in content.get("verdicts") or [] if entry.get("run") == run), None)
-    if held is not None:
+    again = [test["trained_again"] for test in tests if isinstance(test.get("trained_again"), dict)]
+    without = bool(again) and all(each.get("reason") for each in again)
+    if held is not None and not (held.get("kind") == "not judged" and without and not held.get("greyed_out")):
         yield wrapped(f"**Verdict by the protocol: {sentence(held['in_words'])}.**")
         reasons = held.get("reasons") or []
         if reasons:

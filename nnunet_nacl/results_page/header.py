@@ -65,11 +65,20 @@ def caveats_section(results: TaskResults) -> Iterator[str]:
         yield item(f"`{CROSS_ENTROPY}` is not in the study, so what leaving out Dice does cannot be told from what a loss does.")  # fmt: skip
     if results.baseline is None:
         yield item(f"The baseline {code(study.baseline)} is not evaluated: there is nothing to compare with.")
-    yield item(
-        "One run per trainer and fold, not seeded (nnU-Net does not seed trainings): the folds are the replicates."
-    )
+    yield item(_replicates(study.trainings))
     yield from map(item, results.remarks)
     yield from map(item, _failed(results))
+
+
+def _replicates(trainings: int) -> str:
+    if trainings == 1:
+        return (
+            "One run per trainer and fold, not seeded (nnU-Net does not seed trainings): the folds are the replicates."
+        )
+    return (
+        f"Each fold was trained {trainings} times, not seeded (nnU-Net does not seed trainings). Each training has rows of its own below; "
+        "comparisons take the mean of a case over them, so that they make a fold's difference surer and are no further folds."
+    )
 
 
 def _folds(results: TaskResults) -> str:

@@ -21,10 +21,11 @@ class Marks:
         self._marked = {GREYED_OUT: greyed_out(results), NOT_CONVERGED: not_converged(results)}
         self._baseline = results.study.baseline
 
-    def name(self, trainer: str) -> str:
-        """Return a trainer's name with its marks."""
+    def name(self, trainer: str, training: int = 1) -> str:
+        """Return a trainer's name with its marks, and which training of it where that is not the first."""
         marks = "".join(mark for mark, marked in self._marked.items() if trainer in marked)
-        return f"{code(trainer)} {marks}".rstrip()
+        which = f", training {training}" if training > 1 else ""
+        return f"{code(trainer)}{which} {marks}".rstrip()
 
     def footnotes(self, trainers: Iterable[str]) -> list[str]:
         """Return what the marks of these trainers mean, a paragraph each."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_nacl.benchmark.config import Study
+from nnunet_nacl.benchmark.job import Training
 from nnunet_nacl.benchmark.places import Places
 from nnunet_nacl.json_files import mapping_if_any
 from nnunet_nacl.results_page.task_results import TaskResults
@@ -22,7 +23,7 @@ class TrainingRecord:
     """What is on record of the training of one fold; None where it is not.
 
     Attributes:
-        trainer, fold: whose.
+        trainer, training, fold: whose.
         epochs, iterations: of it, and of each epoch.
         device: ``cpu``, or the name of the GPU.
         torch: version.
@@ -30,6 +31,7 @@ class TrainingRecord:
     """
 
     trainer: str
+    training: int
     fold: int
     epochs: int | None
     iterations: int | None
@@ -42,7 +44,9 @@ def training_records(results: TaskResults) -> list[TrainingRecord]:
     """Return the record of each fold of the evaluated trainers."""
     study = results.study
     return [
-        _record(study, results.task.dataset, each.trainer, fold) for each in results.trainers for fold in study.folds
+        _record(study, results.task.dataset, Training(each.trainer, each.training), fold)
+        for each in results.trainers
+        for fold in study.folds
     ]
 
 
@@ -71,13 +75,14 @@ def processor() -> str:
     return next(named, "") or platform.processor() or platform.machine()
 
 
-def _record(study: Study, dataset: str, trainer: str, fold: int) -> TrainingRecord:
+def _record(study: Study, dataset: str, training: Training, fold: int) -> TrainingRecord:
     places = Places(study)
-    debug = mapping_if_any(places.fold(dataset, trainer, fold) / DEBUG_FILE)
-    marker = mapping_if_any(places.marker(f"train/{dataset}/{trainer}/fold_{fold}"))
+    debug = mapping_if_any(places.fold(dataset, training.trainer, fold, training.number) / DEBUG_FILE)
+    marker = mapping_if_any(places.marker(f"train/{dataset}/{training.path}/fold_{fold}"))
     versions = marker.get("versions")
     return TrainingRecord(
-        trainer=trainer,
+        trainer=training.trainer,
+        training=training.number,
         fold=fold,
         epochs=_whole(debug.get("num_epochs")),
         iterations=_whole(debug.get("num_iterations_per_epoch")),

@@ -42,7 +42,7 @@ def page(results: TaskResults, configuration: str, figures: Figures, output: Pat
         f"# {code(results.task.name)}: results{f' of a {SMALL_SCALE}' if results.study.shortened else ''}",
         "\n".join(header_section(results, today)),
         "## Before you read the tables",
-        "The protocol is `docs/protocol.md` of nnunet-nacl.",
+        "The protocol is the page *Protocol of the benchmark* in the documentation of nnunet-nacl.",
         "\n".join(caveats_section(results)),
         "## 1. Scores",
         *score_section(results, marks),

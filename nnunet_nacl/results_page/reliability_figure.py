@@ -29,7 +29,7 @@ COLORS = {"as trained": "#c05621", "after scaling": "#2b6cb0"}
 def prepare_panels(results: TaskResults) -> dict[str, dict[str, ReliabilityDiagram]]:
     """Return the diagrams of the predicted class, all cases pooled, by trainer and stage."""
     return {
-        each.trainer: {
+        each.name: {
             stage: _pooled(run)
             for stage, run in zip(COLORS, (each.merged, each.tempered), strict=True)
             if run is not None

@@ -30,7 +30,7 @@ def scaling_section(results: TaskResults, marks: Marks) -> Iterator[str]:
         "scored with what it had a part in. A temperature above 1 makes the probabilities less sharp. Rows in italics: with one "
         "temperature for all voxels instead, in the same way."
     )
-    missing = [each.trainer for each in results.trainers if each.tempered is None]
+    missing = [each.name for each in results.trainers if each.tempered is None]
     if missing:
         yield wrapped(f"Without results after recalibration: {', '.join(map(code, missing))}.")
     yield f"### 3a. {_heading(scaled)}"
@@ -58,7 +58,10 @@ def _why(results: TaskResults) -> str:
 
 def _temperatures(results: TaskResults, marks: Marks) -> str:
     folds = results.study.folds
-    rows = [[marks.name(each.trainer), *(_temperature(each, fold) for fold in folds)] for each in results.trainers]
+    rows = [
+        [marks.name(each.trainer, each.training), *(_temperature(each, fold) for fold in folds)]
+        for each in results.trainers
+    ]
     return table(["trainer", *(f"fold {fold}" for fold in folds)], rows)
 
 
@@ -94,7 +97,10 @@ def _rows(trainer: TrainerResults, marks: Marks, voxel_set: str) -> Iterator[lis
     """Yield the scores before and after, and with one temperature where the file has it beside another method."""
     assert trainer.tempered is not None
     before, after = trainer.merged, trainer.tempered
-    yield [marks.name(trainer.trainer), *(_before_and_after(before, after, voxel_set, score) for score in SCORES)]
+    yield [
+        marks.name(trainer.trainer, trainer.training),
+        *(_before_and_after(before, after, voxel_set, score) for score in SCORES),
+    ]
     scores = ((trainer.temperature or {}).get("compared") or {}).get("temperature", {}).get("scores")
     if scores:
         problems = [problem["per_case"][voxel_set] for problem in scores["after"].values()]

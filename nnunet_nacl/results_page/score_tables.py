@@ -50,7 +50,7 @@ def _segmentation(results: TaskResults, marks: Marks) -> str:
     columns = [("Dice", 4), *([("HD95", 2)] if _has_hd95(results) else [])]
     rows = [
         [
-            marks.name(each.trainer),
+            marks.name(each.trainer, each.training),
             str(len(each.merged.statistics)),
             *(_cell(over_classes(each.merged, score), digits) for score, digits in columns),
         ]
@@ -84,14 +84,14 @@ def _calibration(results: TaskResults, marks: Marks, voxel_set: str) -> str:
     for each in results.trainers:
         of_set, pooled = (each.merged.summary[part][voxel_set] for part in ("per_case", "pooled"))
         cells = [_cell(read_value(of_set, score)) for score in ("ECE", "class_wise_ECE")]
-        rows.append([marks.name(each.trainer), *cells, number(pooled["ECE"])])
+        rows.append([marks.name(each.trainer, each.training), *cells, number(pooled["ECE"])])
     return table(["trainer", "ECE", "class-wise ECE", "ECE, voxels pooled"], rows)
 
 
 def _scored(results: TaskResults, marks: Marks, voxel_set: str, scores: tuple[str, ...]) -> str:
     rows = [
         [
-            marks.name(each.trainer),
+            marks.name(each.trainer, each.training),
             *(_cell(read_value(each.merged.summary["per_case"][voxel_set], score)) for score in scores),
         ]
         for each in results.trainers
@@ -104,7 +104,7 @@ def _secondary(results: TaskResults, marks: Marks, voxel_set: str) -> str:
     for each in results.trainers:
         held: dict[str, Any] = each.merged.summary["per_case"][voxel_set]
         cells = [signed(held[score]) if score == "gap" else number(held[score]) for score in SECONDARY]
-        rows.append([marks.name(each.trainer), *cells])
+        rows.append([marks.name(each.trainer, each.training), *cells])
     names = {"gap": "confidence - accuracy", "equal_mass_ECE": "equal-mass ECE"}
     return table(["trainer", *(names.get(score, score_name(score).short) for score in SECONDARY)], rows)
 
@@ -119,7 +119,7 @@ def _per_fold(results: TaskResults, marks: Marks) -> Iterator[str]:
             held = [each.folds.get(fold) for fold in folds]
             rows.append(
                 [
-                    marks.name(each.trainer),
+                    marks.name(each.trainer, each.training),
                     *(number(None if summary is None else pick(summary, labels)) for summary in held),
                 ]
             )

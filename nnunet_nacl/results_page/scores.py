@@ -42,10 +42,16 @@ def greyed_out(results: TaskResults) -> frozenset[str]:
     """Return the trainers that the protocol greys out: mean Dice too far below the baseline's."""
     if results.baseline is None:
         return frozenset()
-    base = over_classes(results.baseline.merged, "Dice").value
-    dice = {each.trainer: over_classes(each.merged, "Dice").value for each in results.trainers}
+    dice = {each.trainer: _dice_over_trainings(results, each.trainer) for each in results.trainers}
+    base = dice[results.baseline.trainer]
     return frozenset(
         name
         for name, value in dice.items()
         if base is not None and value is not None and value - base < GREYED_OUT_BELOW
     )
+
+
+def _dice_over_trainings(results: TaskResults, trainer: str) -> float | None:
+    held = [over_classes(each.merged, "Dice").value for each in results.trainers if each.trainer == trainer]
+    defined = [value for value in held if value is not None]
+    return math.fsum(defined) / len(defined) if defined else None

@@ -27,10 +27,11 @@ COMPARISON, COMPARISON_TEMPERED = "comparison", "comparison_tempered"
 
 @dataclass(frozen=True)
 class TrainerResults:
-    """What there is of one trainer.
+    """What there is of one training of a trainer.
 
     Attributes:
         trainer: the name that nnU-Net was given.
+        training: which of its trainings, the first is 1.
         merged: all its folds, evaluated.
         folds: content of calibration.json of each evaluated fold.
         tempered: all its folds after recalibration, or None.
@@ -38,10 +39,21 @@ class TrainerResults:
     """
 
     trainer: str
+    training: int
     merged: Run
     folds: dict[int, dict[str, Any]]
     tempered: Run | None
     temperature: dict[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The trainer, and which training of it where that is not the first."""
+        return named(self.trainer, self.training)
+
+
+def named(trainer: str, training: int) -> str:
+    """Return the name of a training of a trainer."""
+    return trainer if training == 1 else f"{trainer}, training {training}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class TaskResults:
 
     Attributes:
         study, task: whose.
-        trainers: those whose folds are all evaluated, the baseline first.
+        trainers: those whose folds are all evaluated, the baseline first; of each its trainings.
         comparison, comparison_tempered: content of comparison.json, or None.
         further: content of comparison.json of other folders ``comparison_...``, made by hand, by the folder's name.
         curves: content of learning_curves.json, or None.
@@ -72,7 +84,7 @@ class TaskResults:
 
     @property
     def baseline(self) -> TrainerResults | None:
-        """The baseline's results, or None where it is not evaluated."""
+        """The results of the baseline's first training that is there, or None where it is not evaluated."""
         return next((each for each in self.trainers if each.trainer == self.study.baseline), None)
 
 
@@ -84,7 +96,10 @@ def read_task(study: Study, task: TaskEntry) -> TaskResults | None:
     """
     reader = _Reader(study, task)
     order = (study.baseline, *(name for name in study.trainers if name != study.baseline))
-    trainers = tuple(found for name in order if (found := reader.trainer(name)) is not None)
+    numbers = range(1, study.trainings + 1)
+    trainers = tuple(
+        found for name in order for number in numbers if (found := reader.trainer(name, number)) is not None
+    )
     if not trainers:
         return None
     for run in [run for each in trainers for run in (each.merged, each.tempered) if run is not None][1:]:
@@ -118,20 +133,25 @@ class _Reader:
         self.remarks: list[str] = []
         self.sources: list[Path] = []
 
-    def trainer(self, name: str) -> TrainerResults | None:
-        folder = self.places.output(self.dataset, self.places.run_name(name))
+    def trainer(self, trainer: str, training: int) -> TrainerResults | None:
+        folder = self.places.result(self.dataset, trainer, MERGED, training).parent
         folds = {fold: held for fold in self.study.folds if (held := self._fold(folder / f"fold_{fold}")) is not None}
         merged = self._run(folder / MERGED)
         if merged is None:
             self.remarks.append(
-                f"{code(name)} is in no table: {len(folds)} of its {len(self.study.folds)} folds are evaluated, and they are "
+                f"{code(named(trainer, training))} is in no table: {len(folds)} of its {len(self.study.folds)} folds are evaluated, and they are "
                 "not joined."
             )
             return None
-        self._check_folds(name, merged, folds)
+        self._check_folds(named(trainer, training), merged, folds)
         temperature = self.json(folder / TEMPERATURE_FILE)
         return TrainerResults(
-            name, merged, folds, self._run(folder / TEMPERED), temperature if isinstance(temperature, dict) else None
+            trainer=trainer,
+            training=training,
+            merged=merged,
+            folds=folds,
+            tempered=self._run(folder / TEMPERED),
+            temperature=temperature if isinstance(temperature, dict) else None,
         )
 
     def comparison(self, name: str) -> dict[str, Any] | None:

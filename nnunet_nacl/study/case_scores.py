@@ -12,7 +12,7 @@ import numpy as np
 from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import SUMMARY_FILE
-from nnunet_nacl.study.run import Run
+from nnunet_nacl.study.run import Run, check_same_protocol
 
 BACKGROUND = "0"
 
@@ -156,6 +156,13 @@ class CaseScores:
             f"{self.folder / SUMMARY_FILE}: its cases are not as `nnunet-nacl evaluate` writes them. "
             "Evaluate the folder again."
         )
+
+
+def check_repeats(run: Run) -> None:
+    """Raise InputError unless all trainings of a run were evaluated alike, on the same cases in the same folds."""
+    CaseScores(run)
+    for each in run.repeats:
+        check_same_protocol(run, each)
 
 
 def paired_values(

@@ -65,6 +65,16 @@ def load_repeated(folders: Path) -> Run:
     return replace(first, repeats=tuple(others))
 
 
+def trainings_of(run: Run) -> tuple[Run, ...]:
+    """Return a run, or where it stands for several trainings, each of them under a name of its own."""
+    if not run.repeats:
+        return (run,)
+    return tuple(
+        replace(each, name=f"{run.name} (training {number})", repeats=())
+        for number, each in enumerate((run, *run.repeats), start=1)
+    )
+
+
 def check_same_protocol(base: Run, other: Run) -> None:
     """Raise InputError unless two runs were evaluated alike (bins, labels, voxel sets)."""
     differing = difference(base.summary["protocol"], other.summary["protocol"])

@@ -1,4 +1,4 @@
-"""The verdict of docs/protocol.md on each run of a comparison: win, loss, trade, equal, open, or why there is none.
+"""The verdict of the protocol (docs/protocol.md) on each run of a comparison: win, loss, trade, equal, open, or why there is none.
 
 It is on the trainer, not on the networks at hand: each of three scores (Dice, ECE in the two primary voxel sets) is judged by its
 difference over trainings (:mod:`~nnunet_nacl.study.trained_again`) and a margin of relevance that was fixed beforehand. Every
@@ -22,7 +22,7 @@ from nnunet_nacl.study.case_scores import Quantity
 from nnunet_nacl.study.comparison import Comparison, Difference
 from nnunet_nacl.study.paired import holm
 
-SOURCE = "docs/protocol.md, What counts as a win"
+SOURCE = "documentation of nnunet-nacl, Protocol of the benchmark, What counts as a win"
 
 VERSION = 2
 """Of the protocol."""
@@ -136,6 +136,12 @@ def verdict_on(comparison: Comparison, run: str) -> Verdict:
     if greyed:
         text += f"; calibration figures greyed out, since mean Dice is {-held[DICE].result.difference:.4f} lower"
     return Verdict(run, kind, greyed, f"{kind.value}: {text}", reasons)
+
+
+def is_worth_saying(comparison: Comparison, verdict: Verdict) -> bool:
+    """Return whether a verdict says more than what is said beside it: that there is no answer over trainings."""
+    answered = any(not difference.again.reason for difference in comparison.of_run(verdict.run))
+    return answered or verdict.greyed_out or verdict.kind is not Kind.NOT_JUDGED
 
 
 def _missing(comparison: Comparison, held: Mapping[Quantity, Difference]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from studies import write_study
 
 from nnunet_nacl.benchmark.learning_curves import read_curve
@@ -188,3 +189,56 @@ def test_finished_folds_of_elsewhere_are_taken_over(nnunet, study, phantom_task,
     assert "has 0 of 1 folds" in said
     assert (Places(second).output(DATA, "so_far") / "report.html").is_file()
     assert (Places(second).output(DATA, "so_far") / "comparison.csv").is_file()
+
+
+def test_each_fold_trained_again(nnunet, study, phantom_task, tmp_path):
+    """nnU-Net trains a fold a second time under the same name; killed, it goes on; compared, it is the same fold."""
+    again = write_study(
+        tmp_path / "again", tasks=[{"name": "Task99_Phantom", "id": 99, "from": str(phantom_task)}], folds=[0], length=LENGTH,
+        trainings=2,
+    )  # fmt: skip
+    assert plan_row(nnunet, again, "train")[:3] == ["4", "4", "2"], "the first trainings are there"
+    job = f"train/{DATA}/{BASE}/training_2/fold_0"
+    first = nnunet.fold(BASE)
+    second = nnunet.root / "results" / "training_2" / DATA / first.parent.name / "fold_0"
+    kill_a_step_in_the_second_epoch(nnunet, again, job, second)
+    for name in (f"train/{DATA}/{BASE}/fold_0", job, f"train/{DATA}/{NACL}/fold_0"):
+        nnunet.run("nnunet-nacl", "benchmark", "step", again.folder, name)
+        nnunet.run("nnunet-nacl", "benchmark", "step", again.folder, name.replace("train", "evaluate", 1))
+    assert "Epoch 0" not in newest_log(second), "it went on where it was"
+    assert [marker(again, f"train/{DATA}/{BASE}{part}/fold_0")["taken_over"] for part in ("", "/training_2")] == [
+        True,
+        False,
+    ]
+    weights, others = (read_checkpoint(fold / "checkpoint_final.pth")["network_weights"] for fold in (first, second))
+    assert any(not torch.equal(weights[name], others[name]) for name in weights)
+    said = benchmark(nnunet, again, "report").stdout
+    assert f"{NACL}, training_2 has 0 of 1 folds" in said
+    held = json.loads((Places(again).output(DATA, "so_far") / "comparison.json").read_text())
+    assert [Path(folder).name for folder in held["repeats"][BASE]] == ["training_2"]
+    assert set(held["tests"][0]["parts"]) == {"fold_0"}, "another training of the same fold"
+    ece = next(test for test in held["tests"] if (test["score"], test["voxel_set"]) == ("ECE", "all"))
+    means = [
+        json.loads((Places(again).result(DATA, BASE, "fold_0", training) / "calibration.json").read_text())["per_case"][
+            "all"
+        ]["ECE"]
+        for training in (1, 2)
+    ]
+    assert ece["base_mean"] == pytest.approx(np.mean(means))
+
+
+def kill_a_step_in_the_second_epoch(nnunet, study, job, fold):
+    program = Path(sys.executable).with_name("nnunet-nacl")
+    process = subprocess.Popen(
+        [program, "benchmark", "step", study.folder, job],
+        env=nnunet.environment,
+        cwd=nnunet.root,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 400
+    while not (fold / "checkpoint_latest.pth").is_file() or "Epoch 1" not in newest_log(fold):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline, "no second epoch"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -60,6 +60,7 @@ WRONG = {
     "scale": ({"scale": "gpu"}, "Expected `scale` to be paper (nnU-Net's defaults) or cpu"),
     "trainer": ({"trainers": ["nnUNetTrainer__x"]}, "Expected `trainers[0]` to be a trainer's name"),
     "length": ({"length": "20"}, "Expected `length` to be settings of length such as 20epochs"),
+    "trainings": ({"trainings": 0}, "Expected `trainings` to be a whole number from 1 to 20, how often each fold is trained, but got 0."),
     "hd95": ({"hd95": "yes"}, "Expected `hd95` to be true or false, but got 'yes'."),
     "execution": ({"execution": {"gpus": [-1]}}, "Expected `execution.gpus[0]` to be a GPU's number, from 0, but got -1."),
     "baseline": ({"baseline": "nnUNetTrainerLS"}, "Expected `baseline` to be one of `trainers`, but got 'nnUNetTrainerLS'."),
@@ -79,6 +80,12 @@ def test_messages_name_the_key(changes, message, tmp_path):
         load(tmp_path, **changes)
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / 'benchmark.yaml'}: ")
+
+
+def test_a_folder_whose_results_cannot_be_joined(tmp_path):
+    assert load(tmp_path / "a,b").trainings == 1
+    with pytest.raises(InputError, match="Expected a folder without a comma with `trainings` above 1"):
+        load(tmp_path / "a,b", trainings=2)
 
 
 def test_no_file_and_no_yaml(tmp_path):

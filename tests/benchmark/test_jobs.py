@@ -82,6 +82,35 @@ def test_one_trainer_or_one_fold(tmp_path):
     assert rules["temper"] == rules["compare_tempered"] == 0
 
 
+def test_each_fold_trained_again(tmp_path, unset):
+    """A second training differs from the first in where nnU-Net keeps it; a comparison takes both as one run."""
+    study = write_study(tmp_path, trainings=2)
+    jobs = all_jobs(study)
+    assert set(all_jobs(write_study(tmp_path))) < set(jobs)
+    assert Counter(job.rule for job in jobs.values())["train"] == 8
+    first, second = (jobs[f"train/{RUN}{part}/fold_1"] for part in ("", "/training_2"))
+    assert first.command == second.command
+    assert (first.variables, first.line) == ((), " ".join(first.command))
+    assert second.variables == (("nnUNet_results", f"{tmp_path}/nnUNet_results/training_2"),)
+    assert second.line == f"env nnUNet_results={tmp_path}/nnUNet_results/training_2 {first.line}"
+    results = f"{tmp_path}/results/Dataset099_Phantom/nnUNetTrainerNACL_20epochs__nnUNetPlansCPU__3d_fullres"
+    evaluated = jobs[f"evaluate/{RUN}/training_2/fold_1"]
+    assert evaluated.needs == (second.name,)
+    fold = f"{results.replace('/results/', '/nnUNet_results/training_2/')}/fold_1/validation"
+    assert (evaluated.command[2], evaluated.command[-1]) == (fold, f"{results}/training_2/fold_1")
+    assert jobs[f"merge/{RUN}/training_2"].command[2:] == (
+        f"{results}/training_2/fold_0", f"{results}/training_2/fold_1", "-o", f"{results}/training_2/merged",
+    )  # fmt: skip
+    assert jobs["compare/Dataset099_Phantom"].command[3] == f"{results}/merged,{results}/training_2/merged"
+    assert jobs["compare_tempered/Dataset099_Phantom"].command[3:5] == (
+        f"{results}/merged,{results}/training_2/merged", f"{results}/tempered,{results}/training_2/tempered",
+    )  # fmt: skip
+    assert len([part for part in jobs["curves/Dataset099_Phantom"].command if part.endswith("fold_1")]) == 4
+    # a temperature is of one network of each fold
+    fitted = jobs[f"recalibrate/{RUN}/training_2"].command
+    assert all("/training_2/" in part for part in fitted[3:5])
+
+
 def test_the_page_waits_for_all_that_it_shows(tmp_path):
     def needs(**changes):
         study = write_study(tmp_path, **changes)
@@ -146,3 +175,8 @@ def test_done_jobs_are_not_planned_again(tmp_path, unset):
         "train": 2, "evaluate": 2, "merge": 2, "recalibrate": 2, "temper": 6, "evaluate_tempered": 6, "merge_tempered": 2,
         "curves": 1, "compare": 1, "compare_tempered": 1, "report": 1, "results": 1,
     }, "one more fold trains nothing that is trained"  # fmt: skip
+    again = write_study(tmp_path, trainings=2)
+    assert planned(again) == {
+        "train": 4, "evaluate": 4, "merge": 2, "recalibrate": 2, "temper": 4, "evaluate_tempered": 4, "merge_tempered": 2,
+        "curves": 1, "compare": 1, "compare_tempered": 1, "report": 1, "results": 1,
+    }, "nor does a second training"  # fmt: skip

@@ -206,7 +206,7 @@ def made_curve(class_dice, iterations_per_epoch=250, finished=True, fold="0", ru
     dice = np.nanmean(class_dice, axis=1)
     nothing = np.full(len(dice), math.nan)
     losses = np.zeros(len(dice))
-    return Curve(run, fold, (), finished, iterations_per_epoch, ("head", "tail"), class_dice, dice, dice, losses, losses, nothing, nothing)  # fmt: skip
+    return Curve(run, fold, 1, (), finished, iterations_per_epoch, ("head", "tail"), class_dice, dice, dice, losses, losses, nothing, nothing)  # fmt: skip
 
 
 def both(*steps):
@@ -316,6 +316,26 @@ def test_command(fold, tmp_path, capsys):
     assert re.search(rb"<svg ", picture)
     assert main(command) == 0
     assert (output / "learning_curves.svg").read_bytes() == picture, "the same numbers give the same file"
+
+
+def test_a_fold_that_was_trained_again(fold, tmp_path, capsys):
+    """In training_2 of nnUNet_results: an entry of its own, the same colour, paler."""
+    again = tmp_path / "training_2" / "Dataset099_Phantom" / RUN / "fold_1"
+    shutil.copytree(fold.parent, again.parent)
+    save_checkpoint(fold, values(3))
+    save_checkpoint(again, values(4, seed=1))
+    assert main(["benchmark", "curves", str(fold), str(again), "-o", str(tmp_path / "out")]) == 0
+    assert f"{RUN} fold 1, training 2: 1000 iterations" in capsys.readouterr().out
+    entries = json.loads((tmp_path / "out" / "learning_curves.json").read_text())["runs"][RUN]
+    assert {name: (entry["training"], entry["epochs"]) for name, entry in entries.items()} == {
+        "1": (1, 3), "1, training 2": (2, 4),
+    }  # fmt: skip
+    rows = list(csv.DictReader((tmp_path / "out" / "learning_curves.csv").open()))
+    assert [(row["fold"], row["training"]) for row in rows] == [("1", "1")] * 3 + [("1", "2")] * 4
+    (panel,) = [axes for axes in draw(judged(*(read_curve(path, read_checkpoint) for path in (fold, again)))).axes]
+    first, _, second, _ = (line.get_color() for line in panel.get_lines())
+    assert first[:3] == second[:3]
+    assert first[3] > second[3]
 
 
 def test_namesakes_of_two_data_sets_are_refused(fold, tmp_path, capsys):

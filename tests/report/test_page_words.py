@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgba
 from networks import run_of
 from test_report_command import Elements
 
+from nnunet_nacl.report.case_files import Given
 from nnunet_nacl.report.html import render
 from nnunet_nacl.report.page_content import Options, prepare_page
 from nnunet_nacl.report.pictures import class_color, confidence_stops
@@ -21,7 +22,7 @@ from nnunet_nacl.study.run import load_run
 @pytest.fixture(scope="module")
 def page(evaluated):
     runs = [load_run(evaluated.truth), load_run(evaluated.sharp)]
-    return render(prepare_page(runs, Options(images=evaluated.images, worst=1)))
+    return render(prepare_page(runs, Options(given=Given(images=evaluated.images), worst=1)))
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.report.case_files import Given, dataset_of, read_case_labels, read_predictions
 from nnunet_nacl.report.orientation import layout_of
 from nnunet_nacl.report.prepare_cases import worst_cases
 from nnunet_nacl.report.prepare_reliability import prepare_reliability_over_cases
 from nnunet_nacl.report.prepare_scores import Value, read_value
-from nnunet_nacl.report.prepare_slices import prepare_slice
+from nnunet_nacl.report.prepare_slices import prepare_slices
 from nnunet_nacl.report.prepare_warnings import prepare_warnings
 from nnunet_nacl.study.run import load_run
 
@@ -94,12 +95,11 @@ def test_warnings_name_what_is_odd(evaluated):
 
 def test_the_slice_is_where_confidence_and_outcome_differ_most(evaluated):
     run = load_run(evaluated.sharp)
-    shown = prepare_slice([run], "phantom_003", evaluated.images)
-    from nnunet_nacl.report.case_files import dataset_of, read_case_labels, read_prediction
-
-    dataset = dataset_of(run)
+    given = Given(evaluated.images)
+    (shown,) = prepare_slices([run], "phantom_003", given)
+    dataset = dataset_of(run, given)
     labels, _ = read_case_labels(run, "phantom_003", dataset)
-    said = read_prediction(run, "phantom_003", dataset, labels.shape)
+    (said,) = read_predictions(run, "phantom_003", dataset, labels.shape)
     difference = np.abs(said.confidence - (said.classes == labels)) * ((labels > 0) | (said.classes > 0))
     assert f"slice {difference.sum((1, 2)).argmax() + 1} of 16" in shown.where
     assert shown.image.shape == shown.labels.shape == shown.runs[run.name].confidence.shape

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from nnunet_nacl.cli import main
+from nnunet_nacl.report.case_files import Given
 from nnunet_nacl.report.html import render
 from nnunet_nacl.report.page_content import Options, prepare_page
+from nnunet_nacl.report.prepare_slices import prepare_slices
 from nnunet_nacl.study.run import load_run
 
 HOSTILE = (
@@ -109,7 +111,9 @@ def test_folds_and_verdict_of_the_protocol(evaluated):
     runs = [load_run(evaluated.truth), load_run(evaluated.sharp)]
     without = render(prepare_page(runs, Options()))
     assert "per fold:" not in without and "greyed" not in "".join(ROW.findall(without))
-    assert "not judged: no answer, since neither base nor run knows which fold" in "".join(Elements(without).text)
+    said = "".join(Elements(without).text)
+    assert "no answer, since neither base nor run knows which fold" in said
+    assert "not judged" not in said and "Verdict" not in said, "said once"
     folded = []
     for lower, run in enumerate(runs):
         summary = copy.deepcopy(run.summary)
@@ -214,7 +218,7 @@ def test_unusable_arguments(evaluated, tmp_path, arguments, message, capsys):
 
 
 def test_regions(phantom_task, dataset_files, tmp_path):
-    """A region-based model: a diagram per region, and a reason in place of pictures."""
+    """A region-based model: a diagram per region, and each region's mask in the pictures."""
     dataset = json.loads(dataset_files[0].read_text())
     dataset |= {"labels": {"background": 0, "whole": [1, 2], "cap": 2}, "regions_class_order": [1, 2]}
     (tmp_path / "dataset.json").write_text(json.dumps(dataset))
@@ -225,9 +229,49 @@ def test_regions(phantom_task, dataset_files, tmp_path):
         np.savez_compressed(softmax / path.name, probabilities=np.stack([probabilities[1:].sum(0), probabilities[2]]))
     command = ["evaluate", softmax, "-gt", phantom_task / "labelsTr", "-djfile", tmp_path / "dataset.json"]
     assert main([str(part) for part in [*command, "-pfile", dataset_files[1], "-np", 1, "-o", tmp_path / "run"]]) == 0
-    page = report(tmp_path, tmp_path / "run", "--worst", 1, "--figures", tmp_path / "figures")
+    (tmp_path / "moved.json").write_text((tmp_path / "dataset.json").read_text())
+    (tmp_path / "dataset.json").unlink()
+    command = [tmp_path / "run", "--worst", 1, "--figures", tmp_path / "figures"]
+    assert "dataset.json not found" in report(tmp_path, *command)
+    page = report(tmp_path, *command, "-djfile", tmp_path / "moved.json")
     assert page.count('class="reliability"') == 5 * (1 + 2)
     assert len(list((tmp_path / "figures").iterdir())) == 2 * 5 * (1 + 2)
-    assert "slices of region-based models are not drawn yet" in page
+    assert page.count('<article class="case"') == 1 and page.count('class="slice"') == 2 * 4, "label, prediction, confidence, error"
+    (shown, cap) = prepare_slices(
+        [load_run(tmp_path / "run")], "phantom_000", Given(dataset_json=tmp_path / "moved.json")
+    )
+    assert (shown.region, cap.region, set(np.unique(shown.labels)), set(np.unique(cap.labels))) == (
+        "whole",
+        "cap",
+        {0, 1},
+        {0, 2},
+    )
+    assert ((shown.labels > 0) >= (cap.labels > 0)).all(), "one region inside the other, in the same slice"
+    said = cap.runs["run"]
+    assert set(np.unique(said.classes)) <= {0, 2} and said.confidence.min() >= 0.5
     dice = load_run(tmp_path / "run").summary["foreground_mean"]["Dice"]
     assert f"<dd>{dice:.3f}</dd>" in page
+
+
+def test_a_trainer_that_was_trained_twice(evaluated, tmp_path):
+    """One run of the differences, two of everything else."""
+    again = shutil.copytree(evaluated.sharp, tmp_path / "again")
+    page = report(tmp_path, evaluated.truth, f"{evaluated.sharp},{again}")
+    alone = report(tmp_path, evaluated.truth, evaluated.sharp)
+    differences, of_one = (
+        re.search(r'<section id="differences">.*?</section>', each, re.DOTALL)[0] for each in (page, alone)
+    )
+    assert differences == of_one, "the mean of two equal trainings"
+    assert "sharp (training 1)" in page and "sharp (training 2)" in page
+    assert page.count('class="reliability"') == alone.count('class="reliability"') * 3 / 2
+    single = report(tmp_path, f"{evaluated.sharp},{again}")
+    assert 'href="#differences"' not in single and "sharp (training 2)" in single
+
+
+def test_trainings_of_other_cases_are_one_line(evaluated, tmp_path, capsys):
+    other = shutil.copytree(evaluated.sharp, tmp_path / "other")
+    summary = json.loads((other / "calibration.json").read_text())
+    summary["metric_per_case"][0]["part"] = "fold_3"
+    (other / "calibration.json").write_text(json.dumps(summary))
+    assert main(["report", f"{evaluated.sharp},{other}", "-o", str(tmp_path / "report.html")]) == 1
+    assert "is no repetition of" in capsys.readouterr().err

@@ -340,6 +340,28 @@ def test_comparison_of_other_results(copied, finished, page, tmp_path):
     assert "`comparison` was made from other results" not in flat
 
 
+def test_each_fold_trained_again(copied, finished, page, tmp_path):
+    """Rows of its own for a training; a comparison of means over trainings is of these results, and one that is not is named."""
+    for trainer, other in ((BASE, BASE), (NACL, CE), (CE, CE)):
+        for part in ("fold_0", "fold_1", "merged"):
+            shutil.copytree(run_folder(finished, other) / part, run_folder(copied, trainer) / "training_2" / part)
+    configuration = copied / "benchmark.yaml"
+    configuration.write_text(configuration.read_text() + "trainings: 2\n")
+    text = write_page(copied, tmp_path / "single")
+    assert "`comparison` was made from other results" not in text, "that of the first trainings"
+    runs = [",".join(str(run_folder(copied, name) / part / "merged") for part in ("", "training_2")) for name in (BASE, NACL, CE)]  # fmt: skip
+    assert main(["compare", *runs, "-o", str(results(copied) / "comparison")]) == 0
+    text = write_page(copied, tmp_path / "out")
+    assert "`comparison` was made from other results" not in text
+    assert "Each fold was trained 2 times" in text
+    found, before = (by_name(tables(section(each, "voxel set `predicted`"))[0]) for each in (text, page))
+    assert list(found) == [name + part for name in (BASE, NACL, CE) for part in ("", "`, training 2")]
+    assert (found[NACL], found[f"{NACL}`, training 2"]) == (before[NACL], before[CE])
+    assert f"`{NACL}, training 2`" in section(text, "3. After recalibration"), "not scaled in this study"
+    edit(results(copied) / "comparison" / "comparison.json", lambda held: held["repeats"].pop(NACL))
+    assert "`comparison` was made from other results" in write_page(copied, tmp_path / "other")
+
+
 def test_further_comparison(copied, tmp_path):
     shutil.copytree(results(copied) / "comparison", results(copied) / "comparison_unseen")
     edit(results(copied) / "comparison_unseen" / "comparison.json", lambda held: held.update(parts=["fold_1"]))
