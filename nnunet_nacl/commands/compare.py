@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
     for former, kind in (("--replicates", positive), ("--seed", natural)):
         parser.add_argument(former, type=kind, action=OptionWithoutEffect, why="intervals draw nothing at random")
     parser.add_argument("-o", type=Path, default=None, metavar="FOLDER",
-                        help="also write comparison.csv and comparison.json there")  # fmt: skip
+                        help="also write comparison.csv, comparison.json and comparison_decisions.csv there")  # fmt: skip
     parser.add_argument("--figure", type=Path, default=None, help="also draw reliability diagrams (.png, .svg, .pdf)")
     parser.set_defaults(run=run)
 
@@ -48,9 +48,11 @@ def run(parsed: argparse.Namespace) -> int:
 
     from nnunet_nacl.evaluation.output import prepare_folder
     from nnunet_nacl.report.comparison_table import print_comparison
+    from nnunet_nacl.report.decisions_table import print_quality
     from nnunet_nacl.report.reliability import write_reliability_of_runs
     from nnunet_nacl.study.comparison import DEFAULT_SCORES, compare_runs
     from nnunet_nacl.study.comparison_files import write_comparison
+    from nnunet_nacl.study.decision_quality import quality_of
     from nnunet_nacl.study.run import load_repeated
 
     comparison = compare_runs(
@@ -62,16 +64,18 @@ def run(parsed: argparse.Namespace) -> int:
         parts=parsed.parts,
         groups=groups_of(parsed),
     )
+    quality = quality_of(comparison)
     written = []
     if parsed.o is not None:
         prepare_folder(parsed.o)
-        written += write_comparison(comparison, parsed.o)
+        written += write_comparison(comparison, parsed.o, quality)
     if parsed.figure is not None:
         runs = (comparison.base, *comparison.runs)
         voxel_sets = parsed.voxel_sets or ("all", "predicted")
         write_reliability_of_runs(runs, comparison.cases, voxel_sets, parsed.figure)
         written.append(parsed.figure)
     print_comparison(comparison, Console())
+    print_quality(quality, comparison.labels, Console())
     for path in written:
         print(f"wrote {path}")
     return 0

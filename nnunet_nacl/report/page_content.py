@@ -14,6 +14,7 @@ from nnunet_nacl.report.names import listed, score_name, voxel_set_meaning
 from nnunet_nacl.report.not_shown import in_words
 from nnunet_nacl.report.page import Column, RunPart, columns_of, run_part
 from nnunet_nacl.report.page_comparison import DifferencesPart, Group, differences_part, side_groups
+from nnunet_nacl.report.page_decisions import DecisionsPart, decisions_part
 from nnunet_nacl.report.page_evaluated import protocol_in_words
 from nnunet_nacl.report.page_worst import WorstCase, prepare_worst
 from nnunet_nacl.report.pictures import ERROR_STOPS, class_color, confidence_stops
@@ -31,6 +32,7 @@ from nnunet_nacl.report.prepare_warnings import Warned, counted, warnings_once
 from nnunet_nacl.report.svg import swatch_svg
 from nnunet_nacl.study.case_scores import check_repeats
 from nnunet_nacl.study.comparison import compare_runs
+from nnunet_nacl.study.decision_quality import decision_quality
 from nnunet_nacl.study.direction import chosen_by_label
 from nnunet_nacl.study.run import Run, trainings_of
 
@@ -76,6 +78,7 @@ class Page:
     side_by_side: list[Group]
     left_out: list[str]
     differences: DifferencesPart | None
+    decisions: DecisionsPart
     worst: list[WorstCase]
     not_shown: list[str]
     legend: list[tuple[str, str]]
@@ -102,10 +105,11 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         runs = (comparison.base, *comparison.runs)
     else:
         check_repeats(runs[0])
+    cases = sorted(runs[0].statistics) if comparison is None else list(comparison.cases)
+    of_trainers, units = list(runs), None if options.groups is None else options.groups.of(cases)
     # differences are of trainers; what is shown of networks is of each training
     runs = [training for run in runs for training in trainings_of(run)]
     base, several = runs[0], len(runs) > 1
-    cases = sorted(base.statistics) if comparison is None else comparison.cases
     sets = voxel_sets(base)
     if options.voxel_set not in sets:
         raise InputError(f"Expected a voxel set of these runs ({', '.join(sets)}), but got {options.voxel_set!r}.")
@@ -132,6 +136,9 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         differences=None
         if comparison is None
         else differences_part(comparison, prepare_differences(comparison), options.voxel_set),
+        decisions=decisions_part(
+            decision_quality(of_trainers, cases, units), {key: names[key] for key in foreground(base)}
+        ),
         worst=worst,
         not_shown=in_words([missing for case in worst for missing in case.missing], len(worst)),
         legend=[(label, names[label]) for place, label in enumerate(foreground(base), start=1) if place in pictured],
@@ -174,5 +181,6 @@ def _sections(compared: bool) -> list[tuple[str, str]]:
     sections = [("glance", "At a glance"), ("reading", "How to read this"), ("scores", "Scores")]
     if compared:
         sections.append(("differences", "Paired differences"))
+    sections.append(("decisions", "For decisions"))
     sections += [("diagrams", "Reliability diagrams"), ("worst", "Worst cases"), ("cases", "All cases")]
     return [*sections, ("evaluated", "What was evaluated")]

@@ -19,6 +19,7 @@ from nnunet_nacl.study import paired, signed_rank, trained_again
 from nnunet_nacl.study import verdict as rules
 from nnunet_nacl.study.cautions import cautions
 from nnunet_nacl.study.comparison import Comparison, Difference
+from nnunet_nacl.study.decision_quality import DecisionQuality, quality_content, write_quality
 from nnunet_nacl.study.parts import common_sign, in_order
 from nnunet_nacl.study.trained_again import THESE_NETWORKS
 from nnunet_nacl.study.trained_again import TRAINED_AGAIN as AGAIN
@@ -28,12 +29,22 @@ JSON_FILE = "comparison.json"
 SCHEMA_VERSION = 2
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write comparison.csv and comparison.json into a folder that exists and return their paths."""
-    return [_write_csv(comparison, folder / CSV_FILE), _write_json(comparison, folder / JSON_FILE)]
+def write_comparison(comparison: Comparison, folder: Path, quality: DecisionQuality | None = None) -> list[Path]:
+    """Write comparison.csv, comparison.json and, where there is any, comparison_decisions.csv into a folder that exists.
+
+    Args:
+        comparison: of runs.
+        folder: to write to.
+        quality: what the runs are worth for decisions.
+
+    Returns:
+        The paths.
+    """
+    written = [_write_csv(comparison, folder / CSV_FILE), _write_json(comparison, quality, folder / JSON_FILE)]
+    return [*written, *(write_quality(quality, folder) if quality is not None else [])]
 
 
-def comparison_content(comparison: Comparison) -> dict[str, Any]:
+def comparison_content(comparison: Comparison, quality: DecisionQuality | None = None) -> dict[str, Any]:
     """Return the content of comparison.json: plain values, NaN as None."""
     origin = provenance({run.name: str(run.folder) for run in (comparison.base, *comparison.runs)})
     origin["versions"]["scipy"] = scipy.__version__
@@ -63,6 +74,7 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
         "left_out": {name: list(cases) for name, cases in comparison.left_out.items()},
         "given_more_than_once": list(comparison.repeated),
         "predicted_where_absent": comparison.predicted_where_absent,
+        "decisions": None if quality is None else quality_content(quality),
         "cautions": cautions(comparison),
         "protocol": _protocol(comparison),
         "provenance": origin,
@@ -158,8 +170,8 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _write_json(comparison: Comparison, path: Path) -> Path:
-    content = json.dumps(comparison_content(comparison), indent=4, allow_nan=False)
+def _write_json(comparison: Comparison, quality: DecisionQuality | None, path: Path) -> Path:
+    content = json.dumps(comparison_content(comparison, quality), indent=4, allow_nan=False)
     with replacing(path) as temporary:
         temporary.write_text(content + "\n", encoding="utf-8")
     return path

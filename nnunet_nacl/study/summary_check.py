@@ -65,7 +65,7 @@ def _of_case(checks: Mapping[str, Check]) -> Check:
         _entries(checks)(value, place)
         if "confidence" in value:
             _entries(dict.fromkeys(CONFIDENCES, _score))(value["confidence"], f"{place}confidence.")
-        _score(value["volume_ml"].get("spread"), f"{place}volume_ml.spread")
+        _volume(value["volume_ml"].get("spread"), f"{place}volume_ml.spread")
 
     return check
 
@@ -113,7 +113,11 @@ def _mapping(value: Any, place: str) -> dict[str, Any]:
 
 
 def _volumes(value: Any, place: str) -> None:
-    _entries(dict.fromkeys(VOLUMES, _score))(value, place)
+    _entries(dict.fromkeys(VOLUMES, _volume))(value, place)
+
+
+def _volume(value: Any, place: str) -> None:
+    _expect(value is None or (_is_number(value) and 0 <= value < 1e15), value, place, "a number from 0 or null")
 
 
 def _mapping_of_texts(value: Any, place: str) -> None:

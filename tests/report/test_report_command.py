@@ -15,6 +15,7 @@ from nnunet_nacl.report.case_files import Given
 from nnunet_nacl.report.html import render
 from nnunet_nacl.report.page_content import Options, prepare_page
 from nnunet_nacl.report.prepare_slices import prepare_slices
+from nnunet_nacl.study.decision_quality import decision_quality
 from nnunet_nacl.study.run import load_run
 
 HOSTILE = (
@@ -236,7 +237,9 @@ def test_regions(phantom_task, dataset_files, tmp_path):
     page = report(tmp_path, *command, "-djfile", tmp_path / "moved.json")
     assert page.count('class="reliability"') == 5 * (1 + 2)
     assert len(list((tmp_path / "figures").iterdir())) == 2 * 5 * (1 + 2)
-    assert page.count('<article class="case"') == 1 and page.count('class="slice"') == 2 * 4, "label, prediction, confidence, error"
+    assert page.count('<article class="case"') == 1 and page.count('class="slice"') == 2 * 4, (
+        "label, prediction, confidence, error"
+    )
     (shown, cap) = prepare_slices(
         [load_run(tmp_path / "run")], "phantom_000", Given(dataset_json=tmp_path / "moved.json")
     )
@@ -275,3 +278,27 @@ def test_trainings_of_other_cases_are_one_line(evaluated, tmp_path, capsys):
     (other / "calibration.json").write_text(json.dumps(summary))
     assert main(["report", f"{evaluated.sharp},{other}", "-o", str(tmp_path / "report.html")]) == 1
     assert "is no repetition of" in capsys.readouterr().err
+
+
+def test_for_decisions(evaluated, tmp_path):
+    """The figures are those of the study; results of before the sums were kept say so, and still have volumes."""
+    page = report(tmp_path, evaluated.truth, evaluated.sharp)
+    text = " ".join("".join(Elements(page).text).split())
+    assert page.count('<svg class="risk"') == 3, "mean of the classes, and each"
+    runs = [load_run(folder) for folder in (evaluated.truth, evaluated.sharp)]
+    quality = decision_quality(runs, sorted(runs[0].statistics))
+    for held in quality.detection.detections:
+        assert f"{held.run}: AURC {held.measures['aurc']:.4f}" in page
+    assert all(held.in_words in text for held in quality.detection.differences)
+    assert "An interval at level 0.9 that leaves each patient out needs 20, and these are 6." in text
+    bias = quality.volumes[0].bias["soft"]
+    assert f"{100 * bias.share:+.1f} %" in text
+    old = shutil.copytree(evaluated.sharp, tmp_path / "old")
+    summary = json.loads((old / "calibration.json").read_text())
+    for case in summary["metric_per_case"]:
+        for metrics in case["metrics"].values():
+            del metrics["confidence"]
+    (old / "calibration.json").write_text(json.dumps(summary))
+    page = report(tmp_path, old)
+    assert "old was evaluated before the sums of its masks were kept; evaluate it again" in page
+    assert '<svg class="risk"' not in page and "bias, segmentation" in page

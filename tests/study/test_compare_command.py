@@ -53,6 +53,14 @@ def test_compare(runs, tmp_path, capsys, monkeypatch):
     assert content["cases"] == [f"phantom_{number:03d}" for number in range(4)]
     assert content["left_out"] == {"truth": ["phantom_004", "phantom_005"], "nnUNetTrainerX": []}
     assert (output / "comparison.csv").read_text().startswith("run,score,voxel_set,class,class_name,")
+    found = content["decisions"]["failure_detection"]
+    assert [(held["run"], held["class"]) for held in found["runs"][:2]] == [
+        ("truth", "mean"),
+        ("nnUNetTrainerX", "mean"),
+    ]
+    assert found["differences"][0]["in_words"] == "not told: too few cases"
+    assert "Which cases should be looked at?" in said and "How large, and how sure?" in said
+    assert (output / "comparison_decisions.csv").read_text().startswith("run,class,quantity,n_cases,value,")
     assert (tmp_path / "both.svg").read_text().startswith("<?xml")
 
 

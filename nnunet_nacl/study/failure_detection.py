@@ -1,0 +1,248 @@
+"""Does a run's confidence tell its bad cases from its good ones? Risk-coverage of the soft Dice confidence, of one run and of two.
+
+A case's confidence is its soft Dice confidence, its risk 1 - Dice, both as nnU-Net counts Dice and of one class, or the mean over the
+classes that have a Dice in the case. Cases are accepted from the most to the least confident: AURC is the area under the mean risk of the
+accepted ones, AUGRC that under their summed risk over all cases (Traub et al. 2024, arXiv 2407.01032). Both are small as well where all risks are, so
+runs are compared by the excess over the order that knows the risks.
+
+Intervals are percentiles of a bootstrap over cases, or groups of them, with one set of draws for all runs: in a difference each case, or
+group, is drawn in both. The draws are the same in each call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nnunet_nacl.calibration.arrays import Float64Array
+from nnunet_nacl.decisions import RiskCoverage, oracle, risk_coverage
+from nnunet_nacl.study.case_scores import BACKGROUND
+from nnunet_nacl.study.run import Run, trainings_of
+
+CONFIDENCE = "soft_Dice"
+"""Of the ``confidence`` of a class in calibration.json."""
+
+MEASURES = ("aurc", "excess_aurc", "augrc", "excess_augrc")
+DECIDING = "excess_augrc"
+"""The measure that a difference is put into words by."""
+
+MEAN = "mean"
+"""The key of the mean over the classes of a case."""
+
+MAX_CLASSES = 8
+"""With more classes only their mean is looked at."""
+
+MIN_CASES = 5
+REPLICATES = 1000
+SAME_WITHIN = 1e-9
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How well the confidence of a run tells its bad cases from its good ones.
+
+    Attributes:
+        run: its name.
+        label: key of the class, or :data:`MEAN`.
+        n_cases: cases in which all runs have a Dice.
+        risk: mean of 1 - Dice: the AURC of a confidence that knows nothing.
+        measures: by name, see :data:`MEASURES`.
+        intervals: of the measures; NaN with fewer than :data:`MIN_CASES` units.
+        curve, best: of the confidence, and of the order that knows the risks; of the first training where there are several.
+    """
+
+    run: str
+    label: str
+    n_cases: int
+    risk: float
+    measures: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    curve: RiskCoverage
+    best: RiskCoverage
+
+
+@dataclass(frozen=True)
+class DetectionDifference:
+    """A run against the base: run - base of each measure, its interval, and in words.
+
+    ``same_segmentations`` is whether the Dice of every case is the same, as after recalibration: then only confidences differ.
+    """
+
+    run: str
+    label: str
+    differences: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    same_segmentations: bool
+    in_words: str
+
+
+@dataclass(frozen=True)
+class FailureDetection:
+    """Of all runs, the base first, by class; and in words why a run or a class is not among them."""
+
+    detections: tuple[Detection, ...]
+    differences: tuple[DetectionDifference, ...]
+    missing: tuple[str, ...]
+
+    def of_label(self, label: str) -> list[Detection]:
+        """Return the detections of a class."""
+        return [held for held in self.detections if held.label == label]
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes that there is something of, the mean first."""
+        return list(dict.fromkeys(held.label for held in self.detections))
+
+
+@dataclass(frozen=True)
+class _Values:
+    """Confidence and risk of the cases, ``(T, N)`` each, a row per training."""
+
+    confidence: Float64Array
+    risk: Float64Array
+
+    def of(self, cases: Any) -> _Values:
+        return _Values(self.confidence[:, cases], self.risk[:, cases])
+
+
+def failure_detection(
+    runs: Sequence[Run], cases: Sequence[str], groups: Sequence[str] | None = None
+) -> FailureDetection:
+    """Return how well the runs' confidences tell bad cases, over the given cases; the first run is the base.
+
+    Args:
+        runs: evaluated runs; a run may stand for several trainings, whose measures are averaged.
+        cases: names of cases that all of them have.
+        groups: the group of each case; None where each case is its own.
+    """
+    known = [run for run in runs if all(_has_confidences(training) for training in trainings_of(run))]
+    missing = tuple(
+        f"{run.name} was evaluated before the sums of its masks were kept; evaluate it again to see whether its confidence tells bad cases."
+        for run in runs
+        if run not in known
+    )
+    labels = [label for label in known[0].summary["mean"] if label != BACKGROUND] if known else []
+    chosen = [MEAN, *(labels if 1 < len(labels) <= MAX_CLASSES else [])]
+    draws = _draws(len(cases), groups)
+    detections, differences = [], []
+    for label in chosen if known else []:
+        values = [_values(run, cases, labels if label == MEAN else [label]) for run in known]
+        there = ~np.any([np.isnan(held.confidence + held.risk).any(0) for held in values], axis=0)
+        if there.sum() < 2:
+            continue
+        found = [_detection(run.name, label, held, there, draws) for run, held in zip(known, values, strict=True)]
+        detections += [detection for detection, _ in found]
+        if known[0] is runs[0]:
+            pairs = zip(known[1:], values[1:], found[1:], strict=True)
+            differences += [
+                _difference(run.name, label, found[0], mine, _same(values[0].of(there), held.of(there)))
+                for run, held, mine in pairs
+            ]
+    return FailureDetection(tuple(detections), tuple(differences), missing)
+
+
+def _has_confidences(run: Run) -> bool:
+    entries = [metrics for case in run.summary["metric_per_case"] for metrics in case["metrics"].values()]
+    return any(_of(metrics, "confidence", CONFIDENCE) is not None for metrics in entries)
+
+
+def _of(entry: dict[str, Any], *keys: str) -> Any:
+    held: Any = entry
+    for key in keys:
+        held = held.get(key) if isinstance(held, dict) else None
+    return held
+
+
+def _values(run: Run, cases: Sequence[str], labels: Sequence[str]) -> _Values:
+    rows = [_of_training(training, cases, labels) for training in trainings_of(run)]
+    return _Values(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
+
+
+def _of_training(run: Run, cases: Sequence[str], labels: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Return confidence and risk of each case, mean over the classes that have a Dice there; NaN where none has."""
+    entries = {str(entry["case"]): entry["metrics"] for entry in run.summary["metric_per_case"]}
+    confidences, risks = [], []
+    for case in cases:
+        pairs = [
+            (_of(entries[case][label], "confidence", CONFIDENCE), entries[case][label]["Dice"]) for label in labels
+        ]
+        defined = [pair for pair in pairs if None not in pair]
+        confidences.append(math.fsum(sure for sure, _ in defined) / len(defined) if defined else math.nan)
+        risks.append(1 - math.fsum(dice for _, dice in defined) / len(defined) if defined else math.nan)
+    return confidences, risks
+
+
+def _draws(n_cases: int, groups: Sequence[str] | None) -> list[np.ndarray[Any, Any]]:
+    """Return the cases of each replicate; none where there are too few units."""
+    random = np.random.default_rng(0)
+    numbers = np.arange(n_cases) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    members = [np.flatnonzero(numbers == unit) for unit in range(int(numbers.max(initial=-1)) + 1)]
+    if len(members) < MIN_CASES:
+        return []
+    picked = random.integers(len(members), size=(REPLICATES, len(members)))
+    return [np.concatenate([members[unit] for unit in row]) for row in picked]
+
+
+def _detection(
+    run: str, label: str, values: _Values, there: np.ndarray[Any, Any], draws: Sequence[np.ndarray[Any, Any]]
+) -> tuple[Detection, Float64Array]:
+    """Return the detection and the measures of each replicate, ``(R, measures)``."""
+    held = values.of(there)
+    replicates = np.array([_measures(values.of(draw[there[draw]])) for draw in draws if there[draw].sum() > 1])
+    replicates = replicates.reshape(-1, len(MEASURES))
+    detection = Detection(
+        run=run,
+        label=label,
+        n_cases=int(there.sum()),
+        risk=float(held.risk.mean()),
+        measures=dict(zip(MEASURES, map(float, _measures(held)), strict=True)),
+        intervals=_intervals(replicates),
+        curve=risk_coverage(held.confidence[0], held.risk[0]),
+        best=oracle(held.risk[0]),
+    )
+    return detection, replicates
+
+
+def _measures(values: _Values) -> Float64Array:
+    """Return the measures, mean over the trainings."""
+    rows = []
+    for confidence, risk in zip(values.confidence, values.risk, strict=True):
+        curve, best = risk_coverage(confidence, risk), oracle(risk)
+        rows.append([curve.aurc, curve.aurc - best.aurc, curve.augrc, curve.augrc - best.augrc])
+    return np.asarray(np.mean(rows, axis=0))
+
+
+def _intervals(replicates: Float64Array) -> dict[str, tuple[float, float]]:
+    if not len(replicates):
+        return dict.fromkeys(MEASURES, (math.nan, math.nan))
+    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return {name: (float(low[place]), float(high[place])) for place, name in enumerate(MEASURES)}
+
+
+def _same(base: _Values, run: _Values) -> bool:
+    return base.risk.shape == run.risk.shape and bool((np.abs(base.risk - run.risk) <= SAME_WITHIN).all())
+
+
+def _difference(
+    run: str, label: str, base: tuple[Detection, Float64Array], mine: tuple[Detection, Float64Array], same: bool
+) -> DetectionDifference:
+    differences = {name: mine[0].measures[name] - base[0].measures[name] for name in MEASURES}
+    intervals = _intervals(mine[1] - base[1] if len(mine[1]) == len(base[1]) else mine[1][:0])
+    return DetectionDifference(run, label, differences, intervals, same, _in_words(differences, intervals, same))
+
+
+def _in_words(differences: dict[str, float], intervals: dict[str, tuple[float, float]], same: bool) -> str:
+    low, high = intervals[DECIDING]
+    of = "of the same segmentations" if same else "of its own segmentations"
+    if abs(differences[DECIDING]) <= SAME_WITHIN and same:
+        return "finds the bad cases in the same order"
+    if math.isnan(low):
+        return "not told: too few cases"
+    if low > 0 or high < 0:
+        return f"finds the bad cases {of} {'worse' if low > 0 else 'better'}"
+    return f"no clear difference in how the bad cases {of} are found"

@@ -1,0 +1,213 @@
+"""Risk-coverage and volumes of runs: against the functions on arrays, by hand, groups, trainings, old results, the files."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from nnunet_nacl.decisions import excess_augrc, oracle, risk_coverage
+from nnunet_nacl.study import failure_detection as detection
+from nnunet_nacl.study.decision_quality import decision_quality, quality_content, write_quality
+from nnunet_nacl.study.failure_detection import DECIDING, MEAN, MEASURES, failure_detection
+from nnunet_nacl.study.run import Run
+from nnunet_nacl.study.volume_errors import binomial, volume_errors
+
+LABELS = {"0": "background", "1": "body", "2": "cap"}
+
+
+def make_run(folder, dice, sure, volumes=None):
+    """A run of cases with Dice and soft Dice confidence ``(N, 2)``, NaN is null; volumes ``(N, 3)`` in ml: true, hard, soft."""
+
+    def plain(value):
+        return None if value is None or np.isnan(value) else float(value)
+
+    cases = []
+    for row, _ in enumerate(dice):
+        ml = [None] * 3 if volumes is None else volumes[row]
+        entry = {
+            str(number + 1): {
+                "Dice": plain(dice[row][number]),
+                "confidence": {"soft_Dice": plain(sure[row][number])},
+                "n_ref": 0, "n_pred": 0,
+                "volume_ml": {
+                    "reference": plain(ml[0]), "predicted": plain(ml[1]), "soft": plain(ml[2]),
+                    "spread": None if ml[2] is None else 0.1 * float(ml[2]),
+                },
+            }
+            for number in range(2)
+        }  # fmt: skip
+        entry["0"] = {"Dice": 0.99, "n_ref": 1000, "n_pred": 1000, "volume_ml": {"reference": 1.0, "predicted": 1.0}}
+        cases.append({"case": f"case_{row:03d}", "metrics": entry})
+    summary = {"metric_per_case": cases, "mean": dict.fromkeys(LABELS), "protocol": {"labels": LABELS}}
+    return Run(folder, folder, summary, {})
+
+
+def names(number):
+    return [f"case_{row:03d}" for row in range(number)]
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(11)
+
+
+@pytest.fixture
+def dice(random):
+    return random.uniform(0.3, 0.95, (40, 2))
+
+
+def test_it_is_the_curve_of_the_mean_over_the_classes(random, dice):
+    sure = dice + random.normal(0, 0.1, dice.shape)
+    found = failure_detection([make_run("base", dice, sure)], names(40))
+    assert found.labels == [MEAN, "1", "2"] and not found.missing
+    mean, body, _ = found.detections
+    curve = risk_coverage(sure.mean(1), 1 - dice.mean(1))
+    assert mean.measures["aurc"] == pytest.approx(curve.aurc)
+    assert mean.measures[DECIDING] == pytest.approx(excess_augrc(sure.mean(1), 1 - dice.mean(1)))
+    assert mean.risk == pytest.approx(1 - dice.mean())
+    np.testing.assert_allclose(mean.curve.selective_risk, curve.selective_risk)
+    assert body.measures["augrc"] == pytest.approx(risk_coverage(sure[:, 0], 1 - dice[:, 0]).augrc)
+    low, high = mean.intervals["aurc"]
+    assert low < mean.measures["aurc"] < high
+    assert body.best.aurc == pytest.approx(oracle(1 - dice[:, 0]).aurc)
+
+
+def test_a_confidence_that_knows_against_one_that_does_not(random, dice):
+    """Of the same segmentations: the words are of the confidence alone; the same order is said to be that."""
+    blind, knowing = random.uniform(0.3, 0.95, dice.shape), dice - 0.2
+    runs = [make_run("blind", dice, blind), make_run("knowing", dice, knowing), make_run("sharper", dice, knowing**2)]
+    found = failure_detection(runs, names(40))
+    better, also = (held for held in found.differences if held.label == "1")
+    assert better.same_segmentations
+    assert better.in_words == "finds the bad cases of the same segmentations better"
+    assert better.intervals[DECIDING][1] < 0
+    back = failure_detection([runs[1], runs[0], runs[2]], names(40))
+    assert next(held for held in back.differences if held.label == "1").in_words.endswith("worse")
+    same = next(held for held in back.differences if held.run == "sharper" and held.label == "1")
+    assert same.in_words == "finds the bad cases in the same order", "a strictly monotone map of it changes no order"
+    assert also.differences["aurc"] == pytest.approx(better.differences["aurc"])
+    others = failure_detection([runs[0], make_run("other", dice - 0.1, blind)], names(40)).differences[0]
+    assert not others.same_segmentations
+    assert others.in_words == "no clear difference in how the bad cases of its own segmentations are found"
+
+
+def test_two_confidences_that_know_as_much_differ_in_few_studies(random, monkeypatch):
+    monkeypatch.setattr(detection, "REPLICATES", 150)
+    n_studies, found = 30, 0
+    for _ in range(n_studies):
+        dice = random.uniform(0.3, 0.95, (30, 2))
+        runs = [make_run(name, dice, dice + random.normal(0, 0.2, dice.shape)) for name in ("a", "b")]
+        words = failure_detection(runs, names(30)).differences[0].in_words
+        found += words.endswith(("better", "worse"))
+    assert found <= scipy.stats.binom.ppf(0.999, n_studies, 0.08)
+
+
+def test_cases_of_one_patient_are_drawn_together(random, dice):
+    """Each case three times: as cases of their own the interval is narrower than the 40 patients allow."""
+    sure = dice + random.normal(0, 0.2, dice.shape)
+    thrice = make_run("base", np.repeat(dice, 3, 0), np.repeat(sure, 3, 0))
+    groups = [f"patient_{row // 3}" for row in range(120)]
+    widths = [
+        np.ptp(failure_detection([run], cases, of).detections[0].intervals["aurc"])
+        for run, cases, of in (
+            (make_run("base", dice, sure), names(40), None),
+            (thrice, names(120), groups),
+            (thrice, names(120), None),
+        )
+    ]
+    assert widths[1] == pytest.approx(widths[0], rel=0.15)
+    assert widths[2] < 0.7 * widths[0]
+
+
+def test_trainings_are_averaged(random, dice):
+    first, second = (make_run(name, dice, random.uniform(0, 1, dice.shape)) for name in ("first", "second"))
+    alone = [failure_detection([run], names(40)).detections[0].measures["augrc"] for run in (first, second)]
+    both = failure_detection([dataclasses.replace(first, repeats=(second,))], names(40)).detections[0]
+    assert both.measures["augrc"] == pytest.approx(np.mean(alone))
+
+
+def test_cases_without_a_dice_in_one_run_and_few_cases(dice):
+    """A class that is nowhere has none: left out of all runs. Four cases have measures and no interval."""
+    lacking = dice.copy()
+    lacking[:3, 0] = np.nan
+    found = failure_detection([make_run("a", lacking, dice), make_run("b", dice, dice)], names(40))
+    assert {held.n_cases for held in found.of_label("1")} == {37}
+    assert {held.n_cases for held in found.of_label(MEAN)} == {40}
+    few = failure_detection([make_run("a", dice, dice), make_run("b", dice, 1 - dice)], names(4))
+    assert np.isnan(few.detections[0].intervals["aurc"]).all()
+    assert few.differences[0].in_words == "not told: too few cases"
+
+
+def test_results_of_before_the_sums_were_kept(dice):
+    old = make_run("old", dice, np.full(dice.shape, np.nan))
+    found = failure_detection([old, make_run("new", dice, dice)], names(40))
+    (sentence,) = found.missing
+    assert sentence.startswith("old was evaluated before the sums of its masks were kept; evaluate it again")
+    assert [held.run for held in found.detections] == ["new"] * 3 and not found.differences
+
+
+def volumes_of(random, number):
+    truth = random.lognormal(3, 0.4, number)
+    return np.stack(
+        [truth, truth * np.exp(random.normal(0.1, 0.1, number)), truth * np.exp(random.normal(0, 0.05, number))], 1
+    )
+
+
+def test_volume_bias_and_coverage(random):
+    """By the functions on arrays; the summed probability is nearer here, and its interval the narrower one."""
+    volumes = volumes_of(random, 60)
+    run = make_run("run", np.full((60, 2), 0.8), np.full((60, 2), 0.8), volumes)
+    body, _ = volume_errors(run, names(60))
+    hard, soft = body.bias["hard"], body.bias["soft"]
+    assert hard.ml == pytest.approx((volumes[:, 1] - volumes[:, 0]).mean())
+    assert hard.share == pytest.approx(hard.ml / volumes[:, 0].mean())
+    assert hard.low < hard.ml < hard.high and hard.low > 0 > soft.low
+    assert body.way.startswith("soft")
+    share, low, high = body.coverage
+    exact = scipy.stats.binomtest(body.covered, 60).proportion_ci()
+    assert (share, low, high) == pytest.approx((body.covered / 60, exact.low, exact.high))
+    assert body.covered >= scipy.stats.binom.ppf(0.001, 60, 0.9)
+    assert 0.1 < body.width < 0.4
+    assert binomial(0, 10)[1] == 0.0 and binomial(10, 10)[2] == 1.0
+
+
+def test_volumes_of_few_patients_and_of_none(random):
+    volumes = volumes_of(random, 40)
+    run = make_run("run", np.full((40, 2), 0.8), np.full((40, 2), 0.8), volumes)
+    pairs = [f"patient_{row // 3}" for row in range(40)]
+    errors = volume_errors(run, names(40), pairs)[0]
+    assert errors.coverage is None
+    assert errors.reason == "an interval at level 0.9 that leaves each patient out needs 20, and these are 14"
+    assert volume_errors(make_run("flat", np.full((40, 2), 0.8), np.full((40, 2), 0.8)), names(40)) == []
+    old = make_run("old", np.full((40, 2), 0.8), np.full((40, 2), 0.8), volumes)
+    for case in old.summary["metric_per_case"]:
+        for metrics in case["metrics"].values():
+            metrics["volume_ml"].pop("spread", None)
+    assert volume_errors(old, names(40))[0].way == "hard", "what a result without sums of p (1 - p) allows"
+
+
+def test_files(random, dice, tmp_path):
+    volumes = volumes_of(random, 40)
+    runs = [make_run("base", dice, dice, volumes), make_run("run", dice, dice**2, volumes)]
+    quality = decision_quality(runs, names(40))
+    content = json.loads(json.dumps(quality_content(quality), allow_nan=False))
+    first = content["failure_detection"]["runs"][0]
+    assert set(first) == {"run", "class", "n_cases", "mean_risk", "curve", *MEASURES}
+    assert content["failure_detection"]["differences"][0]["in_words"]
+    assert content["volumes"]["leave_one_out"][0]["bias"]["soft"]["ml"] is not None
+    (path,) = write_quality(quality, tmp_path)
+    rows = list(csv.DictReader(path.open()))
+    assert {row["quantity"] for row in rows} == {
+        *MEASURES,
+        "bias_hard_ml",
+        "bias_soft_ml",
+        "interval_coverage",
+        "interval_width",
+    }
+    row = next(row for row in rows if (row["run"], row["class"], row["quantity"]) == ("run", MEAN, DECIDING))
+    assert float(row["difference"]) == pytest.approx(quality.detection.differences[0].differences[DECIDING])
+    few = decision_quality([make_run("old", dice, np.full(dice.shape, np.nan))], names(40))
+    assert write_quality(few, tmp_path) == []
