@@ -21,7 +21,7 @@ def texts(module):
 
 
 WARNINGS = [text for text in texts("report/prepare_warnings.py") if len(text) > 40]
-ALL = [*WARNINGS, *texts("study/cautions.py"), *texts("evaluation/remarks.py")]
+ALL = [*WARNINGS, *texts("study/cautions.py"), *texts("evaluation/remarks.py"), *texts("study/failure_detection.py")]
 
 
 def explains(said, text):
