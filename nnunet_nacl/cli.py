@@ -23,6 +23,8 @@ from nnunet_nacl.commands import (
     share,
     trainer_path,
     trainers,
+    triage,
+    volumes,
 )
 from nnunet_nacl.commands import map as map_
 from nnunet_nacl.errors import InputError, first_line
@@ -37,6 +39,8 @@ COMMANDS = (
     compare,
     report,
     recalibrate,
+    volumes,
+    triage,
     map_,
     share,
     benchmark,

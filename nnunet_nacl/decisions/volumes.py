@@ -21,9 +21,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnunet_nacl.decisions.conformal import smallest_number, two_sided_bounds
+from nnunet_nacl.decisions.coverage import binomial_interval, coverage
 
 FLOOR_VOXELS = 10
 """What is added to both volumes, in voxels of the case, before their ratio is taken."""
+
+_SLACK = 1e-9  # ml; ends and volumes are whole voxels up to rounding
 
 WAYS = ("hard", "soft", "hard_adaptive", "soft_adaptive")
 """How a volume and its error are measured; the first needs no probabilities."""
@@ -37,7 +40,7 @@ class Volumes:
         hard: of the segmentation.
         voxel: of one voxel.
         soft: sum of the probabilities; None where there are segmentations alone.
-        spread: sum of p (1 - p); None likewise.
+        spread: sum of p (1 - p); None likewise, and for results that were written without it.
     """
 
     hard: NDArray[np.float64]
@@ -46,8 +49,8 @@ class Volumes:
     spread: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        if (self.soft is None) != (self.spread is None):
-            raise ValueError("Expected both `soft` and `spread`, or neither.")
+        if self.soft is None and self.spread is not None:
+            raise ValueError("Expected `soft` beside `spread`.")
         for field in fields(self):
             given = getattr(self, field.name)
             if given is None:
@@ -74,7 +77,7 @@ class Volumes:
     @property
     def ways(self) -> tuple[str, ...]:
         """The ways that these cases allow."""
-        return WAYS if self.soft is not None else WAYS[:1]
+        return WAYS[:1] if self.soft is None else WAYS[:2] if self.spread is None else WAYS
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,10 @@ class VolumeInterval:
     bounds: Mapping[str, tuple[float, float]]
     chosen: str
 
+    def way_for(self, volumes: Volumes) -> str:
+        """Return the chosen way, or the nearest to it that needs no more than there is."""
+        return next(way for way in (self.chosen, self.chosen.partition("_")[0], WAYS[0]) if way in volumes.ways)
+
     def apply(self, volumes: Volumes, way: str | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the lower and upper ends of new cases, each ``(N,)`` float64 in ml.
 
@@ -92,12 +99,12 @@ class VolumeInterval:
 
         Args:
             volumes: of the new cases.
-            way: one of :data:`WAYS`; the chosen one by default, or ``hard`` for segmentations alone.
+            way: one of :data:`WAYS`; that of :meth:`way_for` by default.
 
         Raises:
             ValueError: the way needs probabilities that are not there, or was not fitted.
         """
-        way = way or (self.chosen if volumes.soft is not None else WAYS[0])
+        way = way or self.way_for(volumes)
         if way not in volumes.ways or way not in self.bounds:
             raise ValueError(
                 f"Expected argument `way` to be one of {', '.join(self.bounds)} with what it needs, but got {way}."
@@ -131,7 +138,8 @@ def fit_interval(
     ([1.8], [2.2])
     """
     bounds = fit_bounds(reference, volumes, level, groups)
-    return VolumeInterval(level, bounds, narrowest(leave_one_out(reference, volumes, level, groups), volumes))
+    left_out = leave_one_out(reference, volumes, level, groups)
+    return VolumeInterval(level, bounds, choose_way(reference, volumes, left_out, level, groups))
 
 
 def fit_bounds(
@@ -163,9 +171,31 @@ def leave_one_out(
     return result
 
 
-def narrowest(ends: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], volumes: Volumes) -> str:
-    """Return the way whose intervals are narrowest, relative to the predicted volume, in the mean over cases."""
-    width = {way: float(relative_width(low, high, volumes).mean()) for way, (low, high) in ends.items()}
+def choose_way(
+    reference: ArrayLike,
+    volumes: Volumes,
+    ends: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    level: float,
+    groups: ArrayLike | None = None,
+) -> str:
+    """Return the valid way with the narrowest intervals, relative to the predicted volume, in the mean over cases left out.
+
+    Valid is a way whose share of covered cases is not below the level beyond chance (its 95 % binomial interval reaches the level); of
+    ways none of which is, the one that covers most. The guarantee is that of a way fixed beforehand: choosing among four costs a little of it
+    (docs/decisions.md has how much).
+
+    Args:
+        ends: of :func:`leave_one_out`; the other arguments are those of :func:`fit_interval`.
+    """
+    truth = _checked_reference(reference, volumes)
+    n_units = len(volumes) if groups is None else np.unique(np.asarray(groups)).size
+    share = {
+        way: coverage((low <= truth + _SLACK) & (truth <= high + _SLACK), groups) for way, (low, high) in ends.items()
+    }
+    valid = [way for way in ends if binomial_interval(share[way], n_units)[1] >= level]
+    if not valid:
+        return max(share, key=share.__getitem__)
+    width = {way: float(relative_width(*ends[way], volumes).mean()) for way in valid}
     return min(width, key=width.__getitem__)  # the first of equals, which needs the least
 
 

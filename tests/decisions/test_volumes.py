@@ -110,7 +110,7 @@ def test_unusable_volumes_are_named() -> None:
     for arguments, name in (
         ((one, np.zeros(3)), "voxel"),
         ((-one, one), "hard"),
-        ((one, one, one), "spread"),
+        ((one, one, None, one), "soft"),
         ((one, one, np.ones(2), one), "soft"),
         ((one, one, one, one * np.nan), "spread"),
     ):

@@ -1,0 +1,132 @@
+"""What ``volumes`` and ``triage`` share: their arguments, the evaluated folders of a fit, and the predictions that it is applied to."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnunet_nacl.commands import inputs
+from nnunet_nacl.commands.arguments import Commands, default_processes, memory_size
+from nnunet_nacl.commands.groups import add_groups
+from nnunet_nacl.errors import InputError
+
+if TYPE_CHECKING:
+    from nnunet_nacl.decisions.case_table import CaseTable, Evaluated
+    from nnunet_nacl.evaluation.dataset import Dataset
+
+
+def add_fit(steps: Commands, text: str, file: str) -> argparse.ArgumentParser:
+    """Add ``fit``: evaluated folders in, a file out."""
+    parser = steps.add_parser("fit", help=text, description=text)
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT",
+                        help="evaluated folder, e.g. fold_0/validation, or output folder of `nnunet-nacl evaluate`; one per fold")  # fmt: skip
+    parser.add_argument("-o", type=Path, required=True, metavar=file, help="file to write")
+    parser.add_argument("--level", type=_level, default=0.9, help="of the intervals (default: %(default)s)")
+    add_groups(parser)
+    return parser
+
+
+def add_apply(steps: Commands, text: str, file: str) -> argparse.ArgumentParser:
+    """Add ``apply``: that file and new predictions in, a table out."""
+    parser = steps.add_parser("apply", help=text, description=text)
+    parser.add_argument("fit", type=Path, metavar=file, help="file of `fit`")
+    parser.add_argument("predicted", type=Path, metavar="PREDICTED",
+                        help="folder of predictions, with their .npz files if they were saved")  # fmt: skip
+    parser.add_argument("-o", type=Path, required=True, metavar="CASES_CSV", help="table to write")
+    inputs.add_descriptions(parser)
+    inputs.add_processes(parser)
+    parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
+                        help="for all processes, e.g. 8G (default: 80 %% of what is available, cgroup limits respected)")  # fmt: skip
+    return parser
+
+
+def _level(text: str) -> float:
+    level = float(text)
+    if not 0 < level < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and below 1, got {text}")
+    return level
+
+
+def read_fit_input(parsed: argparse.Namespace) -> tuple[Evaluated, list[str] | None]:
+    """Return the evaluated cases and the group of each, and warn of cases that were trained on.
+
+    Raises:
+        InputError: see :func:`~nnunet_nacl.decisions.case_table.read_evaluated`.
+    """
+    from nnunet_nacl.commands.groups import groups_of
+    from nnunet_nacl.decisions.case_table import read_evaluated
+    from nnunet_nacl.evaluation.remarks import LEFT_OVER, TRAINED_ON, gather, in_words
+
+    check_file(parsed.o)
+    groups = groups_of(parsed)
+    evaluated = read_evaluated(parsed.results)
+    cases = evaluated.result.cases
+    seen = [
+        (case.case.name, {kind: text for kind, text in case.remarks.items() if kind in (TRAINED_ON, LEFT_OVER)})
+        for case in cases
+    ]
+    warn(in_words(gather(seen), len(cases)))
+    if evaluated.table.mask_sums is None:
+        warn(
+            ["some cases were evaluated before confidences were summed up, so what needs them is left out; run "
+             "`nnunet-nacl evaluate` on these folders again"]
+        )  # fmt: skip
+    return evaluated, None if groups is None else groups.of(evaluated.table.cases)
+
+
+def read_predicted(parsed: argparse.Namespace, fit: Any) -> tuple[CaseTable, Dataset]:
+    """Return the predictions that a fit is applied to.
+
+    Raises:
+        InputError: they are not of the labels that were fitted, or cannot be read.
+    """
+    from nnunet_nacl.commands.progress_bar import progress_bar
+    from nnunet_nacl.decisions.fit_file import check_structures
+    from nnunet_nacl.decisions.predictions import find_predictions, read_predictions
+    from nnunet_nacl.evaluation.dataset import load_dataset
+    from nnunet_nacl.nnunet_files import DATASET_JSON, PLANS_JSON, find_description
+
+    check_file(parsed.o)
+    dataset_json = parsed.djfile or find_description(parsed.predicted, DATASET_JSON)
+    plans_json = parsed.pfile or find_description(parsed.predicted, PLANS_JSON)
+    dataset = load_dataset(dataset_json, plans_json)
+    check_structures(fit.path, fit.content, dataset, dataset_json)
+    cases = find_predictions(parsed.predicted, dataset)
+    with progress_bar("reading") as advance:
+        table = read_predictions(
+            cases,
+            dataset,
+            parsed.np or default_processes(),
+            parsed.max_memory,
+            lambda done, of: advance("reading", done, of),
+        )
+    known = sorted(set(table.cases) & set(fit.content["cases"]))
+    if known:
+        warn([f"{len(known)} of {len(table.cases)} cases were fitted on, so they fit too well: {', '.join(known[:3])}"])
+    return table, dataset
+
+
+def check_file(path: Path) -> None:
+    """Raise InputError if a file cannot be written here, before anything is computed."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder. Give -o the name of a file.")
+
+
+def write_table(header: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) -> None:
+    """Write a CSV file so that nobody sees half of it."""
+    from nnunet_nacl.evaluation.output import replacing
+
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(["" if value is None else value for value in row] for row in rows)
+
+
+def warn(sentences: Iterable[str]) -> None:
+    """Print warnings on stderr, a line each."""
+    for sentence in sentences:
+        print(f"nnunet-nacl: warning: {sentence}", file=sys.stderr)

@@ -1,0 +1,143 @@
+"""triage.json: how well each confidence finds bad cases, and what turns the soft Dice confidence into a Dice with a lower bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_nacl.calibration.arrays import Float64Array
+from nnunet_nacl.decisions import fit_file
+from nnunet_nacl.decisions.case_table import Evaluated
+from nnunet_nacl.decisions.conformal import smallest_number
+from nnunet_nacl.decisions.dice_estimate import DiceEstimate, fit_dice
+from nnunet_nacl.decisions.triage import DEFAULT_SCORE, case_confidences, case_dice, class_confidences, judge
+from nnunet_nacl.errors import InputError
+
+FILE_TYPE = "nnunet-nacl triage"
+SCHEMA_VERSION = 1
+
+
+def fit_triage(
+    evaluated: Evaluated, level: float, groups: Sequence[str] | None, agreement: NDArray[np.float64] | None = None
+) -> dict[str, Any]:
+    """Return the content of triage.json.
+
+    Args:
+        evaluated: the cases.
+        level: of the lower bounds.
+        groups: the patient of each case; each case its own if None.
+        agreement: ``(N, C)`` mean Dice between several networks' segmentations, if they were given.
+
+    Raises:
+        InputError: cases without confidences, or fewer patients than the level needs.
+    """
+    if evaluated.table.mask_sums is None:
+        raise InputError(
+            "Some of these cases were evaluated before confidences were summed up. Run `nnunet-nacl evaluate` on their folders again."
+        )
+    always = evaluated.labelled.min(0) > 0
+    of_cases = case_confidences(evaluated.table, always, agreement)
+    of_classes = class_confidences(evaluated.table, agreement)
+    dice = case_dice(evaluated.dice)
+    whole = {
+        "scores": {name: judge(values, dice, groups) for name, values in of_cases.items()},
+        "estimate": _estimate(of_cases[DEFAULT_SCORE], dice, level, groups),
+    }
+    if whole["estimate"] is None:
+        needed = smallest_number(level, two_sided=False)
+        raise InputError(
+            f"A bound at level {level:g} needs at least {needed} {'cases' if groups is None else 'patients'} with a Dice. Give more "
+            "results, or a lower --level."
+        )
+    structures = {
+        key: {
+            "name": name,
+            "always": bool(always[place]),
+            "scores": {
+                score: judge(values[:, place], evaluated.dice[:, place], groups) for score, values in of_classes.items()
+            },
+            "estimate": _estimate(of_classes[DEFAULT_SCORE][:, place], evaluated.dice[:, place], level, groups),
+        }
+        for place, (key, name) in enumerate(evaluated.structures.items())
+    }
+    return {
+        "file_type": FILE_TYPE,
+        "schema_version": SCHEMA_VERSION,
+        "level": level,
+        "risk": "1 - Dice",
+        "unit": "case" if groups is None else "group of cases",
+        "n_units": len(evaluated.table.cases if groups is None else set(groups)),
+        "cases": list(evaluated.table.cases),
+        "all_structures": whole,
+        "structures": structures,
+        "protocol": {
+            "labels": evaluated.result.protocol["labels"],
+            "regions": bool(evaluated.result.protocol["regions"]),
+        },
+    }
+
+
+def _estimate(
+    confidence: NDArray[np.float64], dice: NDArray[np.float64], level: float, groups: Sequence[str] | None
+) -> dict[str, Any] | None:
+    """Return what is added to the soft Dice confidence; None where too few patients have a Dice."""
+    both = ~np.isnan(confidence) & ~np.isnan(dice)
+    units = None if groups is None else np.asarray(groups)[both]
+    n_units = int(both.sum()) if units is None else np.unique(units).size
+    if n_units < smallest_number(level, two_sided=False):
+        return None
+    fitted = fit_dice(confidence[both], dice[both], level, units)
+    return {"median": fitted.median, "lower": fitted.lower, "n_units": n_units}
+
+
+class TriageFit:
+    """A triage.json that was read.
+
+    Attributes:
+        level: of the lower bounds.
+        structures: name of each structure by its key.
+        always: ``(C,)`` bool, whether every case of the fit had it.
+        content: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read a file.
+
+        Raises:
+            InputError: it is missing, damaged or no triage.json.
+        """
+        self.path = path
+        self.content = fit_file.load(path, FILE_TYPE, SCHEMA_VERSION, self._parse)
+
+    def _parse(self, content: dict[str, Any]) -> None:
+        self.level = fit_file.number(content["level"])
+        if not 0 < self.level < 1:
+            raise ValueError(f"level {self.level}")
+        entries = content["structures"]
+        self.structures = {str(key): str(entry["name"]) for key, entry in entries.items()}
+        self.always = np.array([entry["always"] is True for entry in entries.values()])
+        self.of_cases = self._read_estimate(content["all_structures"]["estimate"])
+        self.of_classes = [
+            None if entry["estimate"] is None else self._read_estimate(entry["estimate"]) for entry in entries.values()
+        ]
+
+    def _read_estimate(self, entry: Any) -> DiceEstimate:
+        return DiceEstimate(self.level, fit_file.number(entry["median"]), fit_file.number(entry["lower"]))
+
+    def estimates(
+        self, of_cases: Float64Array, of_classes: Float64Array
+    ) -> tuple[list[Float64Array], list[Float64Array]]:
+        """Return estimated Dice and lower bound of the whole case, then of each structure, each ``(N,)``; NaN where there is none.
+
+        Args:
+            of_cases: ``(N,)`` soft Dice confidence.
+            of_classes: ``(N, C)`` of each structure.
+        """
+        columns = [(self.of_cases, of_cases), *zip(self.of_classes, of_classes.T, strict=True)]
+        unknown = np.full(of_cases.shape, np.nan)
+        ends = [(unknown, unknown) if fitted is None else fitted.apply(values) for fitted, values in columns]
+        return [estimate for estimate, _ in ends], [bound for _, bound in ends]

@@ -1,0 +1,298 @@
+"""`volumes` and `triage` as a user runs them, on small cases whose errors are drawn."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_nacl.calibration.mask_confidence import soft_dice_confidence
+from nnunet_nacl.cli import main
+from nnunet_nacl.decisions import VolumeInterval, risk_coverage
+from nnunet_nacl.decisions.case_table import read_evaluated
+from nnunet_nacl.decisions.volume_fit import VolumeFit
+
+SPACING = (2.0, 1.0, 1.0)  # z, y, x
+SHAPE = (6, 12, 12)
+DATASET = {"channel_names": {"0": "T1"}, "numTraining": 2, "file_ending": ".nii.gz"}
+PLANS = {"dataset_name": "Dataset900_Two", "image_reader_writer": "SimpleITKIO", "configurations": {}}
+CLASSES = {"background": 0, "liver": 1, "cyst": 2}
+REGIONS = {"background": 0, "whole": [1, 2], "cyst": 2}
+
+
+def softmax_of(rng, size, regions):
+    """Return a case: labels of a large and, in most cases, a small structure, and probabilities of moved borders."""
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij"), -1)
+    away = np.linalg.norm((grid - np.array([2.5, 5.5, 5.5])) * np.array([1.5, 1, 1]), axis=-1)
+    labels = np.where(away < 0.4 * size, 2, np.where(away < size, 1, 0))
+    sharp, moved = rng.uniform(2, 6), rng.normal(0.2, 0.25)
+    outer, inner = (1 / (1 + np.exp(sharp * (away - edge - moved))) for edge in (size, 0.4 * size))
+    if regions:
+        return labels, np.stack([outer, inner])
+    return labels, np.stack([1 - outer, outer * (1 - inner), outer * inner])
+
+
+def write(path, values, spacing=SPACING):
+    image = sitk.GetImageFromArray(values.astype(np.uint8))
+    image.SetSpacing(spacing[::-1])
+    sitk.WriteImage(image, str(path))
+
+
+def write_cases(folder, names, seed, regions=False, sizes=(2.5, 5.0), spacing=SPACING):
+    rng = np.random.default_rng(seed)
+    for part in ("labels", "predictions"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    order = {"regions_class_order": [1, 2]} if regions else {}
+    labels = REGIONS if regions else CLASSES
+    (folder / "predictions" / "dataset.json").write_text(json.dumps(DATASET | {"labels": labels} | order))
+    (folder / "predictions" / "plans.json").write_text(json.dumps(PLANS | {"plans_name": "nnUNetPlans"}))
+    for name in names:
+        truth, probabilities = softmax_of(rng, rng.uniform(*sizes), regions)
+        segmentation = probabilities.argmax(0)
+        if regions:
+            segmentation = np.where(probabilities[1] > 0.5, 2, np.where(probabilities[0] > 0.5, 1, 0))
+        write(folder / "labels" / f"{name}.nii.gz", truth, spacing)
+        write(folder / "predictions" / f"{name}.nii.gz", segmentation, spacing)
+        np.savez_compressed(folder / "predictions" / f"{name}.npz", probabilities=probabilities.astype(np.float32))
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def evaluated(folder):
+    assert run("evaluate", folder / "predictions", "-gt", folder / "labels", "-np", 1) == 0
+    return folder / "predictions"
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """Two folds that are evaluated, and new cases: 13, 13 and 10 of them."""
+    root = tmp_path_factory.mktemp("decisions")
+    for name, first, n_cases in (("fold_0", 0, 13), ("fold_1", 13, 13), ("new", 26, 10)):
+        write_cases(root / name, [f"case_{number:02d}" for number in range(first, first + n_cases)], seed=first)
+    evaluated(root / "fold_0"), evaluated(root / "fold_1")
+    (root / "labels").mkdir()
+    return root
+
+
+@pytest.fixture(scope="module")
+def fits(task):
+    results = [task / name / "predictions" for name in ("fold_0", "fold_1")]
+    assert run("volumes", "fit", *results, "-o", task / "fits" / "volumes.json", "--level", 0.8) == 0
+    assert run("triage", "fit", *results, "-o", task / "fits" / "triage.json", "--level", 0.8) == 0
+    return task / "fits"
+
+
+def test_volumes_of_new_cases(task, fits, tmp_path, capsys):
+    new = task / "new" / "predictions"
+    assert run("volumes", "apply", fits / "volumes.json", new, "-o", tmp_path / "v.csv", "-np", 1) == 0
+    rows = rows_of(tmp_path / "v.csv")
+    assert len(rows) == 20
+    fit = VolumeFit(fits / "volumes.json")
+    voxel = np.prod(SPACING) / 1000
+    inside = 0
+    for row in rows:
+        p = np.load(new / f"{row['case']}.npz")["probabilities"]
+        low, high = float(row["lower_ml"]), float(row["upper_ml"])
+        assert 0 <= low <= high
+        assert low / voxel == pytest.approx(round(low / voxel), abs=1e-6)
+        hard, soft = (p.argmax(0) == int(row["class"])).sum() * voxel, p[int(row["class"])].sum() * voxel
+        expected = soft if row["way"].startswith("soft") else hard
+        assert float(row["volume_ml"]) == pytest.approx(expected, rel=1e-5)
+        assert row["way"] == fit.interval(row["class"]).chosen
+        truth = sitk.GetArrayFromImage(sitk.ReadImage(str(task / "new" / "labels" / f"{row['case']}.nii.gz")))
+        inside += low - 1e-9 <= (truth == int(row["class"])).sum() * voxel <= high + 1e-9
+    assert inside >= 12  # of 20 at 0.8
+    printed = capsys.readouterr()
+    assert any(line.startswith("case_26: liver ") and line.endswith(", 80 %)") for line in printed.out.splitlines())
+    assert "Traceback" not in printed.err
+
+
+def test_segmentations_alone_have_the_hard_interval(task, fits, tmp_path, capsys):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for path in (task / "new" / "predictions").iterdir():
+        if not path.name.endswith(".npz"):
+            (alone / path.name).write_bytes(path.read_bytes())
+    assert run("volumes", "apply", fits / "volumes.json", alone, "-o", tmp_path / "v.csv", "-np", 1) == 0
+    assert "those of segmentations alone" in capsys.readouterr().err
+    fit = VolumeFit(fits / "volumes.json")
+    for row in rows_of(tmp_path / "v.csv"):
+        assert row["way"] == "hard"
+        values = sitk.GetArrayFromImage(sitk.ReadImage(str(alone / f"{row['case']}.nii.gz")))
+        hard = (values == int(row["class"])).sum() * np.prod(SPACING) / 1000
+        assert float(row["volume_ml"]) == pytest.approx(hard)
+        low, high = fit.interval(row["class"]).bounds["hard"]
+        floor = 10 * np.prod(SPACING) / 1000
+        assert float(row["lower_ml"]) <= (hard + floor) * np.exp(low) - floor + 1e-9 or float(row["lower_ml"]) == 0
+        assert float(row["upper_ml"]) >= (hard + floor) * np.exp(high) - floor - 1e-9
+    # what needs probabilities says so
+    assert run("triage", "apply", fits / "triage.json", alone, "-o", tmp_path / "t.csv", "-np", 1) == 1
+    assert "needs a softmax file (.npz) of every case" in capsys.readouterr().err
+    assert not (tmp_path / "t.csv").exists()
+    command = ["triage", "apply", fits / "triage.json", alone, "-o", tmp_path / "t.csv", "-np", 1, "--score", "volume"]
+    assert run(*command) == 0
+
+
+def test_volumes_json_says_bias_coverage_and_both_variants(fits):
+    content = json.loads((fits / "volumes.json").read_text())
+    assert (content["level"], content["smallest_number"], content["n_units"]) == (0.8, 9, 26)
+    liver = content["structures"]["1"]
+    assert set(liver["ways"]) == {"hard", "soft", "hard_adaptive", "soft_adaptive"}
+    for found in liver["ways"].values():
+        low, high = found["leave_one_out"]["coverage_interval"]
+        assert low <= found["leave_one_out"]["coverage"] <= high
+    low, high = liver["bias"]["hard"]["interval"]
+    assert low < liver["bias"]["hard"]["mean"] < high
+
+
+def test_predictions_unlike_those_of_the_fit_are_named(fits, tmp_path, capsys):
+    write_cases(tmp_path, ["tiny"], seed=1, sizes=(0.3, 0.4), spacing=(4.0, 2.0, 2.0))
+    command = ["volumes", "apply", fits / "volumes.json", tmp_path / "predictions", "-o", tmp_path / "v.csv", "-np", 1]
+    assert run(*command) == 0
+    assert "lie outside of what the fit saw" in capsys.readouterr().err
+    warning = rows_of(tmp_path / "v.csv")[0]["warning"]
+    assert "the fit saw" in warning and "voxels of 16 mm3, in the fit 2 to 2" in warning
+
+
+def test_triage_sorts_and_marks_the_budget(task, fits, tmp_path, capsys):
+    new = task / "new" / "predictions"
+    members = ["--members", new, task / "new" / "labels"]
+    command = ["triage", "apply", fits / "triage.json", new, "-o", tmp_path / "t.csv", "-np", 1, "--budget", 0.25]
+    assert run(*command, *members) == 0
+    rows = rows_of(tmp_path / "t.csv")
+    assert [row["check"] for row in rows] == ["check"] * 3 + [""] * 7
+    confidence = [float(row["soft_Dice"]) for row in rows]
+    assert confidence == sorted(confidence)
+    content = json.loads((fits / "triage.json").read_text())["all_structures"]["estimate"]
+    for row in rows:
+        p = np.load(new / f"{row['case']}.npz")["probabilities"].astype(float)
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(task / "new" / "labels" / f"{row['case']}.nii.gz")))
+        masks = [p.argmax(0) == label for label in (1, 2)]
+        each = [
+            soft_dice_confidence(p[label][mask].sum(), p[label].sum(), mask.sum())
+            for label, mask in zip((1, 2), masks, strict=True)
+        ]
+        present = [value for value, mask in zip(each, masks, strict=True) if mask.any()]
+        assert float(row["soft_Dice"]) == pytest.approx(np.mean(present), rel=1e-6)
+        expected = np.clip(np.mean(present) + content["median"], 0, 1)
+        assert float(row["estimated_Dice"]) == pytest.approx(expected, rel=1e-6)
+        assert float(row["lower_Dice"]) <= float(row["estimated_Dice"])
+        pairs = [2 * (mask & (labels == label)).sum() / (mask.sum() + (labels == label).sum())
+                 for label, mask in zip((1, 2), masks, strict=True) if mask.any()]  # fmt: skip
+        assert float(row["agreement"]) == pytest.approx(np.mean(pairs))
+    assert "3 of 10 cases to check" in capsys.readouterr().out
+    assert run(*command, "--score", "agreement") == 1
+    assert "--score agreement needs --members" in capsys.readouterr().err
+
+
+def test_triage_json_has_the_curve_of_each_confidence(task, fits):
+    content = json.loads((fits / "triage.json").read_text())
+    known = read_evaluated([task / name / "predictions" for name in ("fold_0", "fold_1")])
+    liver = content["structures"]["1"]["scores"]["soft_Dice"]
+    curve = risk_coverage(known.table.soft_dice[:, 0], 1 - known.dice[:, 0])
+    assert (liver["AURC"], liver["AUGRC"]) == pytest.approx((curve.aurc, curve.augrc))
+    assert liver["curve"]["generalized_risk"] == pytest.approx(curve.generalized_risk)
+    for found in content["all_structures"]["scores"].values():
+        low, high = found["AUGRC_interval"]
+        assert low <= found["AUGRC"] <= high
+
+
+def test_regions(task, tmp_path):
+    names = [f"case_{number:02d}" for number in range(12)]
+    write_cases(tmp_path / "known", names, seed=5, regions=True)
+    result = evaluated(tmp_path / "known")
+    write_cases(tmp_path / "new", ["a", "b"], seed=6, regions=True)
+    for command, column in (("volumes", "name"), ("triage", "soft_Dice_(1, 2)")):
+        file, table = tmp_path / f"{command}.json", tmp_path / f"{command}.csv"
+        assert run(command, "fit", result, "-o", file, "--level", 0.8) == 0
+        assert run(command, "apply", file, tmp_path / "new" / "predictions", "-o", table, "-np", 1) == 0
+        assert rows_of(table)[0][column] not in ("", None)
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "new" / "predictions" / "a.nii.gz")))
+    whole = next(row for row in rows_of(tmp_path / "volumes.csv") if (row["case"], row["name"]) == ("a", "whole"))
+    if whole["way"].startswith("hard"):
+        assert float(whole["volume_ml"]) == pytest.approx((values > 0).sum() * np.prod(SPACING) / 1000)
+
+
+def test_too_few_cases_patients_count_as_one(task, tmp_path, capsys):
+    results = [task / name / "predictions" for name in ("fold_0", "fold_1")]
+    groups = tmp_path / "groups.csv"
+    groups.write_text("case,group\n" + "".join(f"case_{number:02d},{number // 2}\n" for number in range(26)))
+    command = ["volumes", "fit", *results, "-o", tmp_path / "v.json", "--groups", groups]
+    assert run(*command) == 1
+    assert "level 0.9 needs at least 19 patients, but got 13" in capsys.readouterr().err
+    assert not (tmp_path / "v.json").exists()
+    assert run(*command, "--level", 0.8) == 0
+    content = json.loads((tmp_path / "v.json").read_text())
+    assert (content["unit"], content["n_units"]) == ("group of cases", 13)
+    assert run("volumes", "fit", results[0], "-o", tmp_path / "w.json", "--level", 0.95) == 1
+    assert "needs at least 39 cases, but got 13" in capsys.readouterr().err
+
+
+def test_results_without_confidences_are_told_in_one_line(task, tmp_path, capsys):
+    old = tmp_path / "old"
+    old.mkdir()
+    with np.load(task / "fold_0" / "predictions" / "calibration" / "calibration_bins.npz") as stored:
+        kept = {name: values for name, values in stored.items() if name not in ("spread", "mask_sums")}
+    np.savez(old / "calibration_bins.npz", **kept)
+    assert run("volumes", "fit", old, "-o", tmp_path / "v.json", "--level", 0.8) == 0
+    assert "evaluated before confidences were summed up" in capsys.readouterr().err
+    assert set(json.loads((tmp_path / "v.json").read_text())["structures"]["1"]["ways"]) == {"hard", "soft"}
+    assert run("triage", "fit", old, "-o", tmp_path / "t.json", "--level", 0.8) == 1
+    assert "Run `nnunet-nacl evaluate` on their folders again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["volumes", "triage"])
+def test_what_cannot_be_used_is_one_line(command, task, fits, tmp_path, capsys):
+    new, fit = task / "new" / "predictions", fits / f"{command}.json"
+    other = "triage" if command == "volumes" else "volumes"
+    content = json.loads(fit.read_text())
+    damaged, later, of_others = (tmp_path / f"{name}.json" for name in ("damaged", "later", "others"))
+    damaged.write_text(json.dumps(content | {"structures": {"1": 3}}))
+    later.write_text(json.dumps(content | {"schema_version": 9}))
+    of_others.write_text(json.dumps(content | {"protocol": {"labels": {"0": "b"}, "regions": False}}))
+    out = tmp_path / "x.csv"
+    cases = [
+        (["apply", fits / f"{other}.json", new, "-o", out], "is no file of"),
+        (["apply", damaged, new, "-o", out], "is damaged"),
+        (["apply", later, new, "-o", out], "expected schema version 1, but got 9"),
+        (["apply", of_others, new, "-o", out], "was fitted for"),
+        (["apply", fit, new, "-o", tmp_path], "is a folder"),
+        (["apply", fit, tmp_path / "nowhere", "-o", out], "no such folder"),
+        (["apply", fit, task / "labels", "-o", out], "found no dataset.json"),
+        (["fit", new, "-o", tmp_path / "f.json"], "cannot be read"),
+        (["fit", task / "fold_0" / "predictions", task / "fold_0" / "predictions", "-o", tmp_path / "f.json"], "twice"),
+    ]
+    for arguments, message in cases:
+        assert run(command, *arguments) == 1
+        said = capsys.readouterr().err
+        assert message in said and len(said.strip().splitlines()) == 1, said
+        assert not out.exists() and not (tmp_path / "f.json").exists()
+
+
+def test_cases_of_the_fit_are_named(task, fits, tmp_path, capsys):
+    known = task / "fold_0" / "predictions"
+    assert run("triage", "apply", fits / "triage.json", known, "-o", tmp_path / "t.csv", "-np", 1) == 0
+    assert "13 of 13 cases were fitted on" in capsys.readouterr().err
+
+
+def test_areas_have_no_volume(fits, tmp_path, capsys):
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    (folder / "dataset.json").write_text(json.dumps(DATASET | {"labels": CLASSES, "file_ending": ".png"}))
+    plans = PLANS | {"plans_name": "nnUNetPlans", "image_reader_writer": "NaturalImage2DIO"}
+    (folder / "plans.json").write_text(json.dumps(plans))
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((8, 8), np.uint8)), str(folder / "a.png"))
+    assert run("volumes", "apply", fits / "volumes.json", folder, "-o", tmp_path / "v.csv", "-np", 1) == 1
+    assert "a: is 2D, and an area has no volume" in capsys.readouterr().err
+    assert isinstance(VolumeFit(fits / "volumes.json").interval("1"), VolumeInterval) and isinstance(tmp_path, Path)

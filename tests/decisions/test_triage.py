@@ -1,0 +1,78 @@
+"""Confidences of whole cases, and how well they are judged, on tables small enough to work out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from nnunet_nacl.decisions.case_table import CaseTable
+from nnunet_nacl.decisions.coverage import binomial_interval, coverage
+from nnunet_nacl.decisions.triage import case_confidences, case_dice, judge, n_to_check
+
+
+def table(predicted, soft, inside, entropy=0.0) -> CaseTable:
+    sums = np.stack([np.asarray(inside, float), np.full(np.shape(inside), entropy)], -1)
+    soft = np.asarray(soft, float)
+    return CaseTable(("a", "b")[: len(soft)], np.ones(len(soft)), np.asarray(predicted, float), soft, soft / 2, sums)
+
+
+def test_an_empty_mask_counts_only_of_a_structure_that_is_always_there() -> None:
+    one = table([[10, 0]], [[10, 2]], [[8, 0]])
+    assert case_confidences(one, [True, False])["soft_Dice"] == pytest.approx([0.8])
+    assert case_confidences(one, [True, True])["soft_Dice"] == pytest.approx([0.4])
+    assert case_confidences(one, [True, True])["mean_probability"] == pytest.approx([0.8])
+
+
+def test_a_case_without_any_mask_has_no_confidence() -> None:
+    nothing = table([[0, 0]], [[1, 2]], [[0, 0]])
+    for values in case_confidences(nothing, [False, False]).values():
+        assert np.isnan(values).all()
+    assert case_confidences(nothing, [True, False])["soft_Dice"] == [0]
+
+
+def test_means_are_over_voxels_and_dice_over_structures() -> None:
+    found = case_confidences(table([[10, 30]], [[10, 30]], [[9, 15]], entropy=4.0), [True, True])
+    assert found["mean_probability"] == pytest.approx([24 / 40])
+    assert found["mean_entropy"] == pytest.approx([-8 / 40])
+    assert found["volume"] == [40]
+    dice = case_dice(np.array([[0.8, np.nan], [0.6, 0.4], [np.nan, np.nan]]))
+    assert dice == pytest.approx([0.8, 0.5, np.nan], nan_ok=True)
+
+
+def test_a_judged_confidence() -> None:
+    dice = np.array([0.9, 0.8, 0.5, np.nan])
+    found = judge(np.array([3.0, 2.0, 1.0, 0.0]), dice)
+    assert (found["n_cases"], found["n_left_out"]) == (3, 1)
+    assert found["AURC"] == pytest.approx(((0.1 + 0.1) / 2 + (0.1 + 0.15) / 2 + (0.15 + 0.8 / 3) / 2) / 3)
+    assert found["excess_AURC"] == pytest.approx(0)
+    assert found["found_of_worst_tenth"] == 1
+    assert judge(-np.array([3.0, 2.0, 1.0, 0.0]), dice)["found_of_worst_tenth"] == 0
+    assert judge(np.array([1.0, np.nan]), np.array([0.5, 0.5])) is None
+
+
+def test_the_bootstrap_draws_patients_whole() -> None:
+    random = np.random.default_rng(0)
+    of_patients, patients = random.random(12), np.repeat(np.arange(12), 5)
+    dice = np.repeat(of_patients, 5)
+    confidence = dice + random.normal(0, 0.3, 60)
+    width = {}
+    for name, groups in (("cases", None), ("patients", patients)):
+        low, high = judge(confidence, dice, groups)["AUGRC_interval"]
+        width[name] = high - low
+    assert width["patients"] > 1.5 * width["cases"]
+
+
+@pytest.mark.parametrize(
+    ("n_cases", "budget", "expected"), [(40, 0.1, 4), (41, 0.1, 5), (3, 0.01, 1), (3, 0, 0), (3, 1, 3), (10, 0.3, 3)]
+)
+def test_a_budget_is_rounded_up(n_cases: int, budget: float, expected: int) -> None:
+    assert n_to_check(n_cases, budget) == expected
+
+
+def test_coverage_weighs_patients_alike() -> None:
+    assert coverage([True, True, False]) == pytest.approx(2 / 3)
+    assert coverage([True, True, False], ["a", "a", "b"]) == pytest.approx(0.5)
+    assert binomial_interval(0.9, 10) == pytest.approx((beta.ppf(0.025, 9, 2), beta.ppf(0.975, 10, 1)))
+    assert binomial_interval(1.0, 10) == pytest.approx((0.025 ** (1 / 10), 1.0))
+    assert binomial_interval(0.0, 10)[0] == 0
