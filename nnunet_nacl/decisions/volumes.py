@@ -195,7 +195,12 @@ def choose_way(
     valid = [way for way in ends if binomial_interval(share[way], n_units)[1] >= level]
     if not valid:
         return max(share, key=share.__getitem__)
-    width = {way: float(relative_width(*ends[way], volumes).mean()) for way in valid}
+    return narrowest({way: ends[way] for way in valid}, volumes)
+
+
+def narrowest(ends: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], volumes: Volumes) -> str:
+    """Return the way whose intervals are narrowest, relative to the predicted volume, in the mean over cases."""
+    width = {way: float(relative_width(low, high, volumes).mean()) for way, (low, high) in ends.items()}
     return min(width, key=width.__getitem__)  # the first of equals, which needs the least
 
 
