@@ -102,7 +102,8 @@ def volume_method_in_words() -> str:
     return (
         f"Bias: predicted minus true volume, mean over cases, and its share of the mean true volume. Interval: conformal, at {LEVEL:.0%}, of each case "
         "fitted on all others; it holds for cases like these, on average over them, and with it the small print of any such interval: another scanner "
-        "or hospital is not like these. Width: of the predicted volume."
+        "or hospital is not like these. Width: of the predicted volume; below it how the volume is measured, adaptive where the width follows the "
+        "case's own uncertainty."
     )
 
 

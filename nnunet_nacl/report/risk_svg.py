@@ -68,7 +68,10 @@ def _axes(highest: float) -> Markup:
     grid = "".join(f"M{LEFT:g} {TOP + TALL * tick:g}h{WIDE:g}" for tick in ticks[1:-1])
     grid += "".join(f"M{_x(tick):g} {TOP:g}v{TALL:g}" for tick in ticks[1:-1])
     texts = [_text(LEFT - 5, _y(highest * tick, highest) + 4, f"{highest * tick:g}", "end") for tick in (0, 0.5, 1)]
-    texts += [_text(_x(tick), TOP + TALL + 15, f"{100 * tick:g} %", "middle") for tick in (0, 0.5, 1)]
+    texts += [
+        _text(_x(tick), TOP + TALL + 15, f"{100 * tick:g} %", anchor)
+        for tick, anchor in ((0, "middle"), (0.5, "middle"), (1, "end"))
+    ]
     texts.append(_text(_x(0.5), HEIGHT - 14, "cases accepted, the most confident first", "middle"))
     turned = Markup(
         '<text transform="translate(11 {:g}) rotate(-90)" text-anchor="middle">mean 1 - Dice of the accepted</text>'

@@ -154,14 +154,6 @@ def binomial(count: int, of: int, level: float = 0.95) -> tuple[float, float, fl
 
 
 WAYS_IN_WORDS = dict(
-    zip(
-        WAYS,
-        (
-            "volume of the segmentation",
-            "summed probability",
-            "volume of the segmentation, width after the case's own uncertainty",
-            "summed probability, width after the case's own uncertainty",
-        ),
-        strict=True,
-    )
+    zip(WAYS, ("segmentation", "probability", "segmentation, adaptive", "probability, adaptive"), strict=True)
 )
+"""Adaptive: the width follows the case's own uncertainty."""

@@ -367,7 +367,8 @@ def test_further_comparison(copied, tmp_path):
     edit(results(copied) / "comparison_unseen" / "comparison.json", lambda held: held.update(parts=["fold_1"]))
     page = write_page(copied, tmp_path / "out")
     assert "### Further comparison `comparison_unseen` (cases of fold_1)" in page
-    assert page.count(f"# `{NACL}`\n\n**Verdict by the protocol") == 2
+    assert page.count(f"# `{NACL}`\n\n| score") == 2
+    assert "not judged" not in page, "that there is no answer over trainings is said once, below the table"
 
 
 @pytest.mark.parametrize("part", ["merged", "fold_0", "tempered"])
