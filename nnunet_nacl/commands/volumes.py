@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
 def run_fit(parsed: argparse.Namespace) -> int:
     """Run ``fit`` and return its exit status."""
     from nnunet_nacl.decisions.fit_file import write
-    from nnunet_nacl.decisions.volume_fit import fit_volumes
+    from nnunet_nacl.decisions.volume_fit import across_in_words, fit_volumes
     from nnunet_nacl.evaluation.output import output_folder
 
     evaluated, groups = read_fit_input(parsed)
@@ -39,6 +39,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
     with output_folder(parsed.o.parent):
         write(content, parsed.o)
     _print_fit(content)
+    warn(across_in_words(content))
     print(f"wrote {parsed.o}")
     return 0
 

@@ -16,6 +16,7 @@ from nnunet_nacl.decisions.case_table import MM3_PER_ML, Evaluated
 from nnunet_nacl.decisions.conformal import smallest_number
 from nnunet_nacl.decisions.coverage import binomial_interval, coverage
 from nnunet_nacl.decisions.volumes import (
+    SLACK,
     VolumeInterval,
     Volumes,
     choose_way,
@@ -43,10 +44,13 @@ def fit_volumes(evaluated: Evaluated, level: float, groups: Sequence[str] | None
             f"An interval at level {level:g} needs at least {needed} {unit}, but got {n_units}. Give more results, or a lower --level."
         )
     structures = {}
+    parts = [case.part for case in evaluated.result.cases]
     for place, (key, name) in enumerate(evaluated.structures.items()):
         volumes = evaluated.table.volumes(place)
         reference = evaluated.labelled[:, place] * volumes.voxel
-        structures[key] = {"name": name, **_fit_structure(reference, volumes, level, groups)}
+        entry = _fit_structure(reference, volumes, level, groups)
+        across = _across_results(reference, volumes, entry["chosen"], parts, level, groups)
+        structures[key] = {"name": name, **entry, "across_results": across}
     return {
         "file_type": FILE_TYPE,
         "schema_version": SCHEMA_VERSION,
@@ -71,7 +75,7 @@ def _fit_structure(
     left_out = leave_one_out(reference, volumes, level, groups)
     ways = {}
     for way, (low, high) in left_out.items():
-        covered = (low <= reference + 1e-9) & (reference <= high + 1e-9)
+        covered = (low <= reference + SLACK) & (reference <= high + SLACK)
         share, possible = coverage(covered, groups), bool(np.isfinite(high).all())
         n_units = len(set(groups)) if groups is not None else reference.size
         ways[way] = {
@@ -91,6 +95,49 @@ def _fit_structure(
         "ways": ways,
         "chosen": choose_way(reference, volumes, left_out, level, groups),
     }
+
+
+def _across_results(
+    reference: NDArray[np.float64],
+    volumes: Volumes,
+    way: str,
+    parts: Sequence[str],
+    level: float,
+    groups: Sequence[str] | None,
+) -> dict[str, Any] | None:
+    """Return how often intervals that the other results give hold in each result, as another fold's network is another network.
+
+    Leaving out cases one by one never asks that: every network of the left-out cases is known by its other cases. None with a single result, or
+    where the others are too few.
+    """
+    of, units = np.asarray(parts), np.arange(reference.size) if groups is None else np.asarray(groups)
+    inside, each = np.zeros(reference.size, bool), {}
+    for part in dict.fromkeys(parts):
+        own = of == part
+        known = ~own & ~np.isin(units, units[own])
+        if np.unique(units[known]).size < smallest_number(level):
+            return None
+        bounds = fit_bounds(reference[known], volumes[known], level, units[known])
+        low, high = VolumeInterval(level, bounds, way).apply(volumes[own], way)
+        inside[own] = (low <= reference[own] + SLACK) & (reference[own] <= high + SLACK)
+        each[part] = coverage(inside[own], units[own])
+    share = coverage(inside, units)
+    return {
+        "coverage": share,
+        "coverage_interval": list(binomial_interval(share, np.unique(units).size)),
+        "of_each": each,
+    }
+
+
+def across_in_words(content: dict[str, Any]) -> list[str]:
+    """Return a sentence for each structure whose intervals hold less often in a result left out than the level, beyond chance."""
+    return [
+        f"{entry['name']}: fitted on the other results, the intervals held in {', '.join(f'{share:.2f} of {part}' for part, share in across['of_each'].items())}, "
+        f"together {across['coverage']:.2f} and not {content['level']:g}: these networks differ, so the intervals hold for new cases of "
+        "these networks, not for those of another one"
+        for entry in content["structures"].values()
+        if (across := entry["across_results"]) is not None and across["coverage_interval"][1] < content["level"]
+    ]
 
 
 def _biases(

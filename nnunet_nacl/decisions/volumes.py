@@ -26,7 +26,8 @@ from nnunet_nacl.decisions.coverage import binomial_interval, coverage
 FLOOR_VOXELS = 10
 """What is added to both volumes, in voxels of the case, before their ratio is taken."""
 
-_SLACK = 1e-9  # ml; ends and volumes are whole voxels up to rounding
+SLACK = 1e-9
+"""ml; ends and volumes are whole voxels up to rounding."""
 
 WAYS = ("hard", "soft", "hard_adaptive", "soft_adaptive")
 """How a volume and its error are measured; the first needs no probabilities."""
@@ -190,7 +191,7 @@ def choose_way(
     truth = _checked_reference(reference, volumes)
     n_units = len(volumes) if groups is None else np.unique(np.asarray(groups)).size
     share = {
-        way: coverage((low <= truth + _SLACK) & (truth <= high + _SLACK), groups) for way, (low, high) in ends.items()
+        way: coverage((low <= truth + SLACK) & (truth <= high + SLACK), groups) for way, (low, high) in ends.items()
     }
     valid = [way for way in ends if binomial_interval(share[way], n_units)[1] >= level]
     if not valid:

@@ -24,12 +24,12 @@ CLASSES = {"background": 0, "liver": 1, "cyst": 2}
 REGIONS = {"background": 0, "whole": [1, 2], "cyst": 2}
 
 
-def softmax_of(rng, size, regions):
+def softmax_of(rng, size, regions, bias):
     """Return a case: labels of a large and, in most cases, a small structure, and probabilities of moved borders."""
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij"), -1)
     away = np.linalg.norm((grid - np.array([2.5, 5.5, 5.5])) * np.array([1.5, 1, 1]), axis=-1)
     labels = np.where(away < 0.4 * size, 2, np.where(away < size, 1, 0))
-    sharp, moved = rng.uniform(2, 6), rng.normal(0.2, 0.25)
+    sharp, moved = rng.uniform(2, 6), rng.normal(bias, 0.25)
     outer, inner = (1 / (1 + np.exp(sharp * (away - edge - moved))) for edge in (size, 0.4 * size))
     if regions:
         return labels, np.stack([outer, inner])
@@ -42,7 +42,7 @@ def write(path, values, spacing=SPACING):
     sitk.WriteImage(image, str(path))
 
 
-def write_cases(folder, names, seed, regions=False, sizes=(2.5, 5.0), spacing=SPACING):
+def write_cases(folder, names, seed, regions=False, sizes=(2.5, 5.0), spacing=SPACING, bias=0.2):
     rng = np.random.default_rng(seed)
     for part in ("labels", "predictions"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def write_cases(folder, names, seed, regions=False, sizes=(2.5, 5.0), spacing=SP
     (folder / "predictions" / "dataset.json").write_text(json.dumps(DATASET | {"labels": labels} | order))
     (folder / "predictions" / "plans.json").write_text(json.dumps(PLANS | {"plans_name": "nnUNetPlans"}))
     for name in names:
-        truth, probabilities = softmax_of(rng, rng.uniform(*sizes), regions)
+        truth, probabilities = softmax_of(rng, rng.uniform(*sizes), regions, bias)
         segmentation = probabilities.argmax(0)
         if regions:
             segmentation = np.where(probabilities[1] > 0.5, 2, np.where(probabilities[0] > 0.5, 1, 0))
@@ -154,6 +154,22 @@ def test_volumes_json_says_bias_coverage_and_both_variants(fits):
         assert low <= found["leave_one_out"]["coverage"] <= high
     low, high = liver["bias"]["hard"]["interval"]
     assert low < liver["bias"]["hard"]["mean"] < high
+
+
+def test_networks_that_differ_are_named(task, tmp_path, capsys):
+    """Cases left out one by one have company from their own fold; a whole fold left out has not."""
+    write_cases(tmp_path / "other", [f"other_{number}" for number in range(13)], seed=7, bias=1.5)
+    folds = [task / "fold_0" / "predictions", evaluated(tmp_path / "other")]
+    capsys.readouterr()
+    assert run("volumes", "fit", *folds, "-o", tmp_path / "v.json", "--level", 0.8) == 0
+    said = capsys.readouterr().err
+    assert "liver: fitted on the other results, the intervals held in" in said and "these networks differ" in said
+    liver = json.loads((tmp_path / "v.json").read_text())["structures"]["1"]
+    assert liver["across_results"]["coverage"] < 0.5
+    assert liver["ways"][liver["chosen"]]["leave_one_out"]["coverage"] > 0.7
+    folds = [task / name / "predictions" for name in ("fold_0", "fold_1")]
+    assert run("volumes", "fit", *folds, "-o", tmp_path / "v.json", "--level", 0.8) == 0
+    assert "these networks differ" not in capsys.readouterr().err
 
 
 def test_predictions_unlike_those_of_the_fit_are_named(fits, tmp_path, capsys):

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from nnunet_nacl.decisions import VolumeInterval, Volumes, fit_interval, leave_one_out
-from nnunet_nacl.decisions.volumes import WAYS, fit_bounds
+from nnunet_nacl.decisions.volumes import WAYS, choose_way, fit_bounds
 
 STUDIES = 250
 VOXEL = 0.001
@@ -79,6 +79,34 @@ def test_ends_are_whole_voxels_and_never_negative() -> None:
         assert (end >= 0).all()
         assert end / VOXEL == pytest.approx(np.round(end / VOXEL), abs=1e-6)
     assert (high >= low).all()
+
+
+def test_with_just_enough_patients_the_interval_is_finite() -> None:
+    """Leaving one out is then too few, so that nothing can be chosen by width, and no warning comes of it."""
+    truth, volumes = simulated(np.random.default_rng(4), 19)
+    interval = fit_interval(truth, volumes)
+    assert interval.chosen == "hard"
+    low, high = interval.apply(volumes)
+    assert np.isfinite([low, high]).all()
+    assert all(np.isinf(ends[1]).all() for ends in leave_one_out(truth, volumes).values())
+
+
+def test_results_without_spread_have_the_two_plain_ways() -> None:
+    truth, volumes = simulated(np.random.default_rng(2), 40)
+    interval = fit_interval(truth, Volumes(volumes.hard, volumes.voxel, volumes.soft))
+    assert set(interval.bounds) == {"hard", "soft"}
+    adaptive = VolumeInterval(0.9, fit_bounds(truth, volumes), "soft_adaptive")
+    assert adaptive.way_for(Volumes(volumes.hard, volumes.voxel, volumes.soft)) == "soft"
+    assert adaptive.way_for(Volumes(volumes.hard, volumes.voxel)) == "hard"
+
+
+def test_a_way_that_does_not_cover_is_not_chosen_for_being_narrow() -> None:
+    hard = np.full(100, 1.0)
+    volumes = Volumes(hard, np.full(100, VOXEL), hard, hard * 0.1)
+    narrow, wide = (hard - 1e-3, hard + 1e-3), (hard - 0.5, hard + 0.5)
+    truth = np.where(np.arange(100) < 70, 1.0, 1.2)
+    assert choose_way(truth, volumes, {"hard": wide, "soft": narrow}, 0.9) == "hard"
+    assert choose_way(hard, volumes, {"hard": wide, "soft": narrow}, 0.9) == "soft"
 
 
 def test_without_error_the_interval_is_the_volume() -> None:
