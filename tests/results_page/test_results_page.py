@@ -368,7 +368,8 @@ def test_further_comparison(copied, tmp_path):
     page = write_page(copied, tmp_path / "out")
     assert "### Further comparison `comparison_unseen` (cases of fold_1)" in page
     assert page.count(f"# `{NACL}`\n\n| score") == 2
-    assert "not judged" not in page, "that there is no answer over trainings is said once, below the table"
+    said = section(page, f"### `{NACL}`")
+    assert "not judged" not in said and said.count("no answer with fewer than") == 1, "said once, below the table"
 
 
 @pytest.mark.parametrize("part", ["merged", "fold_0", "tempered"])
