@@ -10,7 +10,7 @@ SMALL.npz is a softmax file of nnU-Net with three classes, e.g. of the hippocamp
 benchmark_reading.py): a small structure in much background, each case the same. `--labels smooth` makes other data, each case its own:
 blobs of about ten voxels that fill the volume; `--labels noisy` the same probabilities with labels drawn from them, so that nearly every
 voxel is at an interface. All in turn, several rounds; least and median over the rounds of the ratios within a round, so that a
-drifting machine does not matter.
+drifting machine does not matter. `--alone` (as root) measures at real-time priority: whatever else runs on the machine waits meanwhile.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from benchmark_reading import KEY, make
 
 SHAPE = (120, 198, 198)  # 4.7 million voxels
 THREADS = 2
+PRIORITY: list[str] = []  # what a program is started by
 OURS = "nnunet-nacl, all scores of all voxel sets"
 
 
@@ -125,10 +126,9 @@ OPEN = """
 import sys, time
 from pathlib import Path
 import numpy as np
-begin = time.perf_counter()
-for path in sorted((Path(sys.argv[1]) / "predictions").glob("*.npz")):
-    np.load(path)["probabilities"]
-print(time.perf_counter() - begin)
+def work():
+    for path in sorted((Path(sys.argv[1]) / "predictions").glob("*.npz")):
+        np.load(path)["probabilities"]
 """
 
 EVALUATE = """
@@ -137,13 +137,17 @@ from pathlib import Path
 from nnunet_nacl.evaluation.folder import evaluate_folder
 from nnunet_nacl.evaluation.settings import Settings
 from nnunet_nacl.evaluation.summary import summarize
-if __name__ == "__main__":
+def work():
     folder = Path(sys.argv[1])
-    from nnunetv2.imageio import reader_writer_registry  # np.load has been imported too
-    begin = time.perf_counter()
     files = folder / "labels", folder / "predictions", folder / "dataset.json", folder / "plans.json"
     summarize(evaluate_folder(*files, settings=Settings(hd95=sys.argv[2] == "hd95")))
-    print(time.perf_counter() - begin)
+"""
+
+MEASURED = """
+if __name__ == "__main__":
+    begin, used = time.perf_counter(), time.process_time()
+    work()
+    print(time.perf_counter() - begin, time.process_time() - used)
 """
 
 
@@ -183,7 +187,7 @@ def write_blobs(folder: Path, cases: int, shape: tuple[int, ...], noisy: bool) -
     write_description(folder, 3, cases)
 
 
-def measure_folder(kind: str, small: Path | None, rounds: int, cases: int) -> None:
+def measure_folder(kind: str, small: Path | None, rounds: int, cases: int, hd95: bool) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "folder"
         if kind == "small":
@@ -191,21 +195,23 @@ def measure_folder(kind: str, small: Path | None, rounds: int, cases: int) -> No
             write_folder(small, folder, cases, SHAPE, 3)
         else:
             write_blobs(folder, cases, SHAPE, kind == "noisy")
-        programs = {"np.load": (OPEN, "-"), "evaluate": (EVALUATE, "-"), "evaluate --hd95": (EVALUATE, "hd95")}
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
-        run(EVALUATE, folder, "-")  # compiles, and fills the file cache
+        programs = {"np.load": (OPEN, "-"), "evaluate": (EVALUATE, "-")} | (
+            {"evaluate --hd95": (EVALUATE, "hd95")} if hd95 else {}
+        )
+        taken: dict[str, list[tuple[float, ...]]] = {name: [] for name in programs}
+        run(EVALUATE + MEASURED, folder, "-")  # compiles, and fills the file cache
         for _ in range(rounds):
             for name, (program, argument) in programs.items():
                 begin = time.perf_counter()
-                inside = float(run(program, folder, argument))
-                taken[name].append((inside, time.perf_counter() - begin))
+                inside = map(float, run(program + MEASURED, folder, argument).split())
+                taken[name].append((*inside, time.perf_counter() - begin))
     print(
         f"{cases} cases of 3 x {' x '.join(map(str, SHAPE))}, labels {kind}, one process, {rounds} rounds: least, median\n"
     )
-    print("| | seconds | / np.load | whole process / that of np.load |\n|---|---|---|---|")
+    print("| | seconds | / np.load | CPU seconds / np.load | whole process / that of np.load |\n|---|---|---|---|---|")
     for name, times in taken.items():
         ratios = [
-            [own[inside] / base[inside] for own, base in zip(times, taken["np.load"], strict=True)] for inside in (0, 1)
+            [own[part] / base[part] for own, base in zip(times, taken["np.load"], strict=True)] for part in range(3)
         ]
         shown = [
             f"{min(values):.2f}, {statistics.median(values):.2f}" for values in ([own[0] for own in times], *ratios)
@@ -319,7 +325,7 @@ def plot_memory(rows: list[tuple[tuple[int, ...], int, float, float]], path: Pat
 
 def run(program: str, *arguments: object) -> str:
     finished = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
+        [*PRIORITY, sys.executable, "-c", program, *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": str(THREADS)},
@@ -338,8 +344,12 @@ def main() -> None:
     parser.add_argument("--labels", choices=("small", "smooth", "noisy"), default="smooth", help="of the folder")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cases", type=int, default=10, help="of the folder")
+    parser.add_argument("--hd95", action="store_true", help="of the folder, also with HD95")
+    parser.add_argument("--alone", action="store_true", help="at real-time priority (chrt --fifo)")
     parser.add_argument("--figure", type=Path, default=None)
     arguments = parser.parse_args()
+    if arguments.alone:
+        PRIORITY.extend(["chrt", "--fifo", "1"])
     needs_small = arguments.what in ("arrays", "memory") or (arguments.what, arguments.labels) == ("folder", "small")
     if needs_small and arguments.small is None:
         parser.error("expected --small SMALL.npz")
@@ -350,7 +360,7 @@ def main() -> None:
     elif arguments.what == "arrays":
         measure_arrays(arguments.small, arguments.rounds)
     elif arguments.what == "folder":
-        measure_folder(arguments.labels, arguments.small, arguments.rounds, arguments.cases)
+        measure_folder(arguments.labels, arguments.small, arguments.rounds, arguments.cases, arguments.hd95)
     else:
         measure_memory(arguments.small, arguments.figure)
 
