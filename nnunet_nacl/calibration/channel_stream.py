@@ -8,7 +8,6 @@ the channels are read a second time. Few channels (five of float32) are held alt
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
@@ -73,38 +72,31 @@ def _sums_of_held(
 ) -> tuple[list[Sums], NDArray[np.int16]]:
     """Return the sums over voxels with few channels, which are held until the last one comes: see :func:`sums_of_channels`.
 
-    Each block of the last channel completes its voxels, which are added in two threads while the file is read on.
+    Each block of the last channel completes its voxels, which are added while the file is read on, by two threads in turn: each adds its
+    blocks one after another to sums of its own, so that the result does not depend on which is faster.
     """
     probabilities = np.empty((num_classes, label.size), dtype)
     prediction = np.empty(label.size, np.int16)
+    parts: list[Sums] = []
+    in_work: list[Future[int]] = []
 
-    def add(part: slice) -> tuple[Sums, int]:
-        sums, values = no_sums(num_classes, n_bins), probabilities[:, part]
-        faults = kernels.add_array(values, label[part], group[part], n_bins, sums, SUM_TOLERANCE, prediction[part])
-        return sums, faults
+    def add(sums: Sums, part: slice) -> int:
+        values = probabilities[:, part]
+        return kernels.add_array(values, label[part], group[part], n_bins, sums, SUM_TOLERANCE, prediction[part])
 
-    total, faults = no_sums(num_classes, n_bins), 0
-    with ThreadPoolExecutor(2) as pool:
-        in_work: deque[Future[tuple[Sums, int]]] = deque()
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
         for channel, start, values in stream:
             part = slice(start, start + values.size)
             probabilities[channel, part] = values
             if channel == num_classes - 1:
-                in_work.append(pool.submit(add, part))
-            while in_work and in_work[0].done():
-                faults += _taken(in_work, total)
-        while in_work:
-            faults += _taken(in_work, total)
+                turn = len(in_work) % 2
+                if turn == len(parts):
+                    parts.append(no_sums(num_classes, n_bins))
+                in_work.append((one, other)[turn].submit(add, parts[turn], part))
+        faults = sum(work.result() for work in in_work)
     if faults:
         raise ValueError(describe_values(probabilities) or describe_sums(probabilities.sum(0, dtype=np.float64)))
-    return [total], prediction
-
-
-def _taken(in_work: deque[Future[tuple[Sums, int]]], total: Sums) -> int:
-    """Add the sums that were begun first to the total, so that the order is that of the voxels, and return their faults."""
-    sums, faults = in_work.popleft().result()
-    add_into(total, sums)
-    return faults
+    return parts, prediction
 
 
 def _sums_of_passing(
