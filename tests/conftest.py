@@ -42,6 +42,9 @@ class NNUNet:
     def environment(self):
         folders = {f"nnUNet_{name}": str(self.root / name) for name in ("raw", "preprocessed", "results")}
         small = {"nnUNet_compile": "f", "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", "OMP_WAIT_POLICY": "passive"}
+        small |= {
+            "NNUNET_NACL_VALIDATE": "f"
+        }  # a second prediction of each training; test_calibration_evaluation has one
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet_")}
         return inherited | folders | small | self.variables
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_nacl.commands.arguments import Commands, natural
 from nnunet_nacl.commands.groups import add_groups, groups_of
+
+if TYPE_CHECKING:
+    from nnunet_nacl.study.run import Run
 
 
 def add(commands: Commands) -> None:
@@ -50,7 +55,7 @@ def run(parsed: argparse.Namespace) -> int:
         raise InputError(f"{parsed.images}: no such folder. Pass nnU-Net's imagesTr as --images.")
     given = Given(parsed.images, parsed.djfile, parsed.pfile)
     distinct, repeated = without_repetition(map(load_repeated, parsed.results))
-    runs = distinctly_named(distinct)
+    runs = [_able_to_predict(run) for run in distinctly_named(distinct)]
     page = prepare_page(runs, Options(parsed.voxel_set, given, parsed.worst, groups_of(parsed)))
     write_report(page, parsed.o)
     print(f"wrote {parsed.o}")
@@ -65,3 +70,13 @@ def run(parsed: argparse.Namespace) -> int:
         for path in write_figures(shown, parsed.figures):
             print(f"wrote {path}")
     return 0
+
+
+def _able_to_predict(run: Run) -> Run:
+    """Return a result that knows how to predict its cases again, where `validate` has predicted them in memory."""
+    run = replace(run, repeats=tuple(_able_to_predict(repeat) for repeat in run.repeats))
+    if run.summary["provenance"]["files"].get("predicted") is None:
+        return run
+    from nnunet_nacl.validation.predict_again import predict_again  # PyTorch and nnU-Net, which no other report needs
+
+    return replace(run, predict_again=predict_again(run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.evaluation.folder_result import FolderResult
@@ -17,12 +18,25 @@ def write_and_print(result: FolderResult, folder: Path, groups: Groups | None = 
 
     from rich.console import Console
 
+    from nnunet_nacl.evaluation.remarks import in_words
+    from nnunet_nacl.report.terminal import prepare_class_table, prepare_voxel_set_table
+
+    summary, written = write_result_files(result, folder, groups)
+    Console().print(prepare_voxel_set_table(summary), prepare_class_table(summary))
+    for sentence in in_words(summary["remarks"], len(result.cases)):
+        print(f"nnunet-nacl: note: {sentence}", file=sys.stderr)
+    for path in written:
+        print(f"wrote {path}")
+
+
+def write_result_files(
+    result: FolderResult, folder: Path, groups: Groups | None = None
+) -> tuple[dict[str, Any], list[Path]]:
+    """Write the files of a result into an existing folder; return the content of calibration.json, and the paths."""
     from nnunet_nacl.evaluation.bins_file import write_result
     from nnunet_nacl.evaluation.output import write_cases, write_summary
-    from nnunet_nacl.evaluation.remarks import in_words
     from nnunet_nacl.evaluation.summary import summarize
     from nnunet_nacl.report.reliability import write_reliability_of_sets
-    from nnunet_nacl.report.terminal import prepare_class_table, prepare_voxel_set_table
 
     summary = summarize(result, groups)
     written = [
@@ -31,8 +45,4 @@ def write_and_print(result: FolderResult, folder: Path, groups: Groups | None = 
         write_result(result, folder),
         *write_reliability_of_sets(result.pooled, folder),
     ]
-    Console().print(prepare_voxel_set_table(summary), prepare_class_table(summary))
-    for sentence in in_words(summary["remarks"], len(result.cases)):
-        print(f"nnunet-nacl: note: {sentence}", file=sys.stderr)
-    for path in written:
-        print(f"wrote {path}")
+    return summary, written

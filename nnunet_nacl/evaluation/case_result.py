@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,25 @@ from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
-from nnunet_nacl.evaluation.label_files import read_case_labels
-from nnunet_nacl.evaluation.probabilities import ProbabilityFile, open_probabilities
+from nnunet_nacl.evaluation.label_files import LabelMap, read_case_labels
+from nnunet_nacl.evaluation.probabilities import open_probabilities
 from nnunet_nacl.evaluation.remarks import FLAT
 from nnunet_nacl.evaluation.saved_segmentation import remarks_on_geometry, remarks_on_saved
 from nnunet_nacl.evaluation.settings import Settings
+
+
+class Probabilities(Protocol):
+    """The probabilities of a case, in a file or in memory.
+
+    Attributes:
+        dtype: of the values that :meth:`blocks` gives.
+    """
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def blocks(self) -> Iterable[Block]:
+        """Give ``(channel, start, values)`` from the first channel to the last, at each call from the beginning."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +116,29 @@ def evaluate_case(case: Case, dataset: Dataset, settings: Settings) -> CaseResul
         InputError: a file that cannot be read or whose values are unusable; the message names the file.
     """
     label_map = read_case_labels(case, dataset)
+    file = open_probabilities(case.probabilities, dataset.num_channels, label_map.values.shape)
+    return evaluate_probabilities(case, file, label_map, dataset, settings)
+
+
+def evaluate_probabilities(
+    case: Case, probabilities: Probabilities, label_map: LabelMap, dataset: Dataset, settings: Settings
+) -> CaseResult:
+    """Return the statistics of a case whose probabilities are at hand, in a file or in memory.
+
+    Args:
+        case: names the files in messages; of them only the saved segmentation is read, where there is one.
+        probabilities: of the shape of the label map, which has been seen to.
+        label_map: of the case.
+        dataset: its labels.
+        settings: what changes the figures.
+
+    Raises:
+        InputError: values that are unusable.
+    """
     labels, spacing = label_map.values, label_map.geometry.spacing
-    file = open_probabilities(case.probabilities, dataset.num_channels, labels.shape)
     evaluate = _evaluate_labels if dataset.regions is None else _evaluate_regions
     try:
-        found = evaluate(file, labels, spacing, dataset, settings)
+        found = evaluate(probabilities, labels, spacing, dataset, settings)
     except InputError:
         raise
     except ValueError as error:
@@ -140,7 +172,7 @@ class _Found(NamedTuple):
 
 
 def _evaluate_labels(
-    file: ProbabilityFile, labels: NDArray[Any], spacing: tuple[float, ...], dataset: Dataset, settings: Settings
+    file: Probabilities, labels: NDArray[Any], spacing: tuple[float, ...], dataset: Dataset, settings: Settings
 ) -> _Found:
     statistics = CalibrationStatistics.empty(dataset.num_channels, settings.n_bins)
     prediction = statistics.update_channels(
@@ -158,7 +190,7 @@ def _evaluate_labels(
 
 
 def _evaluate_regions(
-    file: ProbabilityFile, labels: NDArray[Any], spacing: tuple[float, ...], dataset: Dataset, settings: Settings
+    file: Probabilities, labels: NDArray[Any], spacing: tuple[float, ...], dataset: Dataset, settings: Settings
 ) -> _Found:
     assert dataset.regions is not None
     # the masks are known after the last channel: few channels are held until then, of many the file is read again

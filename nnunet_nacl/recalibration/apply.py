@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.calibration.checks import SUM_TOLERANCE
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.evaluation.cases import HOW_TO_SAVE, case_names
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
-from nnunet_nacl.evaluation.output import prepare_folder, replacing
+from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.evaluation.prediction_files import copy_whole, predicted_names, prepare_new_folder, side_files
 from nnunet_nacl.evaluation.probabilities import KEY
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.json_files import read_mapping
@@ -108,21 +108,21 @@ def apply_to_folder(
     dataset = load_dataset(dataset_json, plans_json)
     heads = heads_of(dataset)
     fitted.check_heads(heads, temperature, dataset_json)
-    found = _find(predictions, dataset.file_ending)
+    found = predicted_names(predictions, dataset.file_ending)
     jobs = [
         Job(name, predictions / f"{name}.npz", predictions / f"{name}{dataset.file_ending}",
             _maps_of(name, fitted, held_out, temperature), output, dataset, heads, dataset_json, plans_json, memory,
             rewrite)
         for name in found
     ]  # fmt: skip
-    _prepare(output, predictions)
+    prepare_new_folder(output, predictions)
     applied = []
     for done, result in enumerate(results_of(apply_to_case, jobs, min(num_processes, len(jobs))), start=1):
         applied.append(result)
         progress(done, len(jobs))
     applied.sort(key=lambda result: result.case)
-    _copy(dataset_json, output / "dataset.json")
-    _copy(plans_json, output / "plans.json")
+    copy_whole(dataset_json, output / "dataset.json")
+    copy_whole(plans_json, output / "plans.json")
     _write_record(output, temperature, predictions, fitted, held_out, applied)
     return applied, fitted
 
@@ -155,7 +155,7 @@ def apply_to_case(job: Job) -> Applied:
         n_edited += int(np.count_nonzero(before != given.reshape(-1)[part]))
     with tempfile.TemporaryDirectory(prefix=f".{job.case}.", dir=job.output) as unfinished:
         folder = Path(unfinished)
-        for path in (*_side_files(job), job.segmentation):
+        for path in (*side_files(job.probabilities, job.segmentation), job.segmentation):
             shutil.copyfile(path, folder / path.name)
         if job.rewrite:
             reader.write_seg(segmentation.reshape(given.shape), str(folder / job.segmentation.name), properties)
@@ -164,35 +164,6 @@ def apply_to_case(job: Job) -> Applied:
         for path in sorted(folder.iterdir(), key=lambda path: path.name == job.probabilities.name):
             path.replace(job.output / path.name)
     return Applied(job.case, n_changed, n_edited, job.rewrite)
-
-
-def _side_files(job: Job) -> list[Path]:
-    """Return what else is named after the case: nnU-Net's ``.pkl``, a reader's ``.json``."""
-    own = (job.probabilities.name, job.segmentation.name)
-    return [
-        path
-        for path in job.segmentation.parent.iterdir()
-        if path.stem == job.case and path.name not in own and path.is_file()
-    ]
-
-
-def _prepare(output: Path, predictions: Path) -> None:
-    if output.resolve() == predictions.resolve():
-        raise InputError(f"{output}: is the folder of the predictions, which are never overwritten. Choose another -o.")
-    prepare_folder(output)
-    if any(output.iterdir()):
-        raise InputError(f"{output}: is not empty; what lies there could be mixed up. Remove it or choose another -o.")
-
-
-def _find(predictions: Path, file_ending: str) -> list[str]:
-    names, segmentations = case_names(predictions, ".npz"), case_names(predictions, file_ending)
-    if not names:
-        raise InputError(f"{predictions}: no softmax file (.npz). {HOW_TO_SAVE}")
-    for alone, what in ((names - segmentations, f"segmentation ({file_ending}), which gives the geometry,"),
-                        (segmentations - names, "softmax file (.npz)")):  # fmt: skip
-        if alone:
-            raise InputError(f"{predictions}: no {what} for {', '.join(sorted(alone)[:5])}. Predict again.")
-    return sorted(names)
 
 
 def _maps_of(name: str, fitted: TemperatureFile, held_out: bool, path: Path) -> tuple[Map, ...]:
@@ -228,11 +199,6 @@ def _check(block: NDArray[Any], heads: Heads, path: Path) -> None:
         raise InputError(f"{path}: expected probabilities from 0 to 1, but got others. Are these logits?")
     if heads.kind == "softmax" and np.any(np.abs(block.sum(0, dtype=np.float64) - 1) > SUM_TOLERANCE):
         raise InputError(f"{path}: expected the probabilities of each voxel to sum to 1 (within {SUM_TOLERANCE}).")
-
-
-def _copy(source: Path, target: Path) -> None:
-    with replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 def _write_record(

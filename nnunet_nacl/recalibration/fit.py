@@ -148,14 +148,20 @@ def fit_cases(
     scratch: Path,
     files: dict[str, str],
     progress: Progress = lambda what, done, of: None,
+    voxels: Voxels | None = None,
 ) -> FitResult:
-    """Fit a recalibration of cases, each given with the name of its folder; see :func:`fit_folders`."""
+    """Fit a recalibration of cases, each given with the name of its folder; see :func:`fit_folders`.
+
+    ``voxels`` are those of the cases, where they come from elsewhere than from files.
+    """
     cases, folders = [case for case, _ in found], [folder for _, folder in found]
     _check_distinct(found)
     groups = None if options.groups is None else options.groups.of(case.name for case in cases)
     parts = _parts(folders, options, groups)
-    reader = Reader(dataset, heads, options.n_bins, options.memory, scratch)
-    voxels = Voxels(reader, cases, options.set_to_fit_on, options.memory)
+    if voxels is None:
+        reader = Reader(dataset, heads, options.n_bins, options.memory, scratch)
+        voxels = Voxels(reader, cases, options.set_to_fit_on, options.memory)
+    reader = voxels.reader
     numbers = range(len(cases))
     counts, before = _scan(voxels, options, progress)
     fitted = _fit(voxels, numbers, options)

@@ -108,13 +108,20 @@ def read_predictions(run: Run, case: str, dataset: Dataset, shape: tuple[int, ..
     """Return the prediction of a run for a case, from its softmax file: one of all classes, or one of each region.
 
     The file is looked for where calibration.json says, then, since folders move, in the run's folder, and beside it where it is the
-    folder ``calibration`` that ``evaluate`` makes among the softmax files.
+    folder ``calibration`` that ``evaluate`` makes among the softmax files. Where there never was one, the case is predicted again.
 
     Raises:
-        InputError: the file is gone or cannot be used.
+        InputError: the file is gone or cannot be used, or the case cannot be predicted again.
     """
-    path = _find("softmax file", _softmax_places(run, case))
-    channels = open_probabilities(path, dataset.num_channels, shape).channels()
+    channels: Iterable[NDArray[Any]]
+    try:
+        path = _find("softmax file", _softmax_places(run, case))
+    except MissingFileError:
+        if run.predict_again is None:
+            raise
+        channels = run.predict_again(case)
+    else:
+        channels = open_probabilities(path, dataset.num_channels, shape).channels()
     if dataset.regions is not None:
         return [_of_region(number, channel) for number, channel in enumerate(channels, start=1)]
     classes = np.zeros(shape, np.int16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from nnunet_nacl import json_files
 from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.calibration.arrays import FloatArray
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, RESULT_FOLDER, read_result, result_folder
@@ -22,6 +24,7 @@ class Run:
     """A result folder of ``nnunet-nacl evaluate``: its name, its summary and the statistics of each case and problem.
 
     ``repeats`` are the results of the same trainer trained again on the same folds, where a comparison takes several as one run.
+    ``predict_again`` gives the probabilities ``(K, z, y, x)`` of a case of which no softmax file was written, where that can be done.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Run:
     summary: dict[str, Any]
     problems: dict[str, tuple[CalibrationStatistics, ...]]
     repeats: tuple[Run, ...] = ()
+    predict_again: Callable[[str], FloatArray] | None = None
 
     @cached_property
     def statistics(self) -> dict[str, CalibrationStatistics]:

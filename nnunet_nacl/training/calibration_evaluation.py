@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from nnunet_nacl.training.first_process import is_first_process
 
@@ -18,35 +20,71 @@ else:
     Trainer = object
 
 
+VARIABLE = "NNUNET_NACL_VALIDATE"
+"""Set to f or 0, it keeps trainings without ``--npz`` from being validated once more for their calibration."""
+
+
 class CalibrationEvaluationMixin(Trainer):
-    """With ``--npz``, write calibration.json beside nnU-Net's summary.json after the validation.
+    """Write calibration.json beside nnU-Net's summary.json after the validation.
 
     The whole result is in ``validation/calibration``: nnUNetv2_find_best_configuration and nnUNetv2_ensemble take each .npz beside the
     softmax files for a case, so calibration_bins.npz must not be there.
 
-    It is ``nnunet-nacl evaluate`` in a process of its own: whatever happens there, a crash or the end of memory included, is
-    a line in the training log, and the training has ended well. It also keeps the evaluator out of the trainers' imports.
+    With ``--npz`` it is ``nnunet-nacl evaluate`` of the softmax files. Without, it is ``nnunet-nacl validate``, which predicts the
+    validation cases once more, since nnU-Net hands out no probabilities, and writes no softmax file either. Both are processes of their
+    own: whatever happens there, a crash or the end of memory included, is a line in the training log, and the training has ended
+    well. It also keeps the evaluator out of the trainers' imports.
 
     Class attributes:
         evaluate_calibration: set to False to do none of this.
+        validate_without_npz: set to False to do it with ``--npz`` only; so does the variable :data:`VARIABLE`.
     """
 
     evaluate_calibration: bool = True
+    validate_without_npz: bool = True
+    _checkpoint_name = "checkpoint_final.pth"
+
+    def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
+        """Load a checkpoint as nnU-Net does, and remember which one is validated (``--val_best``)."""
+        super().load_checkpoint(filename_or_checkpoint)
+        if isinstance(filename_or_checkpoint, str):
+            self._checkpoint_name = Path(filename_or_checkpoint).name
+
+    def on_train_end(self) -> None:
+        """End as nnU-Net does; what is validated then is the last state."""
+        super().on_train_end()
+        self._checkpoint_name = "checkpoint_final.pth"
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Validate as nnU-Net does, then evaluate the calibration where the probabilities were saved."""
+        """Validate as nnU-Net does, then evaluate the calibration."""
         super().perform_actual_validation(save_probabilities)
-        if save_probabilities and self.evaluate_calibration and is_first_process(self):
-            self.print_to_log_file(self._evaluate_calibration())
+        if not self.evaluate_calibration or not is_first_process(self):
+            return
+        if save_probabilities:
+            self.print_to_log_file(self._evaluate_calibration(self._evaluate_command()))
+        elif self.validate_without_npz and os.environ.get(VARIABLE, "t").lower() not in ("f", "false", "0"):
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()  # for the other process
+            self.print_to_log_file(self._evaluate_calibration(self._validate_command()))
 
-    def _evaluate_calibration(self) -> str:
-        """Run the evaluation and return what to say about it."""
-        validation = Path(self.output_folder) / "validation"
+    def _evaluate_command(self) -> list[str | Path]:
         # nnU-Net keeps both files there, for inference
         trained = Path(self.output_folder_base)
-        command = [sys.executable, "-m", "nnunet_nacl.cli", "evaluate",
-                   validation, "-gt", Path(self.preprocessed_dataset_folder_base) / "gt_segmentations",
-                   "-djfile", trained / "dataset.json", "-pfile", trained / "plans.json"]  # fmt: skip
+        return ["evaluate", Path(self.output_folder) / "validation", "-gt", self._labels(),
+                "-djfile", trained / "dataset.json", "-pfile", trained / "plans.json"]  # fmt: skip
+
+    def _validate_command(self) -> list[str | Path]:
+        return ["validate", Path(self.output_folder_base), "-f", str(self.fold), "-chk", self._checkpoint_name,
+                "-gt", self._labels(), "-o", Path(self.output_folder) / "validation" / "calibration",
+                "-device", self.device.type]  # fmt: skip
+
+    def _labels(self) -> Path:
+        return Path(self.preprocessed_dataset_folder_base) / "gt_segmentations"
+
+    def _evaluate_calibration(self, arguments: list[str | Path]) -> str:
+        """Run one of our commands and return what to say about it."""
+        validation = Path(self.output_folder) / "validation"
+        command = [sys.executable, "-m", "nnunet_nacl.cli", *arguments]
         # nothing that lies in the working directory may pass for a module (from Python 3.11 on)
         environment = os.environ | {"PYTHONSAFEPATH": "1"}
         try:

@@ -36,12 +36,12 @@ from nnunet_nacl.training.baked_temperature import (
     divided,
 )
 from nnunet_nacl.training.compare_copy import check_equal, check_tempered, predictions
+from nnunet_nacl.training.model_folder import NEEDED_FILES, folds_with, parts_of
 from nnunet_nacl.training.trainer_search import find_trainer
 from nnunet_nacl.training.variants import UnknownVariantError, resolve
 from nnunet_nacl.whole_folder import whole_folder
 
 KEPT_KEYS = ("network_weights", "init_args", "inference_allowed_mirroring_axes")
-NEEDED_FILES = ("dataset.json", "plans.json")
 WELCOME_FILES = ("dataset_fingerprint.json",)
 NOTE_FILE = "shared.json"
 
@@ -82,8 +82,8 @@ def share(
             trainer that builds this network, the new folder exists, the copy does not predict the same, or the network has no
             place for a temperature.
     """
-    name, plans, configuration = _parts(model_folder)
-    chosen = _folds(model_folder, folds, checkpoint_name)
+    name, plans, configuration = parts_of(model_folder)
+    chosen = folds_with(model_folder, folds, checkpoint_name)
     _check_images(model_folder, configuration, images)
     of_fold = _of_folds(temperatures, chosen)
     stock = stock_trainer(name)
@@ -120,7 +120,7 @@ def stock_trainer(name: str) -> type:
     Raises:
         InputError: no trainer of this name is found, or its network is not one of nnU-Net's.
     """
-    trainer = _trainer(name)
+    trainer = trainer_of(name)
     builder = next(base for base in trainer.__mro__ if "build_network_architecture" in vars(base))
     if builder.__module__.split(".")[0] != "nnunetv2":
         raise InputError(
@@ -130,7 +130,12 @@ def stock_trainer(name: str) -> type:
     return builder
 
 
-def _trainer(name: str) -> type:
+def trainer_of(name: str) -> type:
+    """Return the class that a model was trained with: one of this package, or what nnU-Net finds.
+
+    Raises:
+        InputError: neither has a trainer of this name.
+    """
     try:
         return resolve(name)
     except UnknownVariantError as unknown:
@@ -175,30 +180,6 @@ def _numpy_scalars() -> list[Any]:
     aliases = [(reconstruct, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     kinds = (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)
     return [*aliases, np.dtype, *(type(np.dtype(kind)) for kind in kinds)]
-
-
-def _parts(model_folder: Path) -> tuple[str, str, str]:
-    parts = model_folder.resolve().name.split("__")
-    if len(parts) != 3:
-        raise InputError(
-            f"{model_folder}: expected nnU-Net's folder <trainer>__<plans>__<configuration>, the parent of fold_0."
-        )
-    missing = [file for file in NEEDED_FILES if not (model_folder / file).is_file()]
-    if missing:
-        raise InputError(f"{model_folder}: lacks {', '.join(missing)}, so nothing was trained here.")
-    return parts[0], parts[1], parts[2]
-
-
-def _folds(model_folder: Path, folds: Sequence[str] | None, checkpoint_name: str) -> tuple[str, ...]:
-    found = sorted(path.parent.name for path in model_folder.glob(f"fold_*/{checkpoint_name}"))
-    chosen = tuple(found if folds is None else (f"fold_{fold}" for fold in folds))
-    missing = [fold for fold in chosen if fold not in found]
-    if missing or not chosen:
-        which = ", ".join(missing) if missing else "any fold"
-        raise InputError(
-            f"{model_folder}: has no {checkpoint_name} in {which}. Train to the end, or name one with -chk."
-        )
-    return chosen
 
 
 def _check_images(model_folder: Path, configuration: str, images: Sequence[Path]) -> None:

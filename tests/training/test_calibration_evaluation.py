@@ -1,10 +1,11 @@
-"""With --npz the calibration of the validation cases stands beside nnU-Net's summary.json, and never costs a training.
+"""The calibration of the validation cases stands beside nnU-Net's summary.json, and never costs a training.
 
 That the commands do so in 2d, 3d and cascades is in test_real_training.py and test_other_configurations.py.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as nnunet_trainer
 
+from nnunet_nacl.training.calibration_evaluation import VARIABLE
 from nnunet_nacl.training.trainers import nnUNetTrainerNACL
 
 pytestmark = pytest.mark.nnunet
@@ -43,12 +45,23 @@ def log_of(trainer):
     return Path(trainer.log_file).read_text()
 
 
-def test_beside_the_summary_only_with_probabilities_and_only_if_wanted(trained):
+def test_beside_the_summary_where_it_is_wanted(trained, monkeypatch):
     trainer = trained()
     validation = Path(trainer.output_folder) / "validation"
-    trainer.perform_actual_validation(False)
+    trainer.perform_actual_validation(False)  # the fixture sets the variable to f
     assert (validation / "summary.json").is_file()
     assert not (validation / "calibration.json").exists()
+    monkeypatch.delenv(VARIABLE)
+    trainer.validate_without_npz = False
+    trainer.perform_actual_validation(False)
+    assert not (validation / "calibration.json").exists()
+    trainer.validate_without_npz = True
+    trainer.perform_actual_validation(False)
+    without_files = json.loads((validation / "calibration.json").read_text())
+    assert not list(validation.glob("*.npz"))
+    assert without_files["provenance"]["files"]["predicted"] == "in memory"
+    shutil.rmtree(validation / "calibration")
+    (validation / "calibration.json").unlink()
     trainer.local_rank = 1  # of several processes, the first does it
     trainer.perform_actual_validation(True)
     assert not (validation / "calibration.json").exists()
@@ -66,12 +79,15 @@ def test_beside_the_summary_only_with_probabilities_and_only_if_wanted(trained):
     assert f"Calibration of the validation cases: {validation / 'calibration.json'}" in log_of(trainer)
     ours, theirs = (json.loads((validation / f"{name}.json").read_text()) for name in ("calibration", "summary"))
     assert ours["foreground_mean"]["Dice"] == pytest.approx(theirs["foreground_mean"]["Dice"])
+    # the other process has other threads, in which PyTorch adds up convolutions in another order
+    for voxel_set, scores in ours["per_case"].items():
+        assert without_files["per_case"][voxel_set]["NLL"] == pytest.approx(scores["NLL"], rel=1e-4)
     # nnUNetv2_find_best_configuration takes each .npz for a case
     assert {path.stem for path in validation.glob("*.npz")} == {case["case"] for case in ours["metric_per_case"]}
     assert (validation / "calibration" / "calibration_bins.npz").is_file()
 
 
-def test_failure_is_a_line_in_the_log(trained):
+def test_failure_is_a_line_in_the_log(trained, monkeypatch):
     trainer = trained()
     validation = Path(trainer.output_folder) / "validation"
     validation.mkdir(parents=True)
@@ -82,6 +98,10 @@ def test_failure_is_a_line_in_the_log(trained):
     with mock.patch.object(sys, "executable", "/no/such/python"):
         trainer.perform_actual_validation(True)
     assert "Calibration was not evaluated: [Errno 2] No such file" in log_of(trainer)
+    (Path(trainer.output_folder) / "checkpoint_final.pth").unlink()
+    monkeypatch.delenv(VARIABLE)
+    trainer.perform_actual_validation(False)
+    assert "has no checkpoint_final.pth in fold_0. Train to the end" in log_of(trainer)
 
 
 def test_ignore_label(nnunet, trained):

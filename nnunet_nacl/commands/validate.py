@@ -1,0 +1,143 @@
+"""``nnunet-nacl validate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from nnunet_nacl.commands.arguments import Commands, bins, distance, memory_size, positive
+from nnunet_nacl.commands.groups import add_groups, groups_of
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    text = "calibration of a trained model, without softmax files: its folds predict their validation cases in memory"
+    parser = commands.add_parser("validate", help=text, description=text)
+    parser.add_argument("model_folder", type=Path, metavar="MODEL_FOLDER",
+                        help="nnU-Net's folder <trainer>__<plans>__<configuration> with fold_0, ...; any trainer")  # fmt: skip
+    # named as in nnUNetv2_predict
+    parser.add_argument(
+        "-f", nargs="+", default=None, metavar="FOLD", help="folds (default: all that have the checkpoint)"
+    )
+    parser.add_argument("-o", type=Path, default=None, metavar="FOLDER",
+                        help="output folder (default: MODEL_FOLDER/calibration, of one fold MODEL_FOLDER/fold_X/calibration)")  # fmt: skip
+    parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: %(default)s)")
+    parser.add_argument(
+        "-device", choices=("cuda", "cpu", "mps"), default=None, help="default: a GPU where there is one"
+    )
+    parser.add_argument("-gt", "--labels", type=Path, dest="labels", default=None, metavar="LABELS",
+                        help="folder with the label files (default: where nnU-Net has them)")  # fmt: skip
+    parser.add_argument("--images", type=Path, default=None, metavar="IMAGES",
+                        help="predict the images of this folder, a test set with --labels, instead of the validation cases: with each "
+                             "fold, and with both ensembles of several folds")  # fmt: skip
+    parser.add_argument("-prev_stage_predictions", type=Path, default=None, metavar="FOLDER",
+                        help="with --images, of a cascade: segmentations of its previous stage")  # fmt: skip
+    parser.add_argument("-np", type=positive, default=1, metavar="N",
+                        help="processes that resample and evaluate while the next case is predicted (default: 1, all in one)")  # fmt: skip
+    parser.add_argument("--keep", choices=("float16",), default=None,
+                        help="also write <case>.npz in half precision, <case>.pkl and the segmentation into fold_X/validation, for "
+                             "`recalibrate`, `map` and nnU-Net's ensembling")  # fmt: skip
+    parser.add_argument("--fit", type=Path, default=None, metavar="TEMPERATURE_JSON",
+                        help="also fit a recalibration, as `recalibrate fit` does; each case is predicted twice, the second time to score it "
+                             "with what was fitted without its fold")  # fmt: skip
+    parser.add_argument("--method", choices=tuple(GUARANTEES), default=None,
+                        help=f"what --fit fits, see `recalibrate fit --help` (default: {DEFAULT_METHOD})")  # fmt: skip
+    parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
+    parser.add_argument("--boundary-mm", type=distance, default=3.0, metavar="MM",
+                        help="how near to another label the voxel set `boundary` is (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--hd95", action="store_true", help="also the HD95 of each class in mm, which takes longer")
+    parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
+                        help="for the cases that are evaluated, e.g. 8G (default: 80 %% of what is available, cgroup limits respected)")  # fmt: skip
+    parser.add_argument(
+        "--fresh", action="store_true", help="compute all cases anew, also unchanged ones of an earlier run"
+    )
+    add_groups(parser)
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    from nnunet_nacl.commands.progress_bar import progress_bar
+    from nnunet_nacl.commands.results import write_and_print
+    from nnunet_nacl.commands.test_set import write_test_set
+    from nnunet_nacl.commands.validation_fit import fit_in_memory, write_and_print_fit
+    from nnunet_nacl.evaluation.bins_file import RESULT_FOLDER
+    from nnunet_nacl.evaluation.output import output_folder
+    from nnunet_nacl.evaluation.settings import Settings
+    from nnunet_nacl.evaluation.store import clear_store
+    from nnunet_nacl.validation.cross_validation import Options, validate_folds
+    from nnunet_nacl.validation.fold_cases import label_folder
+    from nnunet_nacl.validation.model import open_model
+    from nnunet_nacl.validation.test_set import validate_test_set
+
+    groups = groups_of(parsed)
+    model = open_model(parsed.model_folder, parsed.f, parsed.chk)
+    _check_options(parsed)
+    labels = parsed.labels or label_folder(model)
+    place = model.folder if len(model.folds) > 1 else model.folder / model.folds[0]
+    output: Path = parsed.o if parsed.o is not None else place / RESULT_FOLDER
+    options = Options(
+        Settings(parsed.bins, parsed.boundary_mm, parsed.hd95),
+        parsed.device,
+        parsed.np,
+        parsed.max_memory,
+        parsed.fresh,
+        parsed.keep is not None,
+    )
+    with output_folder(output):
+        with progress_bar("validating") as advance:
+
+            def progress(done: int, of: int) -> None:
+                advance("validating", done, of)
+
+            if parsed.fit is not None:
+                fitted = fit_in_memory(parsed, model, labels, output, options, groups, advance)
+                result = fitted.result
+            elif parsed.images is None:
+                result = validate_folds(model, labels, output, options, progress, _warn)
+            else:
+                found = validate_test_set(
+                    model, parsed.images, labels, output, options, parsed.prev_stage_predictions, progress, _warn
+                )
+        if parsed.images is not None:
+            result = write_test_set(found, output, groups)
+        else:
+            write_and_print(result, output, groups)
+            clear_store(output)
+            if parsed.fit is not None:
+                write_and_print_fit(fitted, parsed.fit)
+    if result.recalled:
+        print(
+            f"{result.recalled} of {len(result.cases)} cases had not changed since an earlier run (--fresh computes all anew)"
+        )
+    return 0
+
+
+def _check_options(parsed: argparse.Namespace) -> None:
+    """Raise InputError for options that do not go together, or lack what they need."""
+    for given, option in ((parsed.fit, "--fit"), (parsed.keep, "--keep")):
+        if given is not None and parsed.images is not None:
+            raise InputError(f"{option} is for the validation cases, not for a test set. Leave out --images.")
+    if parsed.method is not None and parsed.fit is None:
+        raise InputError("--method says what --fit TEMPERATURE_JSON fits. Give --fit, or leave it out.")
+    if parsed.fit is not None and parsed.fit.is_dir():
+        raise InputError(f"{parsed.fit}: is a folder. Give --fit the name of a file, e.g. temperature.json.")
+    if parsed.images is None:
+        if parsed.prev_stage_predictions is not None:
+            raise InputError(
+                "-prev_stage_predictions goes with --images; validation cases have theirs where nnU-Net put them."
+            )
+        return
+    if not parsed.images.is_dir():
+        raise InputError(f"{parsed.images}: no such folder. Pass nnU-Net's imagesTs, or a folder like it.")
+    if parsed.labels is None:
+        raise InputError("--images needs the folder of its label files with --labels.")
+    if parsed.o is None:
+        raise InputError("--images needs an output folder with -o.")
+
+
+def _warn(message: str) -> None:
+    print(f"nnunet-nacl: warning: {message}", file=sys.stderr)

@@ -1,0 +1,54 @@
+"""What `validate --fit` does, writes and prints."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunet_nacl.evaluation.case_groups import Groups
+
+if TYPE_CHECKING:
+    from nnunet_nacl.commands.progress_bar import Advance
+    from nnunet_nacl.validation.cross_validation import Options
+    from nnunet_nacl.validation.fit import Fitted
+    from nnunet_nacl.validation.model import TrainedModel
+
+
+def fit_in_memory(
+    parsed: argparse.Namespace,
+    model: TrainedModel,
+    labels: Path,
+    output: Path,
+    options: Options,
+    groups: Groups | None,
+    advance: Advance,
+) -> Fitted:
+    """Validate a model and fit a recalibration."""
+    from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.recalibration import fit
+    from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD
+    from nnunet_nacl.validation.fit import validate_and_fit
+
+    prepare_folder(parsed.fit.parent)  # before anything is computed
+    chosen = fit.Options(method=parsed.method or DEFAULT_METHOD, n_bins=parsed.bins, groups=groups)
+    return validate_and_fit(model, labels, output, options, chosen, advance)
+
+
+def write_and_print_fit(fitted: Fitted, path: Path) -> None:
+    """Write temperature.json and print what `recalibrate fit` prints, and how large the scratch files were."""
+    from rich.console import Console
+
+    from nnunet_nacl.commands.recalibration_lines import fit_lines
+    from nnunet_nacl.recalibration.temperature_content import compared, content_of
+    from nnunet_nacl.recalibration.temperature_file import write
+    from nnunet_nacl.report.recalibration_table import prepare_recalibration_table
+
+    content = content_of(fitted.fit)
+    content["compared"] = compared({})
+    write(content, path)
+    Console().print(prepare_recalibration_table(content))
+    for line in fit_lines(content):
+        print(line)
+    print(f"scratch files of the voxels that were fitted on: {fitted.scratch_bytes / 1e6:.1f} MB, gone now")
+    print(f"wrote {path}")

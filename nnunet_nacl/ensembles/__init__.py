@@ -1,0 +1,1 @@
+"""Folders of softmax files in, one of their mean out."""
