@@ -13,6 +13,7 @@ from nnunet_nacl.results_page.markdown import NOTHING, code, number, table, text
 from nnunet_nacl.results_page.marks import Marks
 from nnunet_nacl.results_page.scores import of_cases
 from nnunet_nacl.results_page.task_results import TaskResults, TrainerResults
+from nnunet_nacl.study.failure_detection import MEAN, failure_detection
 from nnunet_nacl.study.run import Run
 from nnunet_nacl.study.verdict import PRIMARY_SETS
 
@@ -41,11 +42,37 @@ def scaling_section(results: TaskResults, marks: Marks) -> Iterator[str]:
         rows = [row for each in scaled for row in _rows(each, marks, voxel_set)]
         yield table(["trainer", *SCORES], rows)
         yield from marks.footnotes(each.trainer for each in scaled)
-    yield "### 3d. Against the baseline after recalibration"
+    yield "### 3d. Which cases should be looked at? Before → after"
+    yield from _bad_cases(scaled, marks)
+    yield "### 3e. Against the baseline after recalibration"
     if results.comparison_tempered is None:
         yield wrapped("There is no comparison with the baseline after recalibration.")
     else:
         yield from comparison_section(results.comparison_tempered, marks, "####")
+
+
+def _bad_cases(scaled: list[TrainerResults], marks: Marks) -> Iterator[str]:
+    """Yield whether the cases' soft Dice confidences tell the bad cases better after recalibration."""
+    rows = []
+    for each in scaled:
+        assert each.tempered is not None
+        cases = sorted(each.merged.statistics.keys() & each.tempered.statistics.keys())
+        found = failure_detection([each.merged, each.tempered], cases)
+        for difference in (held for held in found.differences if held.label == MEAN):
+            before, after = found.of_label(MEAN)
+            changes = [
+                f"{number(before.measures[name])} → {number(after.measures[name])}" for name in ("aurc", "excess_augrc")
+            ]
+            rows.append([marks.name(each.trainer, each.training), *changes, difference.in_words])
+    if not rows:
+        yield wrapped("The results hold no soft Dice confidences: evaluated before those were summed up.")
+        return
+    yield table(["trainer", "AURC", "excess AUGRC", "after recalibration"], rows, left=1)
+    yield wrapped(
+        "Risk-coverage of the soft Dice confidence, risk 1 - Dice, mean over the classes of a case; lower is better, and the excess is above the best possible "
+        "order of the same cases. The words are by the 95 % interval over cases of the difference in that excess. A recalibration leaves the segmentations alone, so only the "
+        "order of the cases can change."
+    )
 
 
 def _why(results: TaskResults) -> str:

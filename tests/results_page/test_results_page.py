@@ -17,6 +17,8 @@ from nnunet_nacl.cli import main
 from nnunet_nacl.results_page.header import caveats_section, header_section
 from nnunet_nacl.results_page.scores import greyed_out
 from nnunet_nacl.results_page.task_results import read_task
+from nnunet_nacl.study.failure_detection import failure_detection
+from nnunet_nacl.study.run import load_run
 
 PRIMARY = ("predicted", "all")
 HOSTILE = "<script>|a`b` [x](javascript:1) \\| **c**\n# d"
@@ -196,6 +198,14 @@ def test_before_and_after_scaling(finished, page):
             place = [row[0].strip("` †") for row in found].index(trainer)
             expected = [f"{beside['classes']['per_case'][voxel_set][s]:.4f}" for s in ("ECE", "NLL", "Brier")]
             assert found[place + 1] == ["*one temperature*", *expected]
+    (found,) = tables(section(page, "3d. Which cases should be looked at?"))
+    for trainer in (BASE, NACL, CE):
+        runs = [load_run(run_folder(finished, trainer) / part) for part in ("merged", "tempered")]
+        quality = failure_detection(runs, sorted(runs[0].statistics))
+        before, after = (held.measures for held in quality.of_label("mean"))
+        changes = [f"{before[name]:.4f} → {after[name]:.4f}" for name in ("aurc", "excess_augrc")]
+        assert by_name(found)[trainer] == [*changes, quality.differences[0].in_words]
+        assert quality.differences[0].same_segmentations, "a recalibration keeps the predicted class"
 
 
 def test_only_what_does_not_segment_is_greyed_out(finished, copied, page):
