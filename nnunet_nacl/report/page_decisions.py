@@ -91,7 +91,7 @@ def decisions_part(quality: DecisionQuality, names: Mapping[str, str]) -> Decisi
 def method_in_words() -> str:
     """Return how to read the figures about bad cases."""
     return (
-        "Cases are accepted from the highest soft Dice confidence to the lowest; risk is 1 - Dice. AURC: mean risk of the accepted cases, over all "
+        "Cases of a fold are accepted from the highest soft Dice confidence to the lowest; risk is 1 - Dice; mean over the folds. AURC: mean risk of the accepted cases, over all "
         "shares accepted. Of a confidence that knows nothing it is the mean risk, of the best possible order what stands beside it. Excess AUGRC: "
         f"above that order, by the risks that are accepted; it decides the words. 95 % intervals: {REPLICATES} paired bootstrap draws of cases."
     )
@@ -101,8 +101,8 @@ def volume_method_in_words() -> str:
     """Return how to read the figures about volumes."""
     return (
         f"Bias: predicted minus true volume, mean over cases, and its share of the mean true volume. Interval: conformal, at {LEVEL:.0%}, of each case "
-        "fitted on all others; it holds for cases like these, on average over them, and with it the small print of any such interval: another scanner "
-        "or hospital is not like these. Width: of the predicted volume; below it how the volume is measured, adaptive where the width follows the "
+        "fitted on all others; it holds on average over cases like these; another scanner or hospital is not "
+        "like these. Width: of the predicted volume; below it how the volume is measured, adaptive where the width follows the "
         "case's own uncertainty."
     )
 

@@ -69,7 +69,7 @@ def _bad_cases(scaled: list[TrainerResults], marks: Marks) -> Iterator[str]:
         return
     yield table(["trainer", "AURC", "excess AUGRC", "after recalibration"], rows, left=1)
     yield wrapped(
-        "Risk-coverage of the soft Dice confidence, risk 1 - Dice, mean over the classes of a case; lower is better, and the excess is above the best possible "
+        "Risk-coverage of the soft Dice confidence, risk 1 - Dice, mean over the classes of a case, cases in order within each fold; lower is better, and the excess is above the best possible "
         "order of the same cases. The words are by the 95 % interval over cases of the difference in that excess. A recalibration leaves the segmentations alone, so only the "
         "order of the cases can change."
     )

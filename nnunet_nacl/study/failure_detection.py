@@ -5,6 +5,10 @@ classes that have a Dice in the case. Cases are accepted from the most to the le
 accepted ones, AUGRC that under their summed risk over all cases (Traub et al. 2024, arXiv 2407.01032). Both are small as well where all risks are, so
 runs are compared by the excess over the order that knows the risks.
 
+Cases are put in order within each fold, whose network they share, and the curves are averaged: between networks, or the maps that a
+recalibration has for each fold, confidences are on other scales, and whoever uses one network never compares them. Where the folds of a
+run are not known there is one order of all cases.
+
 Intervals are percentiles of a bootstrap over cases, or groups of them, with one set of draws for all runs: in a difference each case, or
 group, is drawn in both. The draws are the same in each call.
 """
@@ -12,7 +16,7 @@ group, is drawn in both. The draws are the same in each call.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +24,7 @@ import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.decisions import RiskCoverage, oracle, risk_coverage
+from nnunet_nacl.evaluation.part_names import fold_of
 from nnunet_nacl.study.case_scores import BACKGROUND
 from nnunet_nacl.study.run import Run, trainings_of
 
@@ -53,7 +58,8 @@ class Detection:
         risk: mean of 1 - Dice: the AURC of a confidence that knows nothing.
         measures: by name, see :data:`MEASURES`.
         intervals: of the measures; NaN with fewer than :data:`MIN_CASES` units.
-        curve, best: of the confidence, and of the order that knows the risks; of the first training where there are several.
+        curve, best: of the confidence, and of the order that knows the risks, mean over the folds; of the first training where there are
+            several.
     """
 
     run: str
@@ -101,13 +107,23 @@ class FailureDetection:
 
 @dataclass(frozen=True)
 class _Values:
-    """Confidence and risk of the cases, ``(T, N)`` each, a row per training."""
+    """Confidence and risk of the cases, ``(T, N)`` each, a row per training, and the number of their fold, ``(N,)``."""
 
     confidence: Float64Array
     risk: Float64Array
+    fold: np.ndarray[Any, Any]
 
     def of(self, cases: Any) -> _Values:
-        return _Values(self.confidence[:, cases], self.risk[:, cases])
+        return _Values(self.confidence[:, cases], self.risk[:, cases], self.fold[cases])
+
+    def curves(self, training: int) -> Iterator[tuple[float, RiskCoverage, RiskCoverage]]:
+        """Yield weight, curve and best curve of each fold; of all cases together where no fold has two."""
+        sizes = np.bincount(self.fold)
+        folds = np.flatnonzero(sizes > 1)
+        chosen = [self.fold == fold for fold in folds] or [np.full(self.fold.shape, True)]
+        for cases in chosen:
+            confidence, risk = self.confidence[training, cases], self.risk[training, cases]
+            yield float(cases.sum()) / sum(map(np.sum, chosen)), risk_coverage(confidence, risk), oracle(risk)
 
 
 def failure_detection(
@@ -160,7 +176,15 @@ def _of(entry: dict[str, Any], *keys: str) -> Any:
 
 def _values(run: Run, cases: Sequence[str], labels: Sequence[str]) -> _Values:
     rows = [_of_training(training, cases, labels) for training in trainings_of(run)]
-    return _Values(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
+    return _Values(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]), _folds(run, cases))
+
+
+def _folds(run: Run, cases: Sequence[str]) -> np.ndarray[Any, Any]:
+    """Return the number of each case's fold; 0 for all where a case has none."""
+    parts = {str(entry["case"]): str(entry.get("part") or "") for entry in run.summary["metric_per_case"]}
+    held = [parts[case] for case in cases]
+    known = all(map(fold_of, held))
+    return np.unique(held, return_inverse=True)[1].ravel() if known else np.zeros(len(held), np.intp)
 
 
 def _of_training(run: Run, cases: Sequence[str], labels: Sequence[str]) -> tuple[list[float], list[float]]:
@@ -202,19 +226,33 @@ def _detection(
         risk=float(held.risk.mean()),
         measures=dict(zip(MEASURES, map(float, _measures(held)), strict=True)),
         intervals=_intervals(replicates),
-        curve=risk_coverage(held.confidence[0], held.risk[0]),
-        best=oracle(held.risk[0]),
+        curve=_averaged([(weight, curve) for weight, curve, _ in held.curves(0)]),
+        best=_averaged([(weight, best) for weight, _, best in held.curves(0)]),
     )
     return detection, replicates
 
 
 def _measures(values: _Values) -> Float64Array:
-    """Return the measures, mean over the trainings."""
-    rows = []
-    for confidence, risk in zip(values.confidence, values.risk, strict=True):
-        curve, best = risk_coverage(confidence, risk), oracle(risk)
-        rows.append([curve.aurc, curve.aurc - best.aurc, curve.augrc, curve.augrc - best.augrc])
-    return np.asarray(np.mean(rows, axis=0))
+    """Return the measures, mean over the folds by their cases, and over the trainings."""
+    total = np.zeros(len(MEASURES))
+    for training in range(len(values.risk)):
+        for weight, curve, best in values.curves(training):
+            measures = (curve.aurc, curve.aurc - best.aurc, curve.augrc, curve.augrc - best.augrc)
+            total += weight * np.array(measures)
+    return total / len(values.risk)
+
+
+def _averaged(curves: Sequence[tuple[float, RiskCoverage]]) -> RiskCoverage:
+    """Return the weighted mean of curves, with an entry wherever one of them has one."""
+    coverage = np.unique(np.concatenate([curve.coverage for _, curve in curves]))
+    selective, generalized = (
+        sum(
+            (weight * np.interp(coverage, curve.coverage, getattr(curve, name)) for weight, curve in curves),
+            np.zeros(len(coverage)),
+        )
+        for name in ("selective_risk", "generalized_risk")
+    )
+    return RiskCoverage(coverage, selective, generalized)
 
 
 def _intervals(replicates: Float64Array) -> dict[str, tuple[float, float]]:

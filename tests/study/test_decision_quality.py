@@ -105,6 +105,25 @@ def test_two_confidences_that_know_as_much_differ_in_few_studies(random, monkeyp
     assert found <= scipy.stats.binom.ppf(0.999, n_studies, 0.08)
 
 
+def test_cases_are_in_order_within_their_fold(random, dice):
+    """Networks on two scales: perfect orders each, a bad one together. Another monotone map for each fold changes no order."""
+    folds = np.arange(40) % 2
+    sure = np.where(folds[:, None] == 0, dice / 10, 0.9 + dice / 10)
+    run = make_run("run", dice, sure)
+    assert failure_detection([run], names(40)).detections[0].measures[DECIDING] > 0.005
+    merged, mapped = make_run("merged", dice, sure), make_run("mapped", dice, sure ** (1.0 + folds[:, None]))
+    for each in (merged, mapped):
+        for number, entry in enumerate(each.summary["metric_per_case"]):
+            entry["part"] = f"fold_{folds[number]}"
+    found = failure_detection([merged, mapped], names(40))
+    held = found.of_label("1")[0]
+    assert held.measures[DECIDING] == pytest.approx(0)
+    assert found.differences[1].in_words == "finds the bad cases in the same order"
+    each = [risk_coverage(sure[folds == fold, 0], 1 - dice[folds == fold, 0]) for fold in (0, 1)]
+    assert held.measures["aurc"] == pytest.approx(np.mean([curve.aurc for curve in each]))
+    assert held.curve.aurc == pytest.approx(held.measures["aurc"])
+
+
 def test_cases_of_one_patient_are_drawn_together(random, dice):
     """Each case three times: as cases of their own the interval is narrower than the 40 patients allow."""
     sure = dice + random.normal(0, 0.2, dice.shape)
