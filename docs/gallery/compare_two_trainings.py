@@ -133,8 +133,8 @@ for run in comparison.runs:
 # %% [markdown]
 # What the words mean:
 #
-# - **better**, **worse**: such a difference would rarely come by chance, over all tests of this call (adjusted p below 0.05). `calmer` is better
-#   calibrated, as we made it.
+# - **better**, **worse**: such a difference would rarely come by chance, over all tests of this call (adjusted p below 0.05), and the interval
+#   of the mean leaves out 0. `calmer` is better calibrated, as we made it.
 # - **unclear**: it could be chance. It does not say that the trainings are equal: see how far the interval reaches. `again` is the same
 #   training, and `unclear` is the right answer.
 # - **no test**: too few cases differ. `calmer` and `again` segment exactly as `old` does, so there is no Dice to test.

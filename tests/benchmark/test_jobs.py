@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from studies import write_study
 
-from nnunet_nacl.benchmark import requests
+from nnunet_nacl.benchmark import partial, requests
 from nnunet_nacl.benchmark.config import Study
 from nnunet_nacl.benchmark.jobs import all_jobs, find_job
 from nnunet_nacl.benchmark.launch import planned_jobs
@@ -180,3 +180,26 @@ def test_done_jobs_are_not_planned_again(tmp_path, unset):
         "train": 4, "evaluate": 4, "merge": 2, "recalibrate": 2, "temper": 4, "evaluate_tempered": 4, "merge_tempered": 2,
         "curves": 1, "compare": 1, "compare_tempered": 1, "report": 1, "results": 1,
     }, "nor does a second training"  # fmt: skip
+
+
+def test_a_part_of_the_trainings_is_compared(tmp_path, monkeypatch, unset):
+    """The trainings of a trainer are one run as far as they have the same folds; what is missing is said."""
+    study = write_study(tmp_path, trainings=2)
+    base, nacl = study.trainers
+    done = [f"{base}/fold_0", f"{base}/fold_1", f"{base}/training_2/fold_0", f"{base}/training_2/fold_1", f"{nacl}/fold_0", f"{nacl}/fold_1", f"{nacl}/training_2/fold_0"]  # fmt: skip
+    for name in done:
+        marker = Places(study).marker(f"evaluate/Dataset099_Phantom/{name}")
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.write_text("{}")
+    called = []
+    monkeypatch.setattr(partial, "_call", lambda command, _: called.append(command))
+    said = list(partial.partial_report(study, {}))
+    assert said[0] == f"Dataset099_Phantom: {nacl}, training_2 has 1 of 2 folds; left out so far"
+    assert len(said) == 3
+    merged = [command[-1] for command in called if command[1] == "merge"]
+    assert [path.removeprefix(f"{tmp_path}/results/Dataset099_Phantom/so_far/") for path in merged] == [
+        f"{base}__nnUNetPlansCPU__3d_fullres", f"{base}__nnUNetPlansCPU__3d_fullres/training_2", f"{nacl}__nnUNetPlansCPU__3d_fullres",
+    ]  # fmt: skip
+    assert [command[2:4] for command in called if command[1] in ("compare", "report")] == [
+        [",".join(merged[:2]), merged[2]]
+    ] * 2
