@@ -24,12 +24,13 @@ import fiducio
 import numpy as np
 
 from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.calibration.intervals import mean_interval
 from nnunet_nacl.calibration.log_probabilities import floor_of, is_exact, log_probabilities
 from nnunet_nacl.evaluation.cases import find_cases
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.evaluation.label_files import read_case_labels
 from nnunet_nacl.recalibration.guarantees import GUARANTEES
-from nnunet_nacl.recalibration.harm import SCORES, SETS, Change, changes_of, in_words
+from nnunet_nacl.recalibration.harm import SCORES, SETS, CaseScores, Change, changes_of, in_words
 from nnunet_nacl.recalibration.heads import SoftmaxHeads, heads_of
 from nnunet_nacl.recalibration.methods import METHODS
 from nnunet_nacl.recalibration.temperature_content import case_scores
@@ -42,10 +43,11 @@ FARTHER = 0.02  # of a soft volume: a bias that grows by less counts as kept
 
 @dataclass
 class Row:
-    """A method: what changed, and means over its fits of the processor time in s and the NLL of the voxels fitted on."""
+    """A method: what changed, the scores of the cases, and means over its fits of the processor time in s and the NLL of the voxels fitted on."""
 
     name: str
     changes: list[Change]
+    scores: CaseScores
     seconds: float = float("nan")
     reached: float = float("nan")
 
@@ -76,7 +78,7 @@ def main() -> None:
     print("| method | " + " | ".join(f"{score} `{of}`" for of in SETS for score in SCORES)
           + " | bias of soft volumes | fit, s | NLL of the fit |")  # fmt: skip
     print("|---" * (len(SETS) * len(SCORES) + 4) + "|")
-    print(line(Row("as given", changes(heads, before, before))))
+    print(line(Row("as given", changes(heads, before, before), case_scores(before, 0))))
     rows = []
     for name, fit in methods(heads, parsed.without_adam).items():
         after, seconds, reached = [], [], []
@@ -86,7 +88,8 @@ def main() -> None:
             seconds.append(time.process_time() - start)
             reached.append(nll(transform(others[0]), others[1]))
             after += [statistics(transform(p), labels) for p, labels in fold]
-        rows.append(Row(name, changes(heads, before, after), float(np.mean(seconds)), float(np.mean(reached))))
+        means = float(np.mean(seconds)), float(np.mean(reached))
+        rows.append(Row(name, changes(heads, before, after), case_scores(after, 0), *means))
         print(line(rows[-1]), flush=True)
     theirs = [row for row in rows if row.name.startswith("fiducio")]
     for row in rows:
@@ -104,15 +107,23 @@ def verdict(row: Row, theirs: list[Row]) -> str:
     worse = [in_words(each, several=False) for each in row.changes if each.worse and each.what in SCORES]
     volumes = [each for each in row.changes if each.what == "soft volume"]
     far = [in_words(each, several=False) for each in volumes if abs(each.after) > abs(each.before) + FARTHER]
-    beside = "; ".join(
-        f"NLL `{of}` {row.after('NLL', of) - min(other.after('NLL', of) for other in theirs):+.5f}" for of in SETS
-    )
+    beside = "; ".join(f"NLL `{of}` {nll_beside(row, theirs, of)}" for of in SETS)
     times = ", ".join(f"{row.seconds / other.seconds:.3f} of {other.name}" for other in theirs)
     return (
         f"- `{row.name}`: worse scores: {'; '.join(worse) or 'none'}. Soft volumes more than {100 * FARTHER:.0f} points further "
         f"off: {'; '.join(far) or 'none'}. Less fiducio's better one: {beside}; NLL of the fit "
         f"{row.reached - min(other.reached for other in theirs):+.5f}. Time of the fit: {times}."
     )
+
+
+def nll_beside(row: Row, theirs: list[Row], of: str) -> str:
+    """Return the difference of the NLL to the best of others, with its paired interval over cases."""
+    best = min(theirs, key=lambda other: other.after("NLL", of))
+    difference = np.array(
+        [mine["NLL"] - other["NLL"] for mine, other in zip(row.scores[of], best.scores[of], strict=True)]
+    )
+    low, high = mean_interval(difference)
+    return f"{np.nanmean(difference):+.5f} ({low:+.5f} to {high:+.5f})"
 
 
 def read(folder: Path, labels: Path, dataset: Dataset) -> Iterator[Case]:

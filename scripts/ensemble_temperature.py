@@ -8,15 +8,24 @@ makes it, from the mean of the logits: the mean of the folds' log probabilities 
 
 For `temperature` (on ``predicted`` and on ``all``) and `by-prediction`, prints means over the test cases for the ensemble as it is; with what each
 fold's own validation cases gave, put into each fold before averaging (for `by-prediction` the mean of the folds' factors, after averaging); with
-what was fitted on the ensemble's predictions of other test cases, five parts taking turns; and the estimate below, which needs no labels.
+what was fitted on the ensemble's predictions of other test cases, five parts taking turns; and the two estimates below, which need no labels.
 
-The estimate: each fold's tempered probabilities are taken as calibrated for that fold. The temperature whose tempered ensemble has the highest
-expected likelihood under their mean is what the disagreement of the folds alone says about the ensemble.
+By likelihood: each fold's tempered probabilities are taken as calibrated for that fold. The temperature whose tempered ensemble has the highest
+expected likelihood under their mean is what the disagreement of the folds says about the ensemble. (A mean of calibrated
+probabilities is not sure enough: Ranjan and Gneiting 2010.)
+
+By variance: where the logits of a fold are the true ones plus noise, the slope of a regression of the truth on them, 1 / T, is its
+covariance over their variance. The mean of the folds has the same covariance and less variance, so T of the ensemble = T of a fold times
+the variance of the mean logits over that of a fold's (errors in variables).
+
+A second table has both estimates beside the temperature fitted on the ensemble, for the ensembles of all subsets of the folds.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +56,7 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, nargs="+", required=True)
     for name in ("-gt", "-vgt", "-djfile", "-pfile"):
         parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--quick", action="store_true", help="`temperature` on `predicted` only")
     parsed = parser.parse_args()
     dataset = load_dataset(parsed.djfile, parsed.pfile)
     heads = heads_of(dataset)
@@ -67,7 +77,8 @@ def main() -> None:
         + " | |"
     )
     show("untempered", "", heads, list(ensemble.values()))
-    for method, voxel_set in FITS:
+    subsets: dict[str, list[str]] = {}
+    for method, voxel_set in FITS[:1] if parsed.quick else FITS:
         of_folds = [
             fit(list(read(folder, parsed.vgt, dataset).values()), method, voxel_set) for folder in parsed.validation
         ]
@@ -88,9 +99,30 @@ def main() -> None:
             ]
         show(f"{what}, fitted on the ensemble", words(fitted), heads, held_out)
         if method == "temperature":
-            guess = estimate(logits, of_folds, voxel_set)
-            tempered = [(heads.recalibrate(p, (OneFactor(guess),)), y) for p, y in ensemble.values()]
-            show(f"{what}, estimated without labels", f"{1 / guess:.3f}", heads, tempered)
+            for how, estimate in (("likelihood", by_likelihood), ("variance", by_variance)):
+                guess = estimate(logits, of_folds, voxel_set)
+                tempered = [(heads.recalibrate(p, (OneFactor(guess),)), y) for p, y in ensemble.values()]
+                show(f"{what}, estimated by {how}", f"{1 / guess:.3f}", heads, tempered)
+            subsets[voxel_set] = list(of_subsets(logits, labels, of_folds, voxel_set))
+    for voxel_set, lines in subsets.items():
+        print(
+            f"\n| folds | T of the folds, mean | T fitted on their ensemble (`{voxel_set}`) | by variance | by likelihood |"
+        )
+        print("|---" * 5 + "|", *lines, sep="\n", flush=True)
+
+
+def of_subsets(
+    logits: dict[str, np.ndarray], labels: dict[str, np.ndarray], maps: list[OneFactor], voxel_set: str
+) -> Iterator[str]:
+    """Yield a row for each ensemble of two folds or more."""
+    for size in range(2, len(maps) + 1):
+        for chosen in itertools.combinations(range(len(maps)), size):
+            some = {name: of_case[list(chosen)] for name, of_case in logits.items()}
+            own = [maps[fold] for fold in chosen]
+            fitted = fit([(softmax(some[name].mean(0)), labels[name]) for name in some], "temperature", voxel_set)
+            values = [np.mean([1 / each.factor for each in own]), 1 / fitted.factor,
+                      1 / by_variance(some, own, voxel_set), 1 / by_likelihood(some, own, voxel_set)]  # fmt: skip
+            yield f"| {', '.join(map(str, chosen))} | " + " | ".join(f"{value:.3f}" for value in values) + " |"
 
 
 def read(folder: Path, labels: Path, dataset: Dataset) -> Cases:
@@ -137,7 +169,19 @@ def with_folds(logits: np.ndarray, maps: list[Any], heads: SoftmaxHeads) -> np.n
     return heads.recalibrate(softmax(logits.mean(0)), (mean,))
 
 
-def estimate(logits: dict[str, np.ndarray], maps: list[OneFactor], voxel_set: str) -> float:
+def by_variance(logits: dict[str, np.ndarray], maps: list[OneFactor], voxel_set: str) -> float:
+    """Return the folds' mean factor times the variance of a fold's logits, mean of the folds, over that of their mean."""
+    chosen = []
+    for of_case in logits.values():
+        structure = of_case.mean(0).argmax(0) > 0
+        of_case = of_case[..., structure] if voxel_set == "predicted" else of_case
+        chosen.append(of_case - of_case.mean(1, keepdims=True))
+    together = np.concatenate(chosen, axis=-1).astype(np.float64)
+    ratio = together.var(-1).sum(1).mean() / together.mean(0).var(-1).sum()
+    return float(ratio / np.mean([1 / each.factor for each in maps]))
+
+
+def by_likelihood(logits: dict[str, np.ndarray], maps: list[OneFactor], voxel_set: str) -> float:
     """Return the factor of the tempered ensemble of highest expected likelihood under the mean of the tempered folds."""
     means, targets = [], []
     for of_case in logits.values():

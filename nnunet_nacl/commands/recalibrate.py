@@ -17,6 +17,7 @@ from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES, gua
 
 if TYPE_CHECKING:
     from nnunet_nacl.recalibration.apply import Applied
+    from nnunet_nacl.recalibration.ensemble import Disagreement
 
 # the keys of recalibration.selection.FIT_SETS; not imported, so that --help is instant
 VOXEL_SETS = ("predicted", "all", "foreground", "union")
@@ -69,6 +70,9 @@ def _add_fit(steps: Commands) -> None:
     parser.add_argument("--max-voxels", type=positive, default=None, help="fit on that many, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the random draws (default: %(default)s)")
     parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
+    parser.add_argument("--ensemble", type=Path, nargs="+", default=[], metavar="PREDICTED",
+                        help="with --method temperature: what each fold alone predicts for the same cases, which no fold was "
+                             "trained on, a folder each; prints the temperature of their ensemble, estimated without labels")  # fmt: skip
     _add_memory(parser)
     add_groups(parser)
     parser.set_defaults(run=run_fit)
@@ -107,7 +111,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.evaluation.output import output_folder
     from nnunet_nacl.evaluation.validation_cases import sentences_on_folders
     from nnunet_nacl.json_files import mapping_if_any
-    from nnunet_nacl.recalibration.temperature_content import compared
+    from nnunet_nacl.recalibration.temperature_content import compared, ensemble_of
     from nnunet_nacl.recalibration.temperature_file import write
     from nnunet_nacl.report.recalibration_table import prepare_methods_table, prepare_recalibration_table
 
@@ -117,8 +121,14 @@ def run_fit(parsed: argparse.Namespace) -> int:
         raise InputError(f"{parsed.o}: is a folder. Give -o the name of a file, e.g. temperature.json.")
     files = inputs.find_inputs(parsed, parsed.predicted)
     chosen = _method(parsed)
+    if parsed.ensemble and chosen != "temperature":
+        raise InputError(
+            f"--ensemble goes with --method temperature, not with {chosen}: nothing is known of the others."
+        )
     with output_folder(parsed.o.parent):
+        ensemble = _ensemble(parsed, files) if parsed.ensemble else None
         contents = _fit_methods(parsed, files, chosen)
+        contents[chosen]["ensemble"] = ensemble and ensemble_of(ensemble, contents[chosen])
         contents[chosen]["compared"] = compared({name: each for name, each in contents.items() if name != chosen})
         write(contents[chosen], parsed.o)
     if len(contents) > 1:
@@ -164,6 +174,17 @@ def _fit_methods(parsed: argparse.Namespace, files: inputs.Inputs, chosen: str) 
             )
         contents[method] = content_of(result)
     return contents
+
+
+def _ensemble(parsed: argparse.Namespace, files: inputs.Inputs) -> Disagreement:
+    """Return how far the folds of ``--ensemble`` disagree."""
+    from nnunet_nacl.evaluation.dataset import load_dataset
+    from nnunet_nacl.recalibration.ensemble import disagreement
+    from nnunet_nacl.recalibration.heads import heads_of
+
+    heads = heads_of(load_dataset(files.dataset_json, files.plans_json))
+    voxel_set = parsed.voxel_set or GUARANTEES["temperature"].voxel_set
+    return disagreement(parsed.ensemble, heads, voxel_set, parsed.max_memory, parsed.o.parent)
 
 
 def _method(parsed: argparse.Namespace) -> str:

@@ -36,12 +36,22 @@ def fit_lines(content: dict[str, Any]) -> list[str]:
             f"{len(content['groups'])} cases in {len(set(content['groups'].values()))} groups, each scored with what was fitted "
             "without its group; intervals are over groups"
         )
+    if content.get("ensemble"):
+        lines.append(_ensemble(content["ensemble"]))
     for key, text in EXACT:
         number = sum(problem[key] for problem in counts["problems"].values())
         if number:
             lines.append(f"  {number} voxels {text}")
     lines += dict.fromkeys(f"warning: {text}" for fitted in (content, *parts) for text in _warnings(fitted))
     return [*lines, *(harm_lines(content["harm"]["in_words"]) or [_no_harm(content)])]
+
+
+def _ensemble(found: dict[str, Any]) -> str:
+    """Return the temperature of an ensemble, and what it was made from."""
+    return (
+        f"ensemble of {len(found['folders'])} folds: temperature about {found['temperature']:.4f}, estimated without labels: that of one "
+        f"fold times {found['variance_ratio']:.3f}, the variance of the mean logits in {found['n_cases']} cases over that of a fold's"
+    )
 
 
 def harm_lines(in_words: Sequence[str]) -> list[str]:

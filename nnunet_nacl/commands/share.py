@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
                         help="files of one case, one per channel, to predict with both models (default: a random patch)")  # fmt: skip
     parser.add_argument("--temperature", type=Path, nargs="+", default=[], metavar="TEMPERATURE_JSON",
                         help="divide the logits by the temperature of `recalibrate fit --method temperature`: one file for all "
-                             "folds, or one for each in the order of -f")  # fmt: skip
+                             "folds, or one for each in the order of -f; a number is a temperature itself")  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -70,17 +70,21 @@ def _temperatures(path: Path, model: Path) -> NDArray[np.float64]:
     """Return the temperature of each channel of a model.
 
     Raises:
-        InputError: no temperature file, of another network, or of a method that no network can hold.
+        InputError: no temperature file or number, of another network, or of a method that no network can hold.
     """
     import numpy as np
 
     from nnunet_nacl.evaluation.dataset import load_dataset
     from nnunet_nacl.recalibration.heads import heads_of
+
+    heads = heads_of(load_dataset(model / "dataset.json", model / "plans.json"))
+    value = _number(path)
+    if value is not None:
+        return np.full(len(heads.channels), value)
     from nnunet_nacl.recalibration.methods.temperature import OneFactor
     from nnunet_nacl.recalibration.temperature_file import load
 
     fitted = load(path)
-    heads = heads_of(load_dataset(model / "dataset.json", model / "plans.json"))
     fitted.check_heads(heads, path, model / "dataset.json")
     factors = [each.factor for each in fitted.maps if isinstance(each, OneFactor)]
     if len(factors) != len(fitted.maps):
@@ -89,6 +93,23 @@ def _temperatures(path: Path, model: Path) -> NDArray[np.float64]:
             "temperature can be put into it (fit with --method temperature). Use `nnunet-nacl recalibrate apply` for this one."
         )
     return 1 / np.array(factors * (len(heads.channels) if heads.kind == "softmax" else 1))
+
+
+def _number(path: Path) -> float | None:
+    """Return the temperature that was given instead of a file, if it is one."""
+    from nnunet_nacl.calibration.temperature import HIGHEST_FACTOR, LOWEST_FACTOR
+
+    try:
+        value = float(str(path))
+    except ValueError:
+        return None
+    if path.exists():
+        return None
+    if not 1 / HIGHEST_FACTOR <= value <= 1 / LOWEST_FACTOR:
+        raise InputError(
+            f"--temperature {path}: expected a temperature from {1 / HIGHEST_FACTOR:g} to {1 / LOWEST_FACTOR:g}."
+        )
+    return value
 
 
 def _what(agreement: Agreement | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.calibration.temperature import HIGHEST_FACTOR, LOWEST_FACTOR
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.evaluation.summary import SCORE_NAMES, named_scores
+from nnunet_nacl.recalibration.ensemble import Disagreement
 from nnunet_nacl.recalibration.fit import FitResult, Fitted
 from nnunet_nacl.recalibration.guarantees import GUARANTEES
 from nnunet_nacl.recalibration.harm import CaseScores, changes_of, to_json
@@ -98,6 +100,11 @@ def compared(contents: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """
     kept = ("voxel_set", "factors", "temperatures", "slopes", "offsets", "scores", "harm")
     return {name: {key: content[key] for key in kept if key in content} for name, content in contents.items()}
+
+
+def ensemble_of(found: Disagreement, content: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file of the method ``temperature`` says of the ensemble of the folds that were compared."""
+    return asdict(found) | {"temperature": content["temperatures"][0] * found.variance_ratio}
 
 
 def case_scores(cases: Sequence[Sequence[CalibrationStatistics]], problem: int) -> CaseScores:
