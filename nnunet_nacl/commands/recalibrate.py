@@ -121,9 +121,9 @@ def run_fit(parsed: argparse.Namespace) -> int:
         raise InputError(f"{parsed.o}: is a folder. Give -o the name of a file, e.g. temperature.json.")
     files = inputs.find_inputs(parsed, parsed.predicted)
     chosen = _method(parsed)
-    if parsed.ensemble and chosen != "temperature":
+    if parsed.ensemble and (chosen != "temperature" or parsed.voxel_set not in (None, "predicted")):
         raise InputError(
-            f"--ensemble goes with --method temperature, not with {chosen}: nothing is known of the others."
+            "--ensemble goes with --method temperature on the voxel set `predicted`; elsewhere its estimate was far off."
         )
     with output_folder(parsed.o.parent):
         ensemble = _ensemble(parsed, files) if parsed.ensemble else None
@@ -183,8 +183,7 @@ def _ensemble(parsed: argparse.Namespace, files: inputs.Inputs) -> Disagreement:
     from nnunet_nacl.recalibration.heads import heads_of
 
     heads = heads_of(load_dataset(files.dataset_json, files.plans_json))
-    voxel_set = parsed.voxel_set or GUARANTEES["temperature"].voxel_set
-    return disagreement(parsed.ensemble, heads, voxel_set, parsed.max_memory, parsed.o.parent)
+    return disagreement(parsed.ensemble, heads, parsed.max_memory, parsed.o.parent)
 
 
 def _method(parsed: argparse.Namespace) -> str:

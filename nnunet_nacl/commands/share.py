@@ -37,7 +37,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from nnunet_nacl.training.share import share
 
-    temperatures = [_temperatures(path, parsed.model_folder) for path in parsed.temperature]
+    temperatures = [temperatures_of(path, parsed.model_folder) for path in parsed.temperature]
     shared = share(parsed.model_folder, parsed.o, parsed.f, parsed.chk, parsed.i, temperatures)
     before, after = (
         sum((folder / fold / parsed.chk).stat().st_size for fold in shared.folds) / 1e6
@@ -66,7 +66,7 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _temperatures(path: Path, model: Path) -> NDArray[np.float64]:
+def temperatures_of(path: Path, model: Path) -> NDArray[np.float64]:
     """Return the temperature of each channel of a model.
 
     Raises:

@@ -1,10 +1,11 @@
 """The temperature of an ensemble of folds, estimated from how far the folds disagree, without labels.
 
-nnU-Net averages the logits of its folds. Where the logits of one fold are those of the truth plus noise of its own, 1 / T is the slope of
-a regression of the truth on them: their covariance with the truth over their variance. The mean of the folds has the same covariance and
-less variance, so T of the ensemble is T of a fold times the variance of the mean logits over that of a fold's (the attenuation of
-errors in variables: Fuller, Measurement Error Models, 1987). It needs predictions of the same cases by each fold, and none that a fold was
-trained on, since folds agree there.
+nnU-Net averages the logits of its folds. Where the logits of one fold are those of the truth plus noise of its own, 1 / T is about the slope
+of a regression of the truth on them: their covariance with the truth over their variance. The mean of the folds has the same covariance
+and less variance, so T of the ensemble is about T of a fold times the variance of the mean logits over that of a fold's (the attenuation
+of errors in variables: Fuller, Measurement Error Models, 1987; linear, while a softmax is not). docs/recalibrating.md says how near it was
+on real folds where a structure is predicted; over all voxels it was far off, so it is not offered there. It needs predictions of the same
+cases by each fold, and none that a fold was trained on, since folds agree there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from nnunet_nacl.recalibration.heads import Heads
 from nnunet_nacl.recalibration.selection import FIT_SETS
 from nnunet_nacl.recalibration.volumes import blocks, open_probabilities, stored_header
 
-SETS = ("predicted", "all")  # those of FIT_SETS that need no label
+VOXEL_SET = "predicted"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Disagreement:
     Attributes:
         folders: one per fold.
         n_cases: cases that all folds predicted.
-        n_voxels: voxels of the set, over all problems.
+        n_voxels: voxels in which the ensemble predicts a structure; regions: added up over them.
         variance_ratio: variance over voxels of the mean logits, over that of a fold's, mean of the folds.
     """
 
@@ -44,29 +45,27 @@ class Disagreement:
     variance_ratio: float
 
 
-def disagreement(folders: Sequence[Path], heads: Heads, voxel_set: str, memory: int, scratch: Path) -> Disagreement:
-    """Compare the predictions of the same cases by several folds.
+def disagreement(folders: Sequence[Path], heads: Heads, memory: int, scratch: Path) -> Disagreement:
+    """Compare the predictions of the same cases by several folds, where their ensemble predicts a structure (regions: each region).
 
     Args:
         folders: of each fold alone, with ``<case>.npz``.
         heads: the channels.
-        voxel_set: ``predicted`` (by the ensemble) or ``all``; voxels with all probability on one class are left out.
         memory: bytes for the probabilities of a case, of all folds together; more go to scratch files.
         scratch: existing folder for these.
 
     Raises:
-        InputError: fewer than two folders, other cases in one than in another, files that cannot be used, a voxel set chosen by the
-            label, or no voxel.
+        InputError: fewer than two folders, other cases in one than in another, files that cannot be used, or no such voxel.
     """
     names = _names(folders)
-    if voxel_set not in SETS:
-        raise InputError(f"--ensemble needs a voxel set without labels, {' or '.join(SETS)}; got {voxel_set!r}.")
     moments = _Moments(len(folders))
     for name in names:
-        for logits in _logits([folder / f"{name}.npz" for folder in folders], heads, voxel_set, memory, scratch):
+        for logits in _logits([folder / f"{name}.npz" for folder in folders], heads, memory, scratch):
             moments.add(logits)
     if not moments.n_voxels:
-        raise InputError(f"no voxel of the set {voxel_set!r} in the folders of --ensemble.")
+        raise InputError(
+            "no structure is predicted by the ensemble of the folders of --ensemble, so nothing can be estimated."
+        )
     return Disagreement(tuple(map(str, folders)), len(names), moments.n_voxels, moments.ratio())
 
 
@@ -107,8 +106,8 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return sorted(found[0])
 
 
-def _logits(paths: Sequence[Path], heads: Heads, voxel_set: str, memory: int, scratch: Path) -> Iterator[Float64Array]:
-    """Yield the log probabilities ``(F, C, n)`` of the voxels of the set, by block and problem."""
+def _logits(paths: Sequence[Path], heads: Heads, memory: int, scratch: Path) -> Iterator[Float64Array]:
+    """Yield the log probabilities ``(F, C, n)`` of the voxels of the set, by block and problem; exact ones are left out."""
     shape = stored_header(paths[0])[0][1:]
     channels = len(heads.channels)
     values = [open_probabilities(path, channels, shape, memory // len(paths), scratch) for path in paths]
@@ -120,4 +119,4 @@ def _logits(paths: Sequence[Path], heads: Heads, voxel_set: str, memory: int, sc
             logarithm = np.stack([log_probabilities(each, floor_of(each.dtype)) for each in probabilities])
             prediction = logarithm.mean(0).argmax(0)
             exact: NDArray[np.bool_] = np.any([is_exact(each) for each in probabilities], axis=0)
-            yield logarithm[..., FIT_SETS[voxel_set](unlabelled, prediction) & ~exact]
+            yield logarithm[..., FIT_SETS[VOXEL_SET](unlabelled, prediction) & ~exact]

@@ -13,6 +13,7 @@ from scipy.special import expit, softmax
 
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.cli import main
+from nnunet_nacl.commands.share import temperatures_of
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.recalibration.temperature_file import FILE_TYPE, SCHEMA_VERSION
 from nnunet_nacl.training import share as module
@@ -127,10 +128,19 @@ def test_files_that_are_refused(model_folder, tmp_path, capsys):
         ([temperature_file(tmp_path, "temperature", [2.0] * 2, ("background", "body"))], "was fitted for the softmax channels background, body, but"),
         ([one, one, one], "expected one temperature file, or 2, in the order of fold_0, fold_1; got 3"),
         ([tmp_path / "none.json"], "none.json: cannot be read"),
+        ([Path("1e9")], "--temperature 1e9: expected a temperature from 0.01 to 100"),
+        ([Path("nan")], "--temperature nan: expected a temperature from 0.01 to 100"),
     ):  # fmt: skip
         assert main(["share", str(model_folder), "-o", str(tmp_path / "out"), "--temperature", *map(str, files)]) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_number_is_a_temperature_unless_it_is_a_file(model_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert temperatures_of(Path("1.5"), model_folder).tolist() == [1.5] * 3
+    temperature_file(tmp_path, "temperature", [2.0] * 3).rename(tmp_path / "1.5")
+    assert temperatures_of(Path("1.5"), model_folder).tolist() == [2.0] * 3
 
 
 @pytest.mark.nnunet
