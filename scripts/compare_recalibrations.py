@@ -30,10 +30,10 @@ from nnunet_nacl.evaluation.cases import find_cases
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.evaluation.label_files import read_case_labels
 from nnunet_nacl.recalibration.guarantees import GUARANTEES
-from nnunet_nacl.recalibration.harm import SCORES, SETS, CaseScores, Change, changes_of, in_words
+from nnunet_nacl.recalibration.harm import SCORES, SETS, Change, changes_of, in_words
 from nnunet_nacl.recalibration.heads import SoftmaxHeads, heads_of
 from nnunet_nacl.recalibration.methods import METHODS
-from nnunet_nacl.recalibration.temperature_content import case_scores
+from nnunet_nacl.recalibration.scored_cases import ScoredProblem, scored_problem
 
 Case = tuple[np.ndarray, np.ndarray]
 Transform = Callable[[np.ndarray], np.ndarray]
@@ -47,7 +47,7 @@ class Row:
 
     name: str
     changes: list[Change]
-    scores: CaseScores
+    cases: list[tuple[ScoredProblem]]
     seconds: float = float("nan")
     reached: float = float("nan")
 
@@ -73,12 +73,12 @@ def main() -> None:
     folds = [list(read(folder, parsed.gt, dataset)) for folder in parsed.folders]
     draws = [draw([case for other, cases in enumerate(folds) if other != number for case in cases], parsed.max_voxels)
              for number in range(len(folds))]  # fmt: skip
-    before = [statistics(p, labels) for fold in folds for p, labels in fold]
+    before = [scored(p, labels) for fold in folds for p, labels in fold]
     print(f"{len(before)} cases in {len(folds)} folds, {draws[0][1].size} voxels a fit\n")
     print("| method | " + " | ".join(f"{score} `{of}`" for of in SETS for score in SCORES)
           + " | bias of soft volumes | fit, s | NLL of the fit |")  # fmt: skip
     print("|---" * (len(SETS) * len(SCORES) + 4) + "|")
-    print(line(Row("as given", changes(heads, before, before), case_scores(before, 0))))
+    print(line(Row("as given", changes_of(heads, before, before), before)))
     rows = []
     for name, fit in methods(heads, parsed.without_adam).items():
         after, seconds, reached = [], [], []
@@ -87,19 +87,14 @@ def main() -> None:
             transform = fit(*others)
             seconds.append(time.process_time() - start)
             reached.append(nll(transform(others[0]), others[1]))
-            after += [statistics(transform(p), labels) for p, labels in fold]
+            after += [scored(transform(p), labels) for p, labels in fold]
         means = float(np.mean(seconds)), float(np.mean(reached))
-        rows.append(Row(name, changes(heads, before, after), case_scores(after, 0), *means))
+        rows.append(Row(name, changes_of(heads, before, after), after, *means))
         print(line(rows[-1]), flush=True)
     theirs = [row for row in rows if row.name.startswith("fiducio")]
     for row in rows:
         if row.name in GUARANTEES and GUARANTEES[row.name].keeps_argmax and GUARANTEES[row.name].voxel_set == "all":
             print("\n" + verdict(row, theirs))
-
-
-def changes(heads: SoftmaxHeads, before: list[Any], after: list[Any]) -> list[Change]:
-    """Return what changed in the means over cases, as the product has it."""
-    return changes_of(heads, before, after, [(case_scores(before, 0), case_scores(after, 0))])
 
 
 def verdict(row: Row, theirs: list[Row]) -> str:
@@ -119,9 +114,8 @@ def verdict(row: Row, theirs: list[Row]) -> str:
 def nll_beside(row: Row, theirs: list[Row], of: str) -> str:
     """Return the difference of the NLL to the best of others, with its paired interval over cases."""
     best = min(theirs, key=lambda other: other.after("NLL", of))
-    difference = np.array(
-        [mine["NLL"] - other["NLL"] for mine, other in zip(row.scores[of], best.scores[of], strict=True)]
-    )
+    mine, others = ([case.scores[of]["NLL"] for (case,) in each.cases] for each in (row, best))
+    difference = np.subtract(mine, others)
     low, high = mean_interval(difference)
     return f"{np.nanmean(difference):+.5f} ({low:+.5f} to {high:+.5f})"
 
@@ -177,11 +171,11 @@ def methods(heads: SoftmaxHeads, without_adam: bool) -> dict[str, Callable[[np.n
     return found
 
 
-def statistics(probabilities: np.ndarray, labels: np.ndarray) -> list[CalibrationStatistics]:
-    """Return the statistics of the one problem of a case."""
+def scored(probabilities: np.ndarray, labels: np.ndarray) -> tuple[ScoredProblem]:
+    """Return the scores of the one problem of a case."""
     found = CalibrationStatistics.empty(len(probabilities))
     found.update(probabilities, labels)
-    return [found]
+    return (scored_problem(found),)
 
 
 def nll(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -19,9 +19,10 @@ from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.evaluation.cases import Case, find_cases
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES
-from nnunet_nacl.recalibration.heads import Heads, Scored, heads_of
+from nnunet_nacl.recalibration.heads import Heads, heads_of
 from nnunet_nacl.recalibration.methods import METHODS
 from nnunet_nacl.recalibration.methods.base import Fit, Map
+from nnunet_nacl.recalibration.scored_cases import ScoredCases
 from nnunet_nacl.recalibration.splits import Part, at_random, by_folder, without
 from nnunet_nacl.recalibration.voxels import Counts, Reader, Voxels
 
@@ -101,8 +102,8 @@ class FitResult:
     held_out: tuple[HeldOut, ...]
     counts: Counts
     n_kept_in_memory: int
-    before: tuple[Scored, ...]
-    after: tuple[Scored, ...]
+    before: ScoredCases
+    after: ScoredCases
     files: dict[str, str]
 
 
@@ -172,10 +173,12 @@ def fit_cases(
     held_out = _each("fitting", fit_without, parts, progress)
     own = {number: held.fitted for held in held_out for number in held.part.members}
 
-    def score(number: int) -> Scored:
-        return reader.score_recalibrated(cases[number], own.get(number, fitted).maps)
+    after = ScoredCases()
 
-    after = _each("scoring", score, numbers, progress)
+    def score(number: int) -> None:
+        after.add(reader.score_recalibrated(cases[number], own.get(number, fitted).maps))
+
+    _each("scoring", score, numbers, progress)
     return FitResult(
         heads=heads,
         ignore_label=dataset.ignore_label,
@@ -187,15 +190,21 @@ def fit_cases(
         counts=counts,
         n_kept_in_memory=sum(kept is not None for kept in voxels.kept),
         before=before,
-        after=tuple(after),
+        after=after,
         files=files,
     )
 
 
-def _scan(voxels: Voxels, options: Options, progress: Progress) -> tuple[Counts, tuple[Scored, ...]]:
+def _scan(voxels: Voxels, options: Options, progress: Progress) -> tuple[Counts, ScoredCases]:
     """Read all cases for the first time, and draw some of the selected voxels where not all are wanted."""
-    numbers = range(len(voxels.cases))
-    counts, before = zip(*_each("reading", voxels.scan, numbers, progress), strict=True)
+    before = ScoredCases()
+
+    def scan(number: int) -> Counts:
+        counted, scored = voxels.scan(number)
+        before.add(scored)
+        return counted
+
+    counts = _each("reading", scan, range(len(voxels.cases)), progress)
     selected = np.stack([counted.selected for counted in counts])
     if options.max_voxels is not None and options.max_voxels < selected.sum():
         voxels.draw(selected, options.max_voxels, options.seed)

@@ -13,17 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL, mean_interval, pooled_interval
 from nnunet_nacl.calibration.scores import divided, mean_of_defined
 from nnunet_nacl.recalibration.heads import Heads
+from nnunet_nacl.recalibration.scored_cases import ScoredProblem
 
 SETS = ("all", "predicted")
 SCORES = ("ECE", "NLL", "Brier")  # lower is better
-
-CaseScores = dict[str, list[dict[str, float]]]
-"""By voxel set, the scores of each case by their name; NaN where a case has none."""
 
 
 @dataclass(frozen=True)
@@ -57,31 +54,32 @@ class Change:
 
 def changes_of(
     heads: Heads,
-    before: Sequence[Sequence[CalibrationStatistics]],
-    after: Sequence[Sequence[CalibrationStatistics]],
-    scores: Sequence[tuple[CaseScores, CaseScores]],
+    before: Sequence[Sequence[ScoredProblem]],
+    after: Sequence[Sequence[ScoredProblem]],
     groups: Sequence[str] | None = None,
 ) -> list[Change]:
     """Return all changes.
 
     Args:
         heads: the channels.
-        before, after: statistics per case and problem.
-        scores: per problem the scores of the cases before and after.
+        before, after: per case and problem.
         groups: the group of each case, which is the unit of the intervals; None where each case is its own.
     """
     changes = []
     for number, problem in enumerate(heads.problems):
-        changes += _scores(problem, *scores[number], groups)
         old, new = ([of_case[number] for of_case in cases] for cases in (before, after))
+        changes += _scores(problem, old, new, groups)
         changes += _soft_volumes(problem, heads, old, new, groups)
     return changes
 
 
-def _scores(problem: str, before: CaseScores, after: CaseScores, groups: Sequence[str] | None) -> list[Change]:
+def _scores(
+    problem: str, before: list[ScoredProblem], after: list[ScoredProblem], groups: Sequence[str] | None
+) -> list[Change]:
     keys = [(voxel_set, name) for voxel_set in SETS for name in SCORES]
     old, new = (
-        np.array([[case[name] for case in of[voxel_set]] for voxel_set, name in keys]) for of in (before, after)
+        np.array([[case.scores[voxel_set][name] for case in cases] for voxel_set, name in keys])
+        for cases in (before, after)
     )
     low, high = mean_interval((new - old).T, groups=groups)
     means = (mean_of_defined(values) for values in (old, new, new - old))
@@ -94,16 +92,16 @@ def _scores(problem: str, before: CaseScores, after: CaseScores, groups: Sequenc
 def _soft_volumes(
     problem: str,
     heads: Heads,
-    before: list[CalibrationStatistics],
-    after: list[CalibrationStatistics],
+    before: list[ScoredProblem],
+    after: list[ScoredProblem],
     groups: Sequence[str] | None,
 ) -> list[Change]:
     """Return the change of each structure: of the classes but background, or of the inside of a region."""
     names = heads.channels[1:] if heads.kind == "softmax" else (problem,)
     sums = {
-        "label": np.stack([case.confusion.sum(1) for case in before])[:, 1:],
-        "before": np.stack([case.soft_volumes() for case in before])[:, 1:],
-        "after": np.stack([case.soft_volumes() for case in after])[:, 1:],
+        "label": np.stack([case.label_volumes for case in before])[:, 1:],
+        "before": np.stack([case.soft_volumes for case in before])[:, 1:],
+        "after": np.stack([case.soft_volumes for case in after])[:, 1:],
     }
     low, high = pooled_interval(sums, _more_bias, groups=groups)
     total = {name: np.asarray(values.sum(0), np.float64) for name, values in sums.items()}

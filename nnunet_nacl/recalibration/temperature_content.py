@@ -14,17 +14,17 @@ from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.log_probabilities import ceiling_gap_of, floor_of
 from nnunet_nacl.calibration.overlap import dice_of_overlap
 from nnunet_nacl.calibration.scores import mean_of_defined
-from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.calibration.temperature import HIGHEST_FACTOR, LOWEST_FACTOR
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.evaluation.summary import SCORE_NAMES, named_scores
 from nnunet_nacl.recalibration.ensemble import Disagreement
 from nnunet_nacl.recalibration.fit import FitResult, Fitted
 from nnunet_nacl.recalibration.guarantees import GUARANTEES
-from nnunet_nacl.recalibration.harm import CaseScores, changes_of, to_json
-from nnunet_nacl.recalibration.heads import Heads, Scored
+from nnunet_nacl.recalibration.harm import changes_of, to_json
+from nnunet_nacl.recalibration.heads import Heads
 from nnunet_nacl.recalibration.methods import METHODS
 from nnunet_nacl.recalibration.methods.base import Fit
+from nnunet_nacl.recalibration.scored_cases import ScoredCases
 from nnunet_nacl.recalibration.temperature_file import FILE_TYPE, SCHEMA_VERSION
 
 MODELS = {
@@ -49,10 +49,8 @@ MODELS = {
 def content_of(result: FitResult) -> dict[str, Any]:
     """Return the content of temperature.json: plain values, NaN as None."""
     options, heads, guarantees = result.options, result.heads, GUARANTEES[result.options.method]
-    before, after = ([case.problems for case in of] for of in (result.before, result.after))
     float32 = np.dtype(np.float32)
     groups = None if options.groups is None else options.groups.of(case.name for case in result.cases)
-    scores = [(case_scores(before, number), case_scores(after, number)) for number in range(len(heads.problems))]
     return {
         "file_type": FILE_TYPE,
         "schema_version": SCHEMA_VERSION,
@@ -82,10 +80,10 @@ def content_of(result: FitResult) -> dict[str, Any]:
         "scores": {
             "held_out": bool(result.held_out),
             "n_bins": options.n_bins,
-            "before": _scores(heads, result.before, [old for old, _ in scores]),
-            "after": _scores(heads, result.after, [new for _, new in scores]),
+            "before": _scores(heads, result.before),
+            "after": _scores(heads, result.after),
         },
-        "harm": to_json(changes_of(heads, before, after, scores, groups)),
+        "harm": to_json(changes_of(heads, result.before.cases, result.after.cases, groups)),
         "provenance": provenance(
             result.files | ({} if options.groups is None else {"groups": str(options.groups.source)})
         ),
@@ -105,11 +103,6 @@ def compared(contents: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 def ensemble_of(found: Disagreement, content: dict[str, Any]) -> dict[str, Any]:
     """Return what a file of the method ``temperature`` says of the ensemble of the folds that were compared."""
     return asdict(found) | {"temperature": content["temperatures"][0] * found.variance_ratio}
-
-
-def case_scores(cases: Sequence[Sequence[CalibrationStatistics]], problem: int) -> CaseScores:
-    """Return the scores of each case in each voxel set."""
-    return {voxel_set: [named_scores([of_case[problem]], voxel_set) for of_case in cases] for voxel_set in VOXEL_SETS}
 
 
 def _fitted(result: FitResult, fitted: Fitted) -> dict[str, Any]:
@@ -192,22 +185,21 @@ def _counts(result: FitResult) -> dict[str, Any]:
     }
 
 
-def _scores(heads: Heads, cases: Sequence[Scored], scores: Sequence[CaseScores]) -> dict[str, Any]:
+def _scores(heads: Heads, scored: ScoredCases) -> dict[str, Any]:
     """Return the scores per problem: ``pooled`` voxels, ``per_case`` means over the cases, and ``Dice`` likewise.
 
     Dice is that of the label map that nnU-Net writes: of regions not that of their channels.
     """
-    dice = np.stack([dice_of_overlap(case.overlap) for case in cases])
+    dice = np.stack([dice_of_overlap(overlap) for overlap in scored.overlaps])
     return {
         name: {
-            "pooled": {
-                voxel_set: _pooled(total(of_case.problems[number] for of_case in cases), voxel_set)
-                for voxel_set in VOXEL_SETS
+            "pooled": {voxel_set: _pooled(scored.totals[number], voxel_set) for voxel_set in VOXEL_SETS},
+            "per_case": {
+                voxel_set: _mean([case[number].scores[voxel_set] for case in scored.cases]) for voxel_set in VOXEL_SETS
             },
-            "per_case": {voxel_set: _mean(of_problem[voxel_set]) for voxel_set in VOXEL_SETS},
             "Dice": _dice(dice[:, 1:] if heads.kind == "softmax" else dice[:, [number]]),
         }
-        for number, (name, of_problem) in enumerate(zip(heads.problems, scores, strict=True))
+        for number, name in enumerate(heads.problems)
     }
 
 
@@ -216,7 +208,7 @@ def _pooled(statistics: CalibrationStatistics, voxel_set: str) -> dict[str, floa
     return {"n_voxels": int(statistics.top_label_bins(voxel_set)[0].sum()), **named}
 
 
-def _mean(cases: list[dict[str, float]]) -> dict[str, float | None]:
+def _mean(cases: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
     return {name: _plain(float(mean_of_defined(np.array([case[name] for case in cases])))) for name in SCORE_NAMES}
 
 
