@@ -275,12 +275,25 @@ def test_margins_are_the_optimum_of_a_general_optimiser():
         scores = -(slopes[c].T * margins + offsets[c].T)
         return float(np.mean(np.log(np.exp(scores).sum(0)) - scores[labels, columns]))
 
-    found = minimize(
-        value, np.ones(12), method="SLSQP", bounds=[(0, 100)] * 12, options={"ftol": 1e-14, "maxiter": 500}
-    )
-    fit = METHODS["margins"].fit(once(given, labels), 3, "softmax")
+    fit, simple = (METHODS[name].fit(once(given, labels), 3, "softmax") for name in ("margins", "by-prediction"))
+    bounds = [(0.75 * factor, 100) for factor in np.repeat(simple.map.factors, 2)] + [(0, 100)] * 6
+    found = minimize(value, np.ones(12), method="SLSQP", bounds=bounds, options={"ftol": 1e-14, "maxiter": 500})
+    assert np.all(fit.map.slopes >= 0.75 * simple.map.factors[:, None] * off_diagonal)
     assert fit.nll_after == pytest.approx(found.fun, abs=1e-7)
     assert value(np.concatenate([fit.map.slopes[off_diagonal], fit.map.offsets[off_diagonal]])) == pytest.approx(fit.nll_after, abs=1e-6)  # fmt: skip
+
+
+def test_what_small_margins_say_is_not_carried_to_large_ones():
+    """A network that hardly tells two structures apart says nothing of one that does: there the probability follows the margin still."""
+    rng = np.random.default_rng(0)
+    margin = rng.uniform(0, 0.2, 20_000)
+    given = softmax(np.stack([np.full(margin.size, -9.0), margin, np.zeros(margin.size)]), axis=0)
+    labels = np.where(rng.random(margin.size) < 0.6, 1, 2)  # whatever the margin
+    fit = METHODS["margins"].fit(once(given, labels), 3, "softmax")
+    new = recalibrated(softmax(np.array([[-9.0], [0.1], [0.0]]), axis=0), fit.map)
+    assert new[1, 0] == pytest.approx(0.6, abs=0.02)
+    new = recalibrated(softmax(np.array([[-9.0], [5.0], [0.0]]), axis=0), fit.map)
+    assert new[1, 0] > 0.95
 
 
 def test_margins_are_no_worse_than_fiducios_own():

@@ -5,6 +5,10 @@ b and mu of at least 0, and 1 for c itself: no other class can exceed it. That i
 of "Rethinking Post-Hoc Calibration in Semantic Segmentation" (arXiv 2607.01902) with a diagonal matrix. ``b_ck = b_c`` and ``mu = 0`` is
 the method ``by-prediction``. With an offset, a voxel on the border between two classes has a lead that it did not have before.
 
+A slope is at least :data:`LEAST_SLOPE` of the factor of ``by-prediction``. Where a network's margins between two structures are all
+small, since it does not tell them apart, an offset without a slope is as likely; on new cases, or with the network of another fold, that does,
+it throws away what the network knows. docs/results/recalibration-methods.md has the folds where that was seen.
+
 The negative log likelihood is a log-sum-exp of linear functions minus a linear one: convex, with simple bounds.
 :mod:`~nnunet_nacl.recalibration.methods.margins_search` finds its optimum, started from ``by-prediction``.
 """
@@ -25,6 +29,8 @@ from nnunet_nacl.calibration.temperature import HIGHEST_FACTOR
 from nnunet_nacl.recalibration.methods.base import Fit, Kind, Map, Remark, Voxels
 from nnunet_nacl.recalibration.methods.by_prediction import ByPrediction, FactorOfPrediction
 from nnunet_nacl.recalibration.methods.margins_search import HIGHEST_OFFSET, MAX_EVALUATIONS, search, sums_of
+
+LEAST_SLOPE = 0.75
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,16 @@ class MarginScaling:
         """
         simple = ByPrediction().fit(voxels, num_classes, kind)
         assert isinstance(simple.map, FactorOfPrediction)
-        begin = start if isinstance(start, Margins) else margins_of(simple.map)
+        begin = margins_of(simple.map)
+        least = LEAST_SLOPE * begin.slopes
+        if isinstance(start, Margins):
+            begin = Margins(np.maximum(start.slopes, least), start.offsets)
         sums = sums_of(voxels, begin.slopes, begin.offsets)
         off_diagonal = ~np.eye(num_classes, dtype=bool)
         left_alone = {pair for remark in simple.remarks if remark.what != "at_bound" for (pair,) in remark.where}
         tried = np.array([number not in left_alone for number in range(num_classes)])[:, None] & off_diagonal
         free = tried & (sums.labelled > 0)
-        found = search(voxels, begin.slopes, begin.offsets, free, sums)
+        found = search(voxels, begin.slopes, begin.offsets, least, free, sums)
         at_bound = free & ((found.slopes >= HIGHEST_FACTOR) | (found.offsets >= HIGHEST_OFFSET))
         pairs = (_remark("not_labelled", tried & ~free), _remark("at_bound", at_bound))
         return Fit(

@@ -58,24 +58,33 @@ class Found(NamedTuple):
     converged: bool
 
 
-def search(voxels: Voxels, slopes: Float64Array, offsets: Float64Array, free: NDArray[np.bool_], sums: Sums) -> Found:
+def search(
+    voxels: Voxels,
+    slopes: Float64Array,
+    offsets: Float64Array,
+    least: Float64Array,
+    free: NDArray[np.bool_],
+    sums: Sums,
+) -> Found:
     """Return the slopes and offsets of the highest likelihood.
 
     Args:
         voxels: gone through once per evaluation.
-        slopes, offsets: ``(C, C)`` to start from.
+        slopes, offsets: ``(C, C)`` to start from, at least ``least`` and 0.
+        least: ``(C, C)`` of the slopes.
         free: ``(C, C)`` the pairs to fit; the others stay.
         sums: those at the start.
     """
     length = np.ones(len(slopes))
     evaluations = 0
     while True:
-        (more_slope, more_offset), promised = _step(slopes, offsets, sums, free)
+        (more_slope, more_offset), promised = _step(slopes, offsets, least, sums, free)
         converged = bool(promised.sum() <= RELATIVE_GAIN * sums.nats.sum())
         if converged or evaluations == MAX_EVALUATIONS:
             nll = float(sums.nats.sum() / sums.labelled.sum())
             return Found(slopes, offsets, nll, evaluations, converged)
-        tried = slopes + length[:, None] * more_slope, offsets + length[:, None] * more_offset
+        # a step to the bound may end beside it through rounding
+        tried = np.maximum(slopes + length[:, None] * more_slope, least), offsets + length[:, None] * more_offset
         there = sums_of(voxels, *tried)
         evaluations += 1
         better = there.nats <= sums.nats * (1 + ROUNDING) - SUFFICIENT * length * promised
@@ -88,13 +97,13 @@ def search(voxels: Voxels, slopes: Float64Array, offsets: Float64Array, free: ND
 
 
 def _step(
-    slopes: Float64Array, offsets: Float64Array, sums: Sums, free: NDArray[np.bool_]
+    slopes: Float64Array, offsets: Float64Array, least: Float64Array, sums: Sums, free: NDArray[np.bool_]
 ) -> tuple[tuple[Float64Array, Float64Array], Float64Array]:
     """Return the step ``(C, C)`` of slopes and of offsets, and the gain ``(C,)`` in nats that the quadratics promise."""
     tiny = np.finfo(np.float64).tiny
     of_slope, of_offset = (np.maximum(each * (1 + RIDGE), tiny) for each in (sums.slope_slope, sums.offset_offset))
     both = sums.slope_offset
-    low, high = (-slopes, -offsets), (HIGHEST_FACTOR - slopes, HIGHEST_OFFSET - offsets)
+    low, high = (least - slopes, -offsets), (HIGHEST_FACTOR - slopes, HIGHEST_OFFSET - offsets)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         determinant = of_slope * of_offset - both**2
         inside = (
