@@ -26,7 +26,8 @@ EPILOG = "\n".join(
     ["methods, for K classes (of a region: outside and inside), what they keep, and what they are fitted on:"]
     + [f"  {line}" for line in guarantee_lines()]
     + [
-        "each is convex and needs saved probabilities and labels only. docs/recalibrating.md says what each did on real folds."
+        "volumes: measured on four trainers, whose soft volumes came nearer to the labels' on folds that were not fitted on",
+        "each is convex and needs saved probabilities and labels only. docs/recalibrating.md says what each did on real folds.",
     ]
 )
 
@@ -111,7 +112,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.evaluation.output import output_folder
     from nnunet_nacl.evaluation.validation_cases import sentences_on_folders
     from nnunet_nacl.json_files import mapping_if_any
-    from nnunet_nacl.recalibration.temperature_content import compared, ensemble_of
+    from nnunet_nacl.recalibration.temperature_content import compared
     from nnunet_nacl.recalibration.temperature_file import write
     from nnunet_nacl.report.recalibration_table import prepare_methods_table, prepare_recalibration_table
 
@@ -127,8 +128,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
         )
     with output_folder(parsed.o.parent):
         ensemble = _ensemble(parsed, files) if parsed.ensemble else None
-        contents = _fit_methods(parsed, files, chosen)
-        contents[chosen]["ensemble"] = ensemble and ensemble_of(ensemble, contents[chosen])
+        contents = _fit_methods(parsed, files, chosen, ensemble)
         contents[chosen]["compared"] = compared({name: each for name, each in contents.items() if name != chosen})
         write(contents[chosen], parsed.o)
     if len(contents) > 1:
@@ -143,11 +143,13 @@ def run_fit(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _fit_methods(parsed: argparse.Namespace, files: inputs.Inputs, chosen: str) -> dict[str, dict[str, Any]]:
+def _fit_methods(
+    parsed: argparse.Namespace, files: inputs.Inputs, chosen: str, ensemble: Disagreement | None
+) -> dict[str, dict[str, Any]]:
     """Return the content of the file of the chosen method, and of each other one that is to be compared with it."""
     from nnunet_nacl.commands.progress_bar import progress_bar
     from nnunet_nacl.recalibration.fit import Options, fit_folders
-    from nnunet_nacl.recalibration.temperature_content import content_of
+    from nnunet_nacl.recalibration.temperature_content import content_of, ensemble_of
 
     contents, groups = {}, groups_of(parsed)
     also = GUARANTEES if parsed.compare_methods else parsed.also
@@ -161,6 +163,7 @@ def _fit_methods(parsed: argparse.Namespace, files: inputs.Inputs, chosen: str) 
             memory=parsed.max_memory,
             n_bins=parsed.bins,
             groups=groups,
+            each_folder=ensemble is not None and method == chosen,
         )
         with progress_bar(f"reading ({method})" if also else "reading") as advance:
             result = fit_folders(
@@ -173,6 +176,8 @@ def _fit_methods(parsed: argparse.Namespace, files: inputs.Inputs, chosen: str) 
                 advance,
             )
         contents[method] = content_of(result)
+        if ensemble is not None and method == chosen:
+            contents[method]["ensemble"] = ensemble_of(ensemble, result)
     return contents
 
 

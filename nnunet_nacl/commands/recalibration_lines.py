@@ -48,9 +48,10 @@ def fit_lines(content: dict[str, Any]) -> list[str]:
 
 def _ensemble(found: dict[str, Any]) -> str:
     """Return the temperature of an ensemble, and what it was made from."""
+    of_folds = found["temperatures_of_folders"]
     return (
         f"ensemble of {len(found['folders'])} folds: temperature about {found['temperature']:.4f}, estimated without labels: that of one "
-        f"fold times {found['variance_ratio']:.3f}, the variance of the mean logits in {found['n_cases']} cases over that of a fold's"
+        f"fold, {sum(of_folds) / len(of_folds):.4f}, times {found['variance_ratio']:.3f}, the variance of the mean logits in {found['n_cases']} cases over that of a fold's"
     )
 
 

@@ -50,6 +50,7 @@ class Options:
             to a scratch file, or is read again.
         n_bins: equal-width confidence bins of the scores.
         groups: cases that are one unit, so that none of them is fitted on where another is held out; None where each is its own.
+        each_folder: fit on each folder alone as well.
     """
 
     method: str = DEFAULT_METHOD
@@ -60,6 +61,7 @@ class Options:
     memory: int = 2 * GIBIBYTE
     n_bins: int = 15
     groups: Groups | None = None
+    each_folder: bool = False
 
     @property
     def set_to_fit_on(self) -> str:
@@ -89,6 +91,7 @@ class FitResult:
 
     Attributes:
         fitted: on all cases.
+        of_folders: on each folder alone, where that was asked for.
         after: with the maps of ``held_out``, each case with those that it had no part in; with a single case there are none, and it
             is scored with what was fitted on it.
     """
@@ -100,6 +103,7 @@ class FitResult:
     folders: tuple[str, ...]
     fitted: Fitted
     held_out: tuple[HeldOut, ...]
+    of_folders: tuple[Fitted, ...]
     counts: Counts
     n_kept_in_memory: int
     before: ScoredCases
@@ -171,6 +175,8 @@ def fit_cases(
         return HeldOut(part, _fit(voxels, without(part, len(cases), groups), options, start=fitted))
 
     held_out = _each("fitting", fit_without, parts, progress)
+    each = by_folder(folders) if options.each_folder else []
+    of_folders = tuple(_fit(voxels, part.members, options, start=fitted) for part in each)
     own = {number: held.fitted for held in held_out for number in held.part.members}
 
     after = ScoredCases()
@@ -187,6 +193,7 @@ def fit_cases(
         folders=tuple(folders),
         fitted=fitted,
         held_out=tuple(held_out),
+        of_folders=of_folders,
         counts=counts,
         n_kept_in_memory=sum(kept is not None for kept in voxels.kept),
         before=before,

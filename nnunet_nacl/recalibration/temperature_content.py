@@ -24,6 +24,7 @@ from nnunet_nacl.recalibration.harm import changes_of, to_json
 from nnunet_nacl.recalibration.heads import Heads
 from nnunet_nacl.recalibration.methods import METHODS
 from nnunet_nacl.recalibration.methods.base import Fit
+from nnunet_nacl.recalibration.methods.temperature import OneFactor
 from nnunet_nacl.recalibration.scored_cases import ScoredCases
 from nnunet_nacl.recalibration.temperature_file import FILE_TYPE, SCHEMA_VERSION
 
@@ -100,9 +101,12 @@ def compared(contents: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     return {name: {key: content[key] for key in kept if key in content} for name, content in contents.items()}
 
 
-def ensemble_of(found: Disagreement, content: dict[str, Any]) -> dict[str, Any]:
+def ensemble_of(found: Disagreement, result: FitResult) -> dict[str, Any]:
     """Return what a file of the method ``temperature`` says of the ensemble of the folds that were compared."""
-    return asdict(found) | {"temperature": content["temperatures"][0] * found.variance_ratio}
+    factors = [fitted.maps[0].factor for fitted in result.of_folders if isinstance(fitted.maps[0], OneFactor)]
+    of_folders = [1 / factor for factor in factors]
+    temperature = float(np.mean(of_folders)) * found.variance_ratio
+    return asdict(found) | {"temperatures_of_folders": of_folders, "temperature": temperature}
 
 
 def _fitted(result: FitResult, fitted: Fitted) -> dict[str, Any]:

@@ -123,7 +123,10 @@ def test_fit_prints_and_records_it(tmp_path, capsys):
     assert main([str(part) for part in [*command, "--method", "temperature"]]) == 0
     content = json.loads((tmp_path / "t.json").read_text())
     found = content["ensemble"]
-    assert found["temperature"] == content["temperatures"][0] * found["variance_ratio"]
+    assert found["temperatures_of_folders"] == pytest.approx(
+        content["temperatures"][:1], rel=1e-5
+    )  # one folder: all cases
+    assert found["temperature"] == found["temperatures_of_folders"][0] * found["variance_ratio"]
     assert found["folders"] == [str(folder) for folder in folders]
     assert found["n_cases"] == 1
     expected = f"ensemble of 4 folds: temperature about {found['temperature']:.4f}, estimated without labels"
