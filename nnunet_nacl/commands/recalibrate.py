@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES, gua
 if TYPE_CHECKING:
     from nnunet_nacl.recalibration.apply import Applied
     from nnunet_nacl.recalibration.ensemble import Disagreement
+    from nnunet_nacl.recalibration.fit import Options
 
 # the keys of recalibration.selection.FIT_SETS; not imported, so that --help is instant
 VOXEL_SETS = ("predicted", "all", "foreground", "union")
@@ -148,37 +150,43 @@ def _fit_methods(
 ) -> dict[str, dict[str, Any]]:
     """Return the content of the file of the chosen method, and of each other one that is to be compared with it."""
     from nnunet_nacl.commands.progress_bar import progress_bar
-    from nnunet_nacl.recalibration.fit import Options, fit_folders
+    from nnunet_nacl.recalibration.fit import fit_folders
     from nnunet_nacl.recalibration.temperature_content import content_of, ensemble_of
 
-    contents, groups = {}, groups_of(parsed)
-    also = GUARANTEES if parsed.compare_methods else parsed.also
+    contents, also = {}, GUARANTEES if parsed.compare_methods else parsed.also
+    options = _options(parsed, chosen, each_folder=ensemble is not None)
+    described = files.label_folder, files.dataset_json, files.plans_json
     for method in dict.fromkeys((chosen, *also)):
-        options = Options(
-            method=method,
-            voxel_set=parsed.voxel_set,
-            parts=parsed.cross_fit_parts,
-            max_voxels=parsed.max_voxels,
-            seed=parsed.seed,
-            memory=parsed.max_memory,
-            n_bins=parsed.bins,
-            groups=groups,
-            each_folder=ensemble is not None and method == chosen,
-        )
+        own = options if method == chosen else replace(options, method=method, each_folder=False)
         with progress_bar(f"reading ({method})" if also else "reading") as advance:
-            result = fit_folders(
-                parsed.predicted,
-                files.label_folder,
-                files.dataset_json,
-                files.plans_json,
-                options,
-                parsed.o.parent,
-                advance,
-            )
+            try:
+                result = fit_folders(parsed.predicted, *described, own, parsed.o.parent, advance)
+            except InputError as error:
+                if method == chosen:
+                    raise
+                # the same files were read for the method that was asked for: this one has nothing to fit on
+                print(f"nnunet-nacl: note: {method} is left out: {error}", file=sys.stderr)
+                continue
         contents[method] = content_of(result)
         if ensemble is not None and method == chosen:
             contents[method]["ensemble"] = ensemble_of(ensemble, result)
     return contents
+
+
+def _options(parsed: argparse.Namespace, method: str, each_folder: bool) -> Options:
+    from nnunet_nacl.recalibration.fit import Options
+
+    return Options(
+        method=method,
+        voxel_set=parsed.voxel_set,
+        parts=parsed.cross_fit_parts,
+        max_voxels=parsed.max_voxels,
+        seed=parsed.seed,
+        memory=parsed.max_memory,
+        n_bins=parsed.bins,
+        groups=groups_of(parsed),
+        each_folder=each_folder,
+    )
 
 
 def _ensemble(parsed: argparse.Namespace, files: inputs.Inputs) -> Disagreement:

@@ -250,7 +250,8 @@ def _fit_problems(
     except NoVoxelsError as error:
         where = ", ".join(heads.problems[problem] for problem in problems)
         raise InputError(
-            f"no voxel of the set {options.set_to_fit_on!r} to fit on ({where}) in {len(numbers)} of the cases."
+            f"no voxel of the set {options.set_to_fit_on!r} to fit on ({where}) in {len(numbers)} of the cases; "
+            "those with all probability on one class do not count."
         ) from error
 
 

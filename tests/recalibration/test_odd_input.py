@@ -188,3 +188,15 @@ def test_a_network_that_is_certain_everywhere(method, n_wrong):
         factors = np.linspace(0.03, 0.09, 60_001)
         total = 1 + np.exp(-87 * factors) + np.exp(-80 * factors)
         assert result.map.factors[0] == pytest.approx(factors[(1000 * np.log(total) + n_wrong * 80 * factors).argmin()], abs=2e-6)  # fmt: skip
+
+
+def test_a_method_with_nothing_to_fit_on_is_left_out_of_the_comparison(tmp_path, capsys):
+    """One of two cases has no structure, so that held-out fits on `predicted` have no voxel; the default method has."""
+    empty = np.broadcast_to(np.array([0.98, 0.01, 0.01], np.float32).reshape(3, 1, 1, 1), (3, *SHAPE))
+    folder = task(tmp_path, [drawn(SHAPE, 3, 0), (empty, np.zeros(SHAPE, int))], NAMES)
+    content = fit(*folder, tmp_path / "t.json", "--compare-methods")
+    assert set(content["compared"]) == {"margins"}
+    error = capsys.readouterr().err
+    for method in ("temperature", "per-class"):
+        assert f"note: {method} is left out: no voxel of the set 'predicted' to fit on" in error
+    assert main([str(part) for part in ["recalibrate", "fit", folder[0], "-gt", folder[1], "-o", tmp_path / "t.json", "--method", "temperature"]]) == 1  # fmt: skip
