@@ -14,7 +14,7 @@ from nnunet_nacl.calibration.intervals import mean_interval
 from nnunet_nacl.decisions import fit_file
 from nnunet_nacl.decisions.case_table import MM3_PER_ML, Evaluated
 from nnunet_nacl.decisions.conformal import smallest_number
-from nnunet_nacl.decisions.coverage import binomial_interval, coverage
+from nnunet_nacl.decisions.coverage import binomial_interval, chance_of_so_few, coverage
 from nnunet_nacl.decisions.volumes import (
     SLACK,
     VolumeInterval,
@@ -28,6 +28,9 @@ from nnunet_nacl.errors import InputError
 
 FILE_TYPE = "nnunet-nacl volumes"
 SCHEMA_VERSION = 1
+
+CHANCE = 0.05
+"""Below this, shared among the results, a result left out is covered less often than chance explains."""
 
 
 def fit_volumes(evaluated: Evaluated, level: float, groups: Sequence[str] | None) -> dict[str, Any]:
@@ -111,8 +114,9 @@ def _across_results(
     where the others are too few.
     """
     of, units = np.asarray(parts), np.arange(reference.size) if groups is None else np.asarray(groups)
-    inside, each = np.zeros(reference.size, bool), {}
-    for part in dict.fromkeys(parts):
+    inside, each, below = np.zeros(reference.size, bool), {}, []
+    n_parts = len(set(parts))
+    for part in sorted(set(parts)):
         own = of == part
         known = ~own & ~np.isin(units, units[own])
         if np.unique(units[known]).size < smallest_number(level):
@@ -121,22 +125,25 @@ def _across_results(
         low, high = VolumeInterval(level, bounds, way).apply(volumes[own], way)
         inside[own] = (low <= reference[own] + SLACK) & (reference[own] <= high + SLACK)
         each[part] = coverage(inside[own], units[own])
+        n_new, n_known = (np.unique(units[cases]).size for cases in (own, known))
+        if chance_of_so_few(each[part], n_new, n_known, level) < CHANCE / n_parts:
+            below.append(part)
     share = coverage(inside, units)
     return {
         "coverage": share,
         "coverage_interval": list(binomial_interval(share, np.unique(units).size)),
         "of_each": each,
+        "below_the_level": below,
     }
 
 
 def across_in_words(content: dict[str, Any]) -> list[str]:
-    """Return a sentence for each structure whose intervals hold less often in a result left out than the level, beyond chance."""
+    """Return a sentence for each structure whose intervals hold less often in a result left out than chance explains."""
     return [
-        f"{entry['name']}: fitted on the other results, the intervals held in {', '.join(f'{share:.2f} of {part}' for part, share in across['of_each'].items())}, "
-        f"together {across['coverage']:.2f} and not {content['level']:g}: these networks differ, so the intervals hold for new cases of "
-        "these networks, not for those of another one"
+        f"{entry['name']}: fitted on the other results, the intervals held in {', '.join(f'{share:.2f} of {part}' for part, share in across['of_each'].items())} "
+        f"and not in {content['level']:g}: these networks differ, so the intervals need not hold for another network, or an ensemble"
         for entry in content["structures"].values()
-        if (across := entry["across_results"]) is not None and across["coverage_interval"][1] < content["level"]
+        if (across := entry["across_results"]) is not None and across["below_the_level"]
     ]
 
 

@@ -110,12 +110,7 @@ class VolumeInterval:
             raise ValueError(
                 f"Expected argument `way` to be one of {', '.join(self.bounds)} with what it needs, but got {way}."
             )
-        base, floor, scale = _base(volumes, way), FLOOR_VOXELS * volumes.voxel, _scale(volumes, way)
-        low, high = ((base + floor) * np.exp(end * scale) - floor for end in self.bounds[way])
-        # whole voxels, up to rounding of the logarithm and its inverse
-        low = np.floor(low / volumes.voxel + 1e-6) * volumes.voxel
-        high = np.ceil(high / volumes.voxel - 1e-6) * volumes.voxel
-        return np.maximum(low, 0.0), np.maximum(high, 0.0)
+        return _ends(volumes, way, *self.bounds[way])
 
 
 def fit_interval(
@@ -164,11 +159,14 @@ def leave_one_out(
     result = {}
     for way in volumes.ways:
         errors = _errors(truth, volumes, way)
-        low, high = np.empty(len(volumes)), np.empty(len(volumes))
+        bounds = np.tile([[-np.inf], [np.inf]], len(volumes))
         for inside in _patients(of):
-            ends = two_sided_bounds(errors[~inside], level, of[~inside]) if not inside.all() else (-np.inf, np.inf)
-            low[inside], high[inside] = VolumeInterval(level, {way: ends}, way).apply(volumes[inside], way)
-        result[way] = low, high
+            others = ~inside
+            if others.any():
+                bounds[:, inside] = np.transpose(
+                    [two_sided_bounds(errors[others], level, None if groups is None else of[others])]
+                )
+        result[way] = _ends(volumes, way, bounds[0], bounds[1])
     return result
 
 
@@ -215,6 +213,18 @@ def _patients(groups: NDArray[np.generic]) -> Iterator[NDArray[np.bool_]]:
     _, patient = np.unique(groups, return_inverse=True)
     for number in range(int(patient.max()) + 1):
         yield patient == number
+
+
+def _ends(
+    volumes: Volumes, way: str, lowest: float | NDArray[np.float64], highest: float | NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the ends in ml that bounds of the errors give, whole voxels and at least 0."""
+    base, floor, scale = _base(volumes, way), FLOOR_VOXELS * volumes.voxel, _scale(volumes, way)
+    low, high = ((base + floor) * np.exp(end * scale) - floor for end in (lowest, highest))
+    # whole voxels, up to rounding of the logarithm and its inverse
+    low = np.floor(low / volumes.voxel + 1e-6) * volumes.voxel
+    high = np.ceil(high / volumes.voxel - 1e-6) * volumes.voxel
+    return np.maximum(low, 0.0), np.maximum(high, 0.0)
 
 
 def _errors(truth: NDArray[np.float64], volumes: Volumes, way: str) -> NDArray[np.float64]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import beta
+from scipy.stats import beta, binomtest
 
 from nnunet_nacl.decisions.case_table import CaseTable
-from nnunet_nacl.decisions.coverage import binomial_interval, coverage
+from nnunet_nacl.decisions.conformal import two_sided_bounds
+from nnunet_nacl.decisions.coverage import binomial_interval, chance_of_so_few, coverage
 from nnunet_nacl.decisions.triage import case_confidences, case_dice, judge, n_to_check
 
 
@@ -76,3 +77,13 @@ def test_coverage_weighs_patients_alike() -> None:
     assert binomial_interval(0.9, 10) == pytest.approx((beta.ppf(0.025, 9, 2), beta.ppf(0.975, 10, 1)))
     assert binomial_interval(1.0, 10) == pytest.approx((0.025 ** (1 / 10), 1.0))
     assert binomial_interval(0.0, 10)[0] == 0
+
+
+def test_the_chance_of_so_few_is_that_of_simulated_studies() -> None:
+    random, n_studies = np.random.default_rng(0), 2000
+    few = 0
+    for _ in range(n_studies):
+        low, high = two_sided_bounds(random.normal(size=40), 0.9)
+        few += np.mean((low <= (new := random.normal(size=20))) & (new <= high)) <= 0.8
+    assert binomtest(few, n_studies, chance_of_so_few(0.8, 20, 40, 0.9)).pvalue > 1e-3
+    assert chance_of_so_few(0.0, 20, 18, 0.9) == 1  # too few to be finite
