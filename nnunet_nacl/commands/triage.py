@@ -51,6 +51,7 @@ def _share(text: str) -> float:
 
 def run_fit(parsed: argparse.Namespace) -> int:
     """Run ``fit`` and return its exit status."""
+    from nnunet_nacl.decisions.across import in_words
     from nnunet_nacl.decisions.fit_file import write
     from nnunet_nacl.decisions.predictions import dataset_of_members, pairwise_dice
     from nnunet_nacl.decisions.triage_fit import fit_triage
@@ -64,6 +65,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
     with output_folder(parsed.o.parent):
         write(content, parsed.o)
     _print_fit(content)
+    warn(in_words("Dice", "the lower bound", content["all_structures"]["across_results"], content["level"]))
     print(f"wrote {parsed.o}")
     return 0
 

@@ -20,8 +20,8 @@ def coverage(covered: ArrayLike, groups: ArrayLike | None = None) -> float:
     return float((np.bincount(patient, hit) / np.bincount(patient)).mean())
 
 
-def chance_of_so_few(share: float, n_new: int, n_fitted: int, level: float) -> float:
-    """Return the probability that at most this share of n new patients is covered by a two-sided interval, if all are exchangeable.
+def chance_of_so_few(share: float, n_new: int, n_fitted: int, level: float, *, two_sided: bool = True) -> float:
+    """Return the probability that at most this share of n new patients is covered by an interval or a one-sided bound, if all are exchangeable.
 
     The number covered is beta-binomial: with errors without ties, the interval spans k of the n + 1 gaps between the errors of the fit, and its
     coverage, given the fit, is Beta(k, n + 1 - k) (Vovk 2012, arXiv 1209.2673).
@@ -31,7 +31,8 @@ def chance_of_so_few(share: float, n_new: int, n_fitted: int, level: float) -> f
     """
     from scipy.stats import betabinom  # half a second to import
 
-    gaps_outside = 2 * int((n_fitted + 1) * (1 - level) / 2 + 1e-9)
+    ends = 2 if two_sided else 1
+    gaps_outside = ends * int((n_fitted + 1) * (1 - level) / ends + 1e-9)
     if gaps_outside == 0:  # the interval is infinite
         return 1.0
     return float(betabinom.cdf(int(share * n_new + 1e-9), n_new, n_fitted + 1 - gaps_outside, gaps_outside))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.decisions import fit_file
+from nnunet_nacl.decisions.across import across_results
 from nnunet_nacl.decisions.case_table import Evaluated
 from nnunet_nacl.decisions.conformal import smallest_number
 from nnunet_nacl.decisions.dice_estimate import DiceEstimate, fit_dice
@@ -46,6 +47,7 @@ def fit_triage(
     whole = {
         "scores": {name: judge(values, dice, groups) for name, values in of_cases.items()},
         "estimate": _estimate(of_cases[DEFAULT_SCORE], dice, level, groups),
+        "across_results": _across_results(of_cases[DEFAULT_SCORE], dice, evaluated, level, groups),
     }
     if whole["estimate"] is None:
         needed = smallest_number(level, two_sided=False)
@@ -92,6 +94,27 @@ def _estimate(
         return None
     fitted = fit_dice(confidence[both], dice[both], level, units)
     return {"median": fitted.median, "lower": fitted.lower, "n_units": n_units}
+
+
+def _across_results(
+    confidence: NDArray[np.float64],
+    dice: NDArray[np.float64],
+    evaluated: Evaluated,
+    level: float,
+    groups: Sequence[str] | None,
+) -> dict[str, Any] | None:
+    """Return how often the lower bound holds in a result left out."""
+    both = ~np.isnan(confidence) & ~np.isnan(dice)
+    sure, truth = confidence[both], dice[both]
+    parts = [case.part for case, there in zip(evaluated.result.cases, both, strict=True) if there]
+    units = None if groups is None else [group for group, there in zip(groups, both, strict=True) if there]
+
+    def covers(known: NDArray[np.bool_], own: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        of = None if units is None else np.asarray(units)[known]
+        _, bound = fit_dice(sure[known], truth[known], level, of).apply(sure[own])
+        return np.asarray(truth[own] >= bound)
+
+    return across_results(parts, units, level, covers, two_sided=False)
 
 
 class TriageFit:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.calibration.intervals import mean_interval
 from nnunet_nacl.decisions import fit_file
+from nnunet_nacl.decisions.across import across_results, in_words
 from nnunet_nacl.decisions.case_table import MM3_PER_ML, Evaluated
 from nnunet_nacl.decisions.conformal import smallest_number
-from nnunet_nacl.decisions.coverage import binomial_interval, chance_of_so_few, coverage
+from nnunet_nacl.decisions.coverage import binomial_interval, coverage
 from nnunet_nacl.decisions.volumes import (
     SLACK,
     VolumeInterval,
@@ -28,9 +29,6 @@ from nnunet_nacl.errors import InputError
 
 FILE_TYPE = "nnunet-nacl volumes"
 SCHEMA_VERSION = 1
-
-CHANCE = 0.05
-"""Below this, shared among the results, a result left out is covered less often than chance explains."""
 
 
 def fit_volumes(evaluated: Evaluated, level: float, groups: Sequence[str] | None) -> dict[str, Any]:
@@ -108,42 +106,23 @@ def _across_results(
     level: float,
     groups: Sequence[str] | None,
 ) -> dict[str, Any] | None:
-    """Return how often intervals that the other results give hold in each result, as another fold's network is another network.
+    """Return how often the chosen way's intervals hold in a result left out."""
 
-    Leaving out cases one by one never asks that: every network of the left-out cases is known by its other cases. None with a single result, or
-    where the others are too few.
-    """
-    of, units = np.asarray(parts), np.arange(reference.size) if groups is None else np.asarray(groups)
-    inside, each, below = np.zeros(reference.size, bool), {}, []
-    n_parts = len(set(parts))
-    for part in sorted(set(parts)):
-        own = of == part
-        known = ~own & ~np.isin(units, units[own])
-        if np.unique(units[known]).size < smallest_number(level):
-            return None
-        bounds = fit_bounds(reference[known], volumes[known], level, units[known])
+    def covers(known: NDArray[np.bool_], own: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        units = None if groups is None else np.asarray(groups)[known]
+        bounds = fit_bounds(reference[known], volumes[known], level, units)
         low, high = VolumeInterval(level, bounds, way).apply(volumes[own], way)
-        inside[own] = (low <= reference[own] + SLACK) & (reference[own] <= high + SLACK)
-        each[part] = coverage(inside[own], units[own])
-        n_new, n_known = (np.unique(units[cases]).size for cases in (own, known))
-        if chance_of_so_few(each[part], n_new, n_known, level) < CHANCE / n_parts:
-            below.append(part)
-    share = coverage(inside, units)
-    return {
-        "coverage": share,
-        "coverage_interval": list(binomial_interval(share, np.unique(units).size)),
-        "of_each": each,
-        "below_the_level": below,
-    }
+        return np.asarray((low <= reference[own] + SLACK) & (reference[own] <= high + SLACK))
+
+    return across_results(parts, groups, level, covers)
 
 
 def across_in_words(content: dict[str, Any]) -> list[str]:
     """Return a sentence for each structure whose intervals hold less often in a result left out than chance explains."""
     return [
-        f"{entry['name']}: fitted on the other results, the intervals held in {', '.join(f'{share:.2f} of {part}' for part, share in across['of_each'].items())} "
-        f"and not in {content['level']:g}: these networks differ, so the intervals need not hold for another network, or an ensemble"
+        sentence
         for entry in content["structures"].values()
-        if (across := entry["across_results"]) is not None and across["below_the_level"]
+        for sentence in in_words(entry["name"], "the intervals", entry["across_results"], content["level"])
     ]
 
 

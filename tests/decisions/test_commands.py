@@ -163,6 +163,12 @@ def test_networks_that_differ_are_named(task, tmp_path, capsys):
     capsys.readouterr()
     assert run("volumes", "fit", *folds, "-o", tmp_path / "v.json", "--level", 0.8) == 0
     said = capsys.readouterr().err
+    assert run("triage", "fit", *folds, "-o", tmp_path / "t.json", "--level", 0.8) == 0
+    bound = json.loads((tmp_path / "t.json").read_text())["all_structures"]["across_results"]
+    assert ("these networks differ" in capsys.readouterr().err) == bool(bound["below_the_level"])
+    assert set(bound["of_each"]) == set(
+        json.loads((tmp_path / "v.json").read_text())["structures"]["1"]["across_results"]["of_each"]
+    )
     assert "liver: fitted on the other results, the intervals held in" in said and "these networks differ" in said
     liver = json.loads((tmp_path / "v.json").read_text())["structures"]["1"]
     assert liver["across_results"]["coverage"] < 0.5

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import beta, binomtest
 
 from nnunet_nacl.decisions.case_table import CaseTable
-from nnunet_nacl.decisions.conformal import two_sided_bounds
+from nnunet_nacl.decisions.conformal import two_sided_bounds, upper_bound
 from nnunet_nacl.decisions.coverage import binomial_interval, chance_of_so_few, coverage
 from nnunet_nacl.decisions.triage import case_confidences, case_dice, judge, n_to_check
 
@@ -87,3 +87,7 @@ def test_the_chance_of_so_few_is_that_of_simulated_studies() -> None:
         few += np.mean((low <= (new := random.normal(size=20))) & (new <= high)) <= 0.8
     assert binomtest(few, n_studies, chance_of_so_few(0.8, 20, 40, 0.9)).pvalue > 1e-3
     assert chance_of_so_few(0.0, 20, 18, 0.9) == 1  # too few to be finite
+    few = sum(
+        np.mean(random.normal(size=20) <= upper_bound(random.normal(size=40), 0.9)) <= 0.8 for _ in range(n_studies)
+    )
+    assert binomtest(few, n_studies, chance_of_so_few(0.8, 20, 40, 0.9, two_sided=False)).pvalue > 1e-3

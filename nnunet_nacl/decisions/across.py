@@ -1,0 +1,69 @@
+"""Whether what was fitted on some results holds in another one: each fold's network is another network.
+
+Leaving out cases one by one never asks that, since the network of a left-out case is known by its other cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_nacl.decisions.conformal import smallest_number
+from nnunet_nacl.decisions.coverage import binomial_interval, chance_of_so_few, coverage
+
+CHANCE = 0.05
+"""Below this, shared among the results, a result left out is covered less often than chance explains."""
+
+Covers = Callable[[NDArray[np.bool_], NDArray[np.bool_]], NDArray[np.bool_]]
+"""Takes which cases are fitted on and which are asked for, and returns for each of the latter whether its bounds hold."""
+
+
+def across_results(
+    parts: Sequence[str], groups: Sequence[str] | None, level: float, covers: Covers, *, two_sided: bool = True
+) -> dict[str, Any] | None:
+    """Return how often the bounds that the other results give hold in each result, as plain values.
+
+    Args:
+        parts: ``(N,)``, the result of each case.
+        groups: ``(N,)``, its patient; a patient who is in two results is not fitted on for the other.
+        level: of the bounds.
+        covers: fits and asks.
+        two_sided: whether either end may be missed.
+
+    Returns:
+        None with a single result, or where the others are too few.
+    """
+    of, units = np.asarray(parts), np.arange(len(parts)) if groups is None else np.asarray(groups)
+    inside, each, below = np.zeros(of.size, bool), {}, []
+    names = sorted(set(parts))
+    for part in names:
+        own = of == part
+        known = ~own & ~np.isin(units, units[own])
+        n_new, n_known = (np.unique(units[cases]).size for cases in (own, known))
+        if n_known < smallest_number(level, two_sided=two_sided):
+            return None
+        inside[own] = covers(known, own)
+        each[part] = coverage(inside[own], units[own])
+        if chance_of_so_few(each[part], n_new, n_known, level, two_sided=two_sided) < CHANCE / len(names):
+            below.append(part)
+    share = coverage(inside, units)
+    return {
+        "coverage": share,
+        "coverage_interval": list(binomial_interval(share, np.unique(units).size)),
+        "of_each": each,
+        "below_the_level": below,
+    }
+
+
+def in_words(name: str, what: str, across: dict[str, Any] | None, level: float) -> list[str]:
+    """Return a sentence if the bounds hold less often in a result left out than chance explains, else none."""
+    if across is None or not across["below_the_level"]:
+        return []
+    shares = ", ".join(f"{share:.2f} of {part}" for part, share in across["of_each"].items())
+    return [
+        f"{name}: fitted on the other results, {what} held in {shares} and not in {level:g}: these networks differ, so it need not hold "
+        "for another network, or an ensemble"
+    ]
