@@ -33,13 +33,19 @@ def whole_by_numpy(path: Path) -> None:
     np.load(path)[KEY]
 
 
-def whole_by_libdeflate(path: Path) -> None:
+def whole_by_libdeflate(path: Path, at_hand: bool = False) -> None:
     member = find_member(path, KEY)
     with path.open("rb") as file:
         file.seek(member.offset)
-        values = imagecodecs.deflate_decode(file.read(member.stored_size), out=member.size, raw=True)
+        out = room(member.size) if at_hand else member.size
+        values = imagecodecs.deflate_decode(file.read(member.stored_size), out=out, raw=True)
     if imagecodecs.deflate_crc32(values) != member.crc:
         raise SystemExit(f"{path}: wrong checksum")
+
+
+@functools.cache
+def room(size: int) -> np.ndarray:
+    return np.zeros(size, np.uint8)
 
 
 def streamed(path: Path) -> None:
@@ -90,6 +96,7 @@ WAYS: dict[str, Callable[[Path], None]] = {
     "zlib, streamed": streamed_by_zlib,
     "zlib-ng, streamed": streamed_by_zlib_ng,
     "libdeflate, whole": whole_by_libdeflate,
+    "libdeflate, into an array at hand": functools.partial(whole_by_libdeflate, at_hand=True),
     "isal, streamed": streamed,
     "ProbabilityFile.blocks()": blocks,
 }
