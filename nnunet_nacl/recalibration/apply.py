@@ -171,7 +171,7 @@ def _maps_of(name: str, fitted: TemperatureFile, held_out: bool, path: Path) -> 
         return fitted.maps
     if not fitted.held_out:
         raise InputError(
-            f"{path}: holds no map that was fitted without some of the cases, since there was but one case."
+            f"{path}: holds no map that was fitted without some of the cases, since there was but one case or group."
         )
     if name not in fitted.held_out:
         raise InputError(f"{path}: has no held-out map for {name}; --held-out is for the cases it was fitted on.")
