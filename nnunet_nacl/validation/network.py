@@ -65,6 +65,7 @@ class FoldPredictor:
             ) from error
         self.configuration_name = str(name)
         self._predictor: nnUNetPredictor | None = None
+        self._network: torch.nn.Module | None = None
         self._kept: dict[str, dict[str, Any]] = {}
 
     @property
@@ -97,7 +98,8 @@ class FoldPredictor:
         """
         path = self._model.checkpoint(fold)
         checkpoint = self._kept.get(fold) or read_checkpoint(path)
-        network = self._build() if self._predictor is None else self._predictor.network
+        # not the predictor's, which torch.compile may have wrapped (nnUNet_compile)
+        network = self._network = self._build() if self._network is None else self._network
         try:
             network.load_state_dict(checkpoint["network_weights"])
         except RuntimeError as error:
@@ -130,7 +132,7 @@ class FoldPredictor:
             ) from error
         return found
 
-    def _build(self) -> Any:
+    def _build(self) -> torch.nn.Module:
         """Return the network, of the class that it was trained with, as nnU-Net's predictor builds it."""
         build = trainer_of(self.trainer_name).build_network_architecture  # type: ignore[attr-defined]
         channels = determine_num_input_channels(self.plans, self.configuration, self._model.dataset_json)
