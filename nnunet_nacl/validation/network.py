@@ -141,8 +141,9 @@ class FoldPredictor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             if "plans_manager" in inspect.signature(build).parameters:
-                return build(self.plans, configuration, channels, heads, enable_deep_supervision=False)
-            return build(
-                configuration.network_arch_class_name, configuration.network_arch_init_kwargs,
-                configuration.network_arch_init_kwargs_req_import, channels, heads, enable_deep_supervision=False,
-            )  # fmt: skip
+                first: tuple[Any, ...] = (self.plans, configuration)
+            else:
+                first = (configuration.network_arch_class_name, configuration.network_arch_init_kwargs,
+                         configuration.network_arch_init_kwargs_req_import)  # fmt: skip
+            network: torch.nn.Module = build(*first, channels, heads, enable_deep_supervision=False)
+        return network
