@@ -123,6 +123,8 @@ def _check_options(parsed: argparse.Namespace) -> None:
             raise InputError(f"{option} is for the validation cases, not for a test set. Leave out --images.")
     if parsed.method is not None and parsed.fit is None:
         raise InputError("--method says what --fit TEMPERATURE_JSON fits. Give --fit, or leave it out.")
+    if parsed.fit is not None and parsed.np > 1:
+        raise InputError("--fit works in one process. Leave out -np.")
     if parsed.fit is not None and parsed.fit.is_dir():
         raise InputError(f"{parsed.fit}: is a folder. Give --fit the name of a file, e.g. temperature.json.")
     if parsed.images is None:

@@ -127,6 +127,16 @@ def test_mistakes_are_one_line(tmp_path, dataset_files, monkeypatch, capsys):
     checkpoint = model / "fold_0" / "checkpoint_final.pth"
     checkpoint.write_bytes(b"none")
     assert "found no labels of Dataset099_Phantom in nnU-Net's folders, since" in said(model)
+    fit, images = ("--fit", tmp_path / "temperature.json"), ("--images", tmp_path)
+    assert "--method says what --fit TEMPERATURE_JSON fits" in said(model, "--method", "temperature")
+    assert "--fit works in one process" in said(model, *fit, "-np", 2)
+    assert "is a folder. Give --fit the name of a file" in said(model, "--fit", tmp_path)
+    assert "--fit is for the validation cases" in said(model, *fit, *images)
+    assert "--keep is for the validation cases" in said(model, "--keep", "float16", *images)
+    assert "--images needs the folder of its label files" in said(model, *images)
+    assert "--images needs an output folder" in said(model, *images, "-gt", tmp_path)
+    assert "no such folder. Pass nnU-Net's imagesTs" in said(model, "--images", tmp_path / "none")
+    assert "-prev_stage_predictions goes with --images" in said(model, "-prev_stage_predictions", tmp_path)
     labels = tmp_path / "labels"
     labels.mkdir()
     assert "nnUNet_preprocessed is not set; its splits_final.json says" in said(model, "-gt", labels)
