@@ -63,14 +63,14 @@ def _bad_cases(scaled: list[TrainerResults], marks: Marks) -> Iterator[str]:
             changes = [
                 f"{number(before.measures[name])} → {number(after.measures[name])}" for name in ("aurc", "excess_augrc")
             ]
-            rows.append([marks.name(each.trainer, each.training), *changes, difference.in_words])
+            rows.append([marks.name(each.trainer, each.training), *changes, difference.verdict])
     if not rows:
         yield wrapped("The results hold no soft Dice confidences: evaluated before those were summed up.")
         return
-    yield table(["trainer", "AURC", "excess AUGRC", "after recalibration"], rows, left=1)
+    yield table(["trainer", "AURC", "excess AUGRC", "bad cases found"], rows, left=1)
     yield wrapped(
         "Risk-coverage of the soft Dice confidence, risk 1 - Dice, mean over the classes of a case, cases in order within each fold; lower is better, and the excess is above the best possible "
-        "order of the same cases. The words are by the 95 % interval over cases of the difference in that excess. A recalibration leaves the segmentations alone, so only the "
+        "order of the same cases. Better, worse, unclear: by the 95 % interval over cases of the difference in that excess. A recalibration leaves the segmentations alone, so only the "
         "order of the cases can change."
     )
 

@@ -67,6 +67,7 @@ def quality_content(quality: DecisionQuality) -> dict[str, Any]:
                         name: _with_interval(held.differences[name], held.intervals[name])
                         for name in detection.MEASURES
                     },
+                    "verdict": held.verdict,
                     "in_words": held.in_words,
                 }
                 for held in found.differences

@@ -74,9 +74,10 @@ class Detection:
 
 @dataclass(frozen=True)
 class DetectionDifference:
-    """A run against the base: run - base of each measure, its interval, and in words.
+    """A run against the base: run - base of each measure, and its interval.
 
     ``same_segmentations`` is whether the Dice of every case is the same, as after recalibration: then only confidences differ.
+    ``verdict`` is ``better``, ``worse``, ``unclear``, ``same order`` or ``not told``, and ``in_words`` the same in a phrase.
     """
 
     run: str
@@ -84,6 +85,7 @@ class DetectionDifference:
     differences: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     same_segmentations: bool
+    verdict: str
     in_words: str
 
 
@@ -271,16 +273,23 @@ def _difference(
 ) -> DetectionDifference:
     differences = {name: mine[0].measures[name] - base[0].measures[name] for name in MEASURES}
     intervals = _intervals(mine[1] - base[1] if len(mine[1]) == len(base[1]) else mine[1][:0])
-    return DetectionDifference(run, label, differences, intervals, same, _in_words(differences, intervals, same))
+    verdict = _verdict(differences[DECIDING], intervals[DECIDING], same)
+    return DetectionDifference(run, label, differences, intervals, same, verdict, _in_words(verdict, same))
 
 
-def _in_words(differences: dict[str, float], intervals: dict[str, tuple[float, float]], same: bool) -> str:
-    low, high = intervals[DECIDING]
-    of = "of the same segmentations" if same else "of its own segmentations"
-    if abs(differences[DECIDING]) <= SAME_WITHIN and same:
-        return "finds the bad cases in the same order"
+def _verdict(difference: float, interval: tuple[float, float], same: bool) -> str:
+    low, high = interval
+    if same and abs(difference) <= SAME_WITHIN:
+        return "same order"
     if math.isnan(low):
-        return "not told: too few cases"
-    if low > 0 or high < 0:
-        return f"finds the bad cases {of} {'worse' if low > 0 else 'better'}"
-    return f"no clear difference in how the bad cases {of} are found"
+        return "not told"
+    return "worse" if low > 0 else "better" if high < 0 else "unclear"
+
+
+def _in_words(verdict: str, same: bool) -> str:
+    of = "of the same segmentations" if same else "of its own segmentations"
+    return {
+        "same order": "finds the bad cases in the same order",
+        "not told": "not told: too few cases",
+        "unclear": f"no clear difference in how the bad cases {of} are found",
+    }.get(verdict, f"finds the bad cases {of} {verdict}")

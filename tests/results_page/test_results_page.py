@@ -204,7 +204,7 @@ def test_before_and_after_scaling(finished, page):
         quality = failure_detection(runs, sorted(runs[0].statistics))
         before, after = (held.measures for held in quality.of_label("mean"))
         changes = [f"{before[name]:.4f} → {after[name]:.4f}" for name in ("aurc", "excess_augrc")]
-        assert by_name(found)[trainer] == [*changes, quality.differences[0].in_words]
+        assert by_name(found)[trainer] == [*changes, quality.differences[0].verdict]
         assert quality.differences[0].same_segmentations, "a recalibration keeps the predicted class"
 
 
