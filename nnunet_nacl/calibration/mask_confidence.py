@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.channel_stream import Block
 from nnunet_nacl.calibration.compiled import compiled
-from nnunet_nacl.calibration.kernels import binary_entropy
+from nnunet_nacl.calibration.kernels import entropies
 from nnunet_nacl.calibration.overlap import LABEL_VALUES
 from nnunet_nacl.calibration.scores import divided
 
@@ -91,10 +91,11 @@ def mask_sums_of_regions(
 def _add_region(
     values: NDArray[Any], labels: NDArray[Any], predicted: NDArray[Any], member: NDArray[Any], ignored: Any
 ) -> NDArray[np.float64]:
-    sums = np.zeros(2)
+    found, n_found = np.empty(values.size, np.float64), 0
     for i in range(values.size):
-        if member[predicted[i]] and labels[i] != ignored:
-            value = np.float64(values[i])
-            sums[PROBABILITY] += value
-            sums[ENTROPY] += binary_entropy(value)
+        found[n_found] = values[i]
+        n_found += member[predicted[i]] & (labels[i] != ignored)
+    inside = found[:n_found]
+    sums = np.zeros(2)
+    sums[PROBABILITY], sums[ENTROPY] = inside.sum(), entropies(inside).sum()
     return sums

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reference import reference
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
+from nnunet_nacl.calibration.kernels import entropies
 from nnunet_nacl.calibration.mask_confidence import ENTROPY, PROBABILITY
 from nnunet_nacl.calibration.statistics import total
 
@@ -73,7 +74,14 @@ def test_spread_and_mask_sums_are_their_definitions(seed, num_classes, n, sharpn
         inside = p[prediction == label]
         assert statistics.mask_sums[label - 1, PROBABILITY] == pytest.approx(math.fsum(inside), rel=1e-12)
         entropy = scipy.stats.entropy([inside, np.maximum(1 - inside, 0)]).sum() if inside.size else 0
-        assert statistics.mask_sums[label - 1, ENTROPY] == pytest.approx(entropy, rel=1e-6, abs=1e-12)
+        assert statistics.mask_sums[label - 1, ENTROPY] == pytest.approx(entropy, rel=1e-6, abs=1e-7 * inside.size)
+
+
+def test_entropies_are_those_of_the_formula():
+    inside = np.concatenate([np.linspace(0, 1, 2001)[1:-1], np.logspace(-37, -1, 200), 1 - np.logspace(-16, -1, 100)])
+    expected = scipy.stats.entropy([inside, 1 - inside])
+    np.testing.assert_allclose(entropies(inside), expected, rtol=2e-6, atol=1e-7)
+    np.testing.assert_array_equal(entropies(np.array([0.0, 1.0, 1.005])), 0)
 
 
 def test_confidence_of_zero_and_one():
