@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_nacl import json_files
+from nnunet_nacl.decisions.case_table import structures_of
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.dataset import Dataset
 from nnunet_nacl.evaluation.output import replacing
@@ -41,10 +42,22 @@ def load(path: Path, file_type: str, version: int, parse: Callable[[dict[str, An
             "version of nnunet-nacl that wrote it."
         )
     try:
+        _check_shared(content)
         parse(content)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InputError(f"{path}: is damaged ({type(error).__name__}: {first_line(error)}). Fit it again.") from error
     return content
+
+
+def _check_shared(content: dict[str, Any]) -> None:
+    """Raise ValueError or what Python raises unless labels, structures and cases are as both kinds of file have them."""
+    labels, regions, cases = content["protocol"]["labels"], content["protocol"]["regions"], content["cases"]
+    texts = [*labels.keys(), *labels.values(), *cases, *(entry["name"] for entry in content["structures"].values())]
+    if type(regions) is not bool or not isinstance(cases, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("expected names of labels, structures and cases")
+    "".join(texts).encode()  # a UnicodeEncodeError is a ValueError
+    if list(content["structures"]) != list(structures_of(labels, regions)):
+        raise ValueError("expected the structures of the labels")
 
 
 def check_structures(path: Path, content: dict[str, Any], dataset: Dataset, dataset_json: Path) -> None:

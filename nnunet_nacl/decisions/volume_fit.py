@@ -162,7 +162,7 @@ class VolumeFit:
         self.content = fit_file.load(path, FILE_TYPE, SCHEMA_VERSION, self._parse)
 
     def _parse(self, content: dict[str, Any]) -> None:
-        self.level = float(content["level"])
+        self.level = fit_file.number(content["level"])
         if not 0 < self.level < 1:
             raise ValueError(f"level {self.level}")
         self.structures = {str(key): str(entry["name"]) for key, entry in content["structures"].items()}

@@ -220,7 +220,8 @@ def _ends(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the ends in ml that bounds of the errors give, whole voxels and at least 0."""
     base, floor, scale = _base(volumes, way), FLOOR_VOXELS * volumes.voxel, _scale(volumes, way)
-    low, high = ((base + floor) * np.exp(end * scale) - floor for end in (lowest, highest))
+    with np.errstate(over="ignore"):  # a case that is far more unsure than those of the fit may have no upper end
+        low, high = ((base + floor) * np.exp(end * scale) - floor for end in (lowest, highest))
     # whole voxels, up to rounding of the logarithm and its inverse
     low = np.floor(low / volumes.voxel + 1e-6) * volumes.voxel
     high = np.ceil(high / volumes.voxel - 1e-6) * volumes.voxel

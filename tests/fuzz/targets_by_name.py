@@ -17,6 +17,8 @@ TARGETS = {
     "splits": "targets_of_side_files.Splits",
     "logs": "targets_of_side_files.TrainingLogs",
     "raters": "targets_of_side_files.RaterLists",
+    "volumes": "targets_of_decisions.VolumeFiles",
+    "triage": "targets_of_decisions.TriageFiles",
 }
 
 

@@ -1,0 +1,81 @@
+"""What is fuzzed of the files that fits write and `apply` reads: volumes.json and triage.json, up to the rows of the table."""
+
+import math
+
+import numpy as np
+
+from nnunet_nacl.commands import triage, volumes
+from nnunet_nacl.decisions.case_table import CaseTable
+from nnunet_nacl.decisions.triage import case_confidences, class_confidences
+from nnunet_nacl.decisions.triage_fit import TriageFit
+from nnunet_nacl.decisions.volume_fit import VolumeFit
+from nnunet_nacl.errors import InputError
+
+from mutations import damaged_json  # isort: skip
+from targets import refusal  # isort: skip
+
+SHARED = {
+    "schema_version": 1,
+    "level": 0.9,
+    "cases": ["a", "b"],
+    "protocol": {"labels": {"0": "background", "1": "liver", "2": "cyst"}, "regions": False},
+}
+VOLUMES = {
+    "name": "liver",
+    "hard_ml": [1.0, 9.0],
+    "ways": {"hard": {"log_ratio": [-0.1, 0.2]}, "soft_adaptive": {"log_ratio": [-1.5, 2.0]}},
+    "chosen": "soft_adaptive",
+}
+ESTIMATE = {"median": -0.1, "lower": -0.2}
+
+
+def table():
+    predicted, soft = np.array([[900.0, 0.0], [2000.0, 30.0]]), np.array([[910.0, 0.5], [1990.0, 33.0]])
+    sums = np.stack([soft * 0.9, soft * 0.2], -1)
+    return CaseTable(("c", "d"), np.array([2.0, 2.0]), predicted, soft, soft * 0.1, sums)
+
+
+class VolumeFiles:
+    """volumes.json."""
+
+    def __init__(self, folder):
+        self.path, self.table = folder / "volumes.json", table()
+        structures = {"1": VOLUMES, "2": VOLUMES | {"name": "cyst", "chosen": "hard"}}
+        self.content = SHARED | {"file_type": "nnunet-nacl volumes", "voxel_mm3": [1.0, 2.0], "structures": structures}
+
+    def attempt(self, rng):
+        self.path.write_bytes(damaged_json(rng, self.content))
+        return self.read()
+
+    def read(self):
+        try:
+            fit = VolumeFit(self.path)
+        except InputError as error:
+            return refusal(error)
+        for row in volumes._rows(fit, self.table):
+            assert 0 <= row[4] <= row[5], row
+        return "read"
+
+
+class TriageFiles:
+    """triage.json."""
+
+    def __init__(self, folder):
+        self.path, self.table = folder / "triage.json", table()
+        structures = {key: {"name": key, "always": key == "1", "estimate": ESTIMATE} for key in ("1", "2")}
+        whole = {"estimate": ESTIMATE}
+        self.content = SHARED | {"file_type": "nnunet-nacl triage", "all_structures": whole, "structures": structures}
+
+    attempt = VolumeFiles.attempt
+
+    def read(self):
+        try:
+            fit = TriageFit(self.path)
+        except InputError as error:
+            return refusal(error)
+        confidences = case_confidences(self.table, fit.always)
+        of_classes = class_confidences(self.table)["soft_Dice"]
+        for row in triage._rows(fit, self.table.cases, confidences, of_classes, "soft_Dice", 0.5):
+            assert all(value is None or 0 <= value <= 1 for value in row[2:4]), row
+            assert not any(isinstance(value, float) and math.isinf(value) for value in row), row
+        return "read"
