@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv
 
 from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.intervals import mean_interval
 from nnunet_nacl.decisions import Volumes, leave_one_out
 from nnunet_nacl.decisions.conformal import smallest_number
+from nnunet_nacl.decisions.coverage import binomial_interval, coverage
 from nnunet_nacl.decisions.volumes import WAYS, narrowest, relative_width
 from nnunet_nacl.study.case_scores import BACKGROUND
 from nnunet_nacl.study.run import Run
@@ -49,7 +49,7 @@ class VolumeErrors:
         bias: of each kind that the result holds.
         way: how the narrowest interval measures a volume; empty where there is no interval.
         covered: cases whose true volume lies in the interval that all other cases give.
-        coverage: share of them, with its 95 % binomial interval (Clopper and Pearson).
+        coverage: their share, patients weighing alike, with its 95 % binomial interval.
         width: mean width of these intervals over the predicted volume.
         reason: why there is no interval, otherwise empty.
     """
@@ -137,20 +137,13 @@ def _with_interval(
         ends = leave_one_out(truth, volumes, LEVEL, units)
         way = narrowest(ends, volumes)
         low, high = ends[way]
-        covered = int(((low <= truth) & (truth <= high)).sum())
+        inside = (low <= truth) & (truth <= high)
         width = float(relative_width(low, high, volumes).mean())
+    share = coverage(inside, units)
     return VolumeErrors(
         errors.run, errors.label, errors.n_cases, errors.reference_ml, errors.bias,
-        way, covered, binomial(covered, len(truth)), width,
+        way, int(inside.sum()), (share, *binomial_interval(share, n_units)), width,
     )  # fmt: skip
-
-
-def binomial(count: int, of: int, level: float = 0.95) -> tuple[float, float, float]:
-    """Return a share with its exact interval (Clopper and Pearson 1934)."""
-    tail = (1 - level) / 2
-    low = 0.0 if count == 0 else float(betaincinv(count, of - count + 1, tail))
-    high = 1.0 if count == of else float(betaincinv(count + 1, of - count, 1 - tail))
-    return count / of, low, high
 
 
 WAYS_IN_WORDS = dict(
