@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import os
 import warnings
 from typing import Any
@@ -107,11 +109,12 @@ class FoldPredictor:
                 f"{path}: its weights are not those of the network that {self.trainer_name} builds ({first_line(error)})."
             ) from error
         if self._predictor is None:
-            # the arguments of nnUNetTrainer.perform_actual_validation
-            self._predictor = nnUNetPredictor(
-                tile_step_size=0.5, use_gaussian=True, use_mirroring=True,
-                perform_everything_on_device=self.device.type == "cuda", device=self.device, allow_tqdm=False,
-            )  # fmt: skip
+            # the arguments of nnUNetTrainer.perform_actual_validation; on a CPU it prints what it does not do there
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._predictor = nnUNetPredictor(
+                    tile_step_size=0.5, use_gaussian=True, use_mirroring=True,
+                    perform_everything_on_device=self.device.type == "cuda", device=self.device, allow_tqdm=False,
+                )  # fmt: skip
         self._predictor.manual_initialization(
             network, self.plans, self.configuration, None, self._model.dataset_json, self.trainer_name,
             checkpoint["inference_allowed_mirroring_axes"],
