@@ -282,7 +282,9 @@ def test_what_cannot_be_used_is_one_line(command, task, fits, tmp_path, capsys):
     damaged, later, of_others = (tmp_path / f"{name}.json" for name in ("damaged", "later", "others"))
     damaged.write_text(json.dumps(content | {"structures": {"1": 3}}))
     later.write_text(json.dumps(content | {"schema_version": 9}))
-    of_others.write_text(json.dumps(content | {"protocol": {"labels": {"0": "b"}, "regions": False}}))
+    of_others.write_text(
+        json.dumps(content | {"protocol": {"labels": dict(zip("012", "abc", strict=True)), "regions": False}})
+    )
     out = tmp_path / "x.csv"
     cases = [
         (["apply", fits / f"{other}.json", new, "-o", out], "is no file of"),
