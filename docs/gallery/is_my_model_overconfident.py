@@ -9,7 +9,6 @@
 
 # %%
 import json
-from itertools import chain
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -164,7 +163,7 @@ if dataset.regions is None:
 
 # %%
 fitted = fit_folders([result.cases[0].case.probabilities.parent], labels, *files, Options(), WORK)
-before, after = (total(chain.from_iterable(cases)) for cases in (fitted.before, fitted.after))
+before, after = (total(cases.totals) for cases in (fitted.before, fitted.after))
 for channel, factor in zip(fitted.heads.channels, fitted.fitted.maps[0].factors, strict=True):
     print(f"temperature {1 / factor:.2f} where {channel} is predicted")
 for title, statistics in (("before", before), ("after", after)):
