@@ -90,7 +90,7 @@ def print_triage(runs: dict[str, list[Path]]) -> None:
         dice = case_dice(known.dice)
         always = known.labelled.min(0) > 0
         columns = {"all structures": (case_confidences(known.table, always), dice)}
-        per_class = class_confidences(known.table)
+        per_class = class_confidences(known.table, always)
         for place, name in enumerate(known.structures.values()):
             columns[name] = {score: values[:, place] for score, values in per_class.items()}, known.dice[:, place]
         for what, (confidences, truth) in columns.items():

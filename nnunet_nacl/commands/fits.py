@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from nnunet_nacl.decisions.case_table import CaseTable, Evaluated
     from nnunet_nacl.evaluation.dataset import Dataset
 
+MIN_LEVEL, MAX_LEVEL = 0.5, 0.999
+"""An interval that fails in most cases helps nobody; 0.999 needs two thousand cases."""
+
 
 def add_fit(steps: Commands, text: str, file: str) -> argparse.ArgumentParser:
     """Add ``fit``: evaluated folders in, a file out."""
@@ -25,7 +29,12 @@ def add_fit(steps: Commands, text: str, file: str) -> argparse.ArgumentParser:
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT",
                         help="evaluated folder, e.g. fold_0/validation, or output folder of `nnunet-nacl evaluate`; one per fold")  # fmt: skip
     parser.add_argument("-o", type=Path, required=True, metavar=file, help="file to write")
-    parser.add_argument("--level", type=_level, default=0.9, help="of the intervals (default: %(default)s)")
+    parser.add_argument(
+        "--level",
+        type=_level,
+        default=0.9,
+        help=f"of the intervals, from {MIN_LEVEL:g} to {MAX_LEVEL:g} (default: %(default)s)",
+    )
     add_groups(parser)
     return parser
 
@@ -45,10 +54,18 @@ def add_apply(steps: Commands, text: str, file: str) -> argparse.ArgumentParser:
 
 
 def _level(text: str) -> float:
-    level = float(text)
-    if not 0 < level < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0 and below 1, got {text}")
-    return level
+    return number_within(text, MIN_LEVEL, MAX_LEVEL, "a level")
+
+
+def number_within(text: str, least: float, most: float, what: str) -> float:
+    """Return a number of the command line; argparse.ArgumentTypeError unless it lies between two others."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"expected {what} from {least:g} to {most:g}, got {text!r:.40}")
+    return number
 
 
 def read_fit_input(parsed: argparse.Namespace) -> tuple[Evaluated, list[str] | None]:
@@ -106,7 +123,8 @@ def read_predicted(parsed: argparse.Namespace, fit: Any) -> tuple[CaseTable, Dat
         )
     known = sorted(set(table.cases) & set(fit.content["cases"]))
     if known:
-        warn([f"{len(known)} of {len(table.cases)} cases were fitted on, so they fit too well: {', '.join(known[:3])}"])
+        warn([f"{len(known)} of {len(table.cases)} cases have the name of a case of the fit, and fit too well if they are the same: "
+              f"{', '.join(known[:3])}"])  # fmt: skip
     return table, dataset
 
 

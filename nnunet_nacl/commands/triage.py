@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_nacl.commands.arguments import Commands
-from nnunet_nacl.commands.fits import add_apply, add_fit, read_fit_input, read_predicted, warn, write_table
+from nnunet_nacl.commands.fits import (
+    add_apply,
+    add_fit,
+    number_within,
+    read_fit_input,
+    read_predicted,
+    warn,
+    write_table,
+)
 from nnunet_nacl.errors import InputError
 
 if TYPE_CHECKING:
+    from nnunet_nacl.decisions.case_table import CaseTable
     from nnunet_nacl.decisions.triage_fit import TriageFit
 
 # the keys of decisions.triage.SCORES; not imported, so that --help is instant
@@ -43,10 +52,7 @@ def _add_members(parser: argparse.ArgumentParser) -> None:
 
 
 def _share(text: str) -> float:
-    share = float(text)
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, got {text}")
-    return share
+    return number_within(text, 0, 1, "a share of the cases")
 
 
 def run_fit(parsed: argparse.Namespace) -> int:
@@ -72,10 +78,10 @@ def run_fit(parsed: argparse.Namespace) -> int:
 
 def _print_fit(content: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     whole = content["all_structures"]
-    table = Table("confidence", "AUGRC x 1000", "above the best order", "AURC x 1000", "of the worst 10 %, found in 10 %",
+    table = Table(Column("confidence", no_wrap=True), "AUGRC x 1000", "above the best order", "AURC x 1000", "of the worst 10 %, found in 10 %",
                   title=f"{content['n_units']} {'cases' if content['unit'] == 'case' else 'patients'}; lower areas find bad cases better",
                   title_justify="left")  # fmt: skip
     for name, found in whole["scores"].items():
@@ -87,11 +93,28 @@ def _print_fit(content: dict[str, Any]) -> None:
     print(
         f"A confidence that knows nothing has an AUGRC of {500 * first['mean_risk']:.1f} here: half the mean of 1 - Dice."
     )
-    estimate = whole["estimate"]
-    print(
-        f"The mean Dice of a new case is estimated as its soft Dice confidence {estimate['median']:+.3f}; it is at least that confidence "
-        f"{estimate['lower']:+.3f} in {100 * content['level']:g} % of new cases like these."
+    print(_guarantee(content))
+
+
+def _guarantee(content: dict[str, Any]) -> str:
+    """Return what the estimate and the bound are worth, in words; no promise where a result left out contradicts it."""
+    estimate, across = content["all_structures"]["estimate"], content["all_structures"]["across_results"]
+    level = f"{100 * content['level']:g} %"
+    centre = f"The mean Dice of a new case is estimated as its soft Dice confidence {_signed(estimate['median'])}"
+    bound = f"soft Dice confidence {_signed(estimate['lower'])}"
+    if across is not None and across["below_the_level"]:
+        return (
+            f"{centre}. {bound[0].upper()}{bound[1:]} would be its lower bound at {level} if new cases were like all of these together, but "
+            "fitted without a whole result it did not hold there, so it promises nothing for another network, or an ensemble."
+        )
+    return (
+        f"{centre}; it is at least {bound} in {level} of new cases, on average over all cases like those of the fit (marginal): for one case, or "
+        "another kind of cases, that promises nothing."
     )
+
+
+def _signed(value: float) -> str:
+    return f"{'minus' if value < 0 else 'plus'} {abs(value):.3f}"
 
 
 def _area(found: dict[str, Any], name: str) -> str:
@@ -101,6 +124,7 @@ def _area(found: dict[str, Any], name: str) -> str:
 
 def run_apply(parsed: argparse.Namespace) -> int:
     """Run ``apply`` and return its exit status."""
+    from nnunet_nacl.decisions.across import in_words
     from nnunet_nacl.decisions.predictions import pairwise_dice
     from nnunet_nacl.decisions.triage import case_confidences, class_confidences
     from nnunet_nacl.decisions.triage_fit import TriageFit
@@ -114,17 +138,18 @@ def run_apply(parsed: argparse.Namespace) -> int:
         raise InputError(
             f"--score {parsed.score} needs {'--members' if parsed.score == 'agreement' else 'a softmax file (.npz) of every case'}."
         )
-    rows = _rows(fit, table.cases, confidences, class_confidences(table).get("soft_Dice"), parsed.score, parsed.budget)
+    of_classes = class_confidences(table, fit.always).get("soft_Dice")
+    rows = _rows(fit, table, confidences, of_classes, parsed.score, parsed.budget)
     with output_folder(parsed.o.parent):
         write_table(_header(fit, confidences), rows, parsed.o)
     _print_rows(rows, parsed.score)
     nothing = [str(row[0]) for row in rows if row[-1]]
     if nothing:
         warn(
-            [
-                f"{len(nothing)} of {len(rows)} cases have no predicted structure, so no confidence; they come last: {', '.join(nothing[:3])}"
-            ]
+            [f"in {len(nothing)} of {len(rows)} cases nothing is predicted; they come first: {', '.join(nothing[:3])}"]
         )
+    if "soft_Dice" in confidences:
+        warn(in_words("Dice", "the lower bound", fit.across, fit.level))
     print(f"wrote {parsed.o}")
     return 0
 
@@ -137,32 +162,27 @@ def _header(fit: TriageFit, confidences: dict[str, Any]) -> list[str]:
 
 
 def _rows(
-    fit: TriageFit, cases: tuple[str, ...], confidences: dict[str, Any], of_classes: Any, score: str, budget: float
+    fit: TriageFit, table: CaseTable, confidences: dict[str, Any], of_classes: Any, score: str, budget: float
 ) -> list[list[Any]]:
-    """Return the rows of the table, the least confident case first; those without a confidence last."""
+    """Return the rows of the table: cases in which nothing is predicted, those without a confidence, then the least confident first."""
     import numpy as np
 
     from nnunet_nacl.decisions.triage import n_to_check
 
-    unknown = np.full((len(cases), len(fit.structures)), np.nan)
+    unknown = np.full((len(table.cases), len(fit.structures)), np.nan)
     of_classes = unknown if of_classes is None else of_classes
-    estimates, bounds = fit.estimates(confidences.get("soft_Dice", unknown[:, 0]), of_classes)
-    order = np.argsort(confidences[score], kind="stable")  # NaN last
-    n_check = n_to_check(len(cases), budget)
+    estimates, bounds = fit.estimates(confidences.get("soft_Dice", unknown[:, 0]), of_classes, table.predicted)
+    empty, sure = table.predicted.sum(1) == 0, confidences[score]
+    order = np.lexsort((np.where(np.isnan(sure), -np.inf, sure), ~empty))
+    n_check = n_to_check(len(table.cases), budget)
     rows = []
     for rank, case in enumerate(order):
-        sure = confidences[score][case]
-        row = [
-            cases[case],
-            "check" if rank < n_check and not math.isnan(sure) else "",
-            estimates[0][case],
-            bounds[0][case],
-        ]
+        row = [table.cases[case], "check" if rank < n_check else "", estimates[0][case], bounds[0][case]]
         row += [-values[case] if name == "mean_entropy" else values[case] for name, values in confidences.items()]
         for place in range(len(fit.structures)):
             row += [estimates[place + 1][case], bounds[place + 1][case], of_classes[case, place]]
         plain = [None if isinstance(value, float) and math.isnan(value) else value for value in row]
-        rows.append([*plain, "nothing predicted" if math.isnan(sure) else ""])
+        rows.append([*plain, "nothing predicted" if empty[case] else ""])
     return rows
 
 
@@ -170,7 +190,9 @@ def _print_rows(rows: list[list[Any]], score: str, shown: int = 10) -> None:
     marked = [row for row in rows if row[1]]
     print(f"{len(marked)} of {len(rows)} cases to check, least {score} first:")
     for row in marked[:shown]:
-        says = "" if row[2] is None else f": Dice about {row[2]:.2f}, at least {row[3]:.2f}"
+        says = (
+            f": {row[-1]}" if row[-1] else "" if row[2] is None else f": Dice about {row[2]:.2f}, at least {row[3]:.2f}"
+        )
         print(f"  {row[0]}{says}")
     if len(marked) > shown:
         print(f"  and {len(marked) - shown} more")

@@ -49,7 +49,7 @@ class CaseTable:
 
     @property
     def soft_dice(self) -> Float64Array | None:
-        """Soft Dice confidence, ``(N, C)``; 0 for an empty mask."""
+        """Soft Dice confidence, ``(N, C)``; 0 for an empty mask, NaN where no probability is above 0 either."""
         if self.mask_sums is None or self.soft is None:
             return None
         return soft_dice_confidence(self.mask_sums[..., PROBABILITY], self.soft, self.predicted)

@@ -42,36 +42,106 @@ def load(path: Path, file_type: str, version: int, parse: Callable[[dict[str, An
             "version of nnunet-nacl that wrote it."
         )
     try:
-        _check_shared(content)
         parse(content)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise InputError(f"{path}: is damaged ({type(error).__name__}: {first_line(error)}). Fit it again.") from error
+        said = first_line(error) if type(error) is ValueError else f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"{path}: is damaged ({said}). Fit it again.") from error
     return content
 
 
-def _check_shared(content: dict[str, Any]) -> None:
-    """Raise ValueError or what Python raises unless labels, structures and cases are as both kinds of file have them."""
-    labels, regions, cases = content["protocol"]["labels"], content["protocol"]["regions"], content["cases"]
-    texts = [*labels.keys(), *labels.values(), *cases, *(entry["name"] for entry in content["structures"].values())]
-    if type(regions) is not bool or not isinstance(cases, list) or not all(isinstance(text, str) for text in texts):
-        raise ValueError("expected names of labels, structures and cases")
-    "".join(texts).encode()  # a UnicodeEncodeError is a ValueError
-    if list(content["structures"]) != list(structures_of(labels, regions)):
-        raise ValueError("expected the structures of the labels")
-
-
 def check_structures(path: Path, content: dict[str, Any], dataset: Dataset, dataset_json: Path) -> None:
-    """Raise InputError unless the predictions have the labels that were fitted."""
-    fitted = content["protocol"]
-    if (fitted["labels"], fitted["regions"]) != (dataset.target_names, dataset.regions is not None):
+    """Raise InputError unless the predictions have the labels that were fitted.
+
+    Regions must come in the same order too: their channels do, and the label map that nnU-Net writes depends on it.
+    """
+    fitted, regions = content["protocol"]["labels"], dataset.regions is not None
+    if content["protocol"]["regions"] is not regions:
+        kinds = ("labels", "regions") if regions else ("regions", "labels")
+        raise InputError(f"{path} was fitted for {kinds[0]}, but {dataset_json} has {kinds[1]}.")
+    if fitted != dataset.target_names:
         raise InputError(
-            f"{path} was fitted for {', '.join(fitted['labels'].values())}, but {dataset_json} has "
-            f"{', '.join(dataset.target_names.values())}."
+            f"{path} was fitted for {_in_words(fitted)}, but {dataset_json} has {_in_words(dataset.target_names)}."
         )
+    if regions and list(fitted) != list(dataset.target_names):
+        raise InputError(
+            f"{path} was fitted for regions in the order {_in_words(fitted)}, but {dataset_json} has them in the order "
+            f"{_in_words(dataset.target_names)}. The label maps of nnU-Net depend on the order; fit on predictions with the same one."
+        )
+
+
+def _in_words(labels: dict[str, str]) -> str:
+    return ", ".join(f"{name} ({key.strip('()')})" for key, name in labels.items())
+
+
+def read_structures(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry of each structure by its key, in the order of the channels, whatever their order in the file.
+
+    Raises:
+        ValueError: the level, the labels, the names of the cases or the structures are not such as a fit writes.
+    """
+    if not 0 < number(content.get("level")) < 1:
+        raise ValueError(f"expected a level above 0 and below 1, but got {content['level']}")
+    cases = content.get("cases")
+    expect(isinstance(cases, list) and all(map(_is_name, cases)), "cases", "names", cases)
+    protocol = mapping(content.get("protocol"), "protocol")
+    labels, regions = mapping(protocol.get("labels"), "protocol.labels"), protocol.get("regions") is True
+    expect(isinstance(protocol.get("regions"), bool), "protocol.regions", "true or false", protocol.get("regions"))
+    for key, name in labels.items():
+        expect(_is_name(key) and _is_name(name), f"protocol.labels.{key!r}", "a name", name)
+    if not regions:
+        expect(
+            all(key.isdecimal() and key.isascii() and len(key) < 6 for key in labels),
+            "protocol.labels",
+            "label values",
+            list(labels),
+        )
+    entries = mapping(content.get("structures"), "structures")
+    wanted = structures_of(labels, regions)
+    if not wanted or set(entries) != set(wanted):
+        raise ValueError(f"expected structures {', '.join(wanted)}, but got {', '.join(entries)}")
+    for key, name in wanted.items():
+        found = mapping(entries[key], f"structures.{key}").get("name")
+        expect(found == name, f"structures.{key}.name", repr(name), found)
+    return {key: entries[key] for key in (wanted if regions else sorted(wanted, key=int))}
+
+
+def read_across(entry: Any, place: str) -> dict[str, Any] | None:
+    """Return what :func:`~nnunet_nacl.decisions.across.across_results` found, None where it had too few; ValueError if it is damaged."""
+    if entry is None:
+        return None
+    below = mapping(entry, place).get("below_the_level")
+    shares = mapping(entry.get("of_each"), f"{place}.of_each")
+    for part, share in shares.items():
+        expect(0 <= number(share) <= 1, f"{place}.of_each.{part}", "a share", share)
+    expect(
+        isinstance(below, list) and all(isinstance(part, str) and part in shares for part in below),
+        f"{place}.below_the_level",
+        "results of of_each",
+        below,
+    )
+    return dict(entry)
+
+
+def _is_name(value: Any) -> bool:
+    """Return whether a value is a text that can be written; a lone surrogate cannot."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def expect(holds: bool, place: str, what: str, value: Any) -> None:
+    """Raise ValueError, naming the place in the file, unless what is expected there holds."""
+    if not holds:
+        raise ValueError(f"expected {place} to be {what}, but got {value!r:.80}")
+
+
+def mapping(value: Any, place: str) -> dict[str, Any]:
+    """Return a mapping; ValueError if it is none."""
+    expect(isinstance(value, dict), place, "a mapping", value)
+    return dict(value)
 
 
 def pair(value: Any) -> tuple[float, float]:
     """Return two finite numbers, the lower first; ValueError if they are not."""
+    expect(isinstance(value, list) and len(value) == 2, "a pair", "two numbers", value)
     low, high = (number(each) for each in value)
     if low > high:
         raise ValueError(f"{low} above {high}")

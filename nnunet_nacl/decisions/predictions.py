@@ -93,10 +93,18 @@ def pairwise_dice(cases: Sequence[str], members: Sequence[Path], dataset: Datase
     A structure that neither of a pair has is left out of the mean; NaN where no pair has it.
 
     Raises:
-        InputError: fewer than two members, or a member lacks a case or has it in another shape.
+        InputError: fewer than two members, one twice, or a member lacks a case or has it in another shape.
     """
     if len(members) < 2:
         raise InputError(f"Expected at least two folders with --members, but got {len(members)}.")
+    twice = next(
+        (one for number, one in enumerate(members) if one.resolve() in [other.resolve() for other in members[:number]]),
+        None,
+    )
+    if twice is not None:
+        raise InputError(
+            f"{twice}: comes twice under --members, and agrees with itself. Give the folder of each network once."
+        )
     return np.stack([_agreement(name, members, dataset) for name in cases])
 
 

@@ -31,43 +31,52 @@ RESAMPLES = 1000
 WORST_SHARE = 0.1
 
 
-def class_confidences(table: CaseTable, agreement: NDArray[np.float64] | None = None) -> dict[str, Float64Array]:
+def class_confidences(
+    table: CaseTable, always: ArrayLike, agreement: NDArray[np.float64] | None = None
+) -> dict[str, Float64Array]:
     """Return the confidences of each structure in each case, ``(N, C)``, by name; NaN where there is none.
 
-    All are turned so that higher is surer. An empty mask has a soft Dice confidence of 0, a volume of 0, and no mean over its voxels.
+    All are turned so that higher is surer. An empty mask has a volume of 0 and no mean over its voxels. Its soft Dice confidence is 0, also
+    where no probability is above 0, if each case of the fit had the structure (``always``, ``(C,)`` bool); of another structure it has none,
+    since there it may be right.
     """
+    empty = table.predicted == 0
+    missing = empty & np.asarray(always, bool)
     found: dict[str, Float64Array] = {}
     if table.mask_sums is not None and table.soft_dice is not None and table.mask_means is not None:
         found = {
-            "soft_Dice": table.soft_dice,
+            "soft_Dice": np.where(missing, 0.0, np.where(empty, np.nan, table.soft_dice)),
             "mean_probability": table.mask_means[..., PROBABILITY],
             "mean_entropy": -table.mask_means[..., ENTROPY],
         }
     found["volume"] = table.predicted * _voxel(table)[:, None]
-    return found if agreement is None else found | {"agreement": agreement}
+    return (
+        found if agreement is None else found | {"agreement": np.where(missing & np.isnan(agreement), 0.0, agreement)}
+    )
 
 
 def case_confidences(
     table: CaseTable, always: ArrayLike, agreement: NDArray[np.float64] | None = None
 ) -> dict[str, Float64Array]:
-    """Return the confidences of each case, ``(N,)``, by name; NaN for a case in which nothing is predicted.
+    """Return the confidences of each case, ``(N,)``, by name; NaN for a case in which nothing is predicted that has none.
 
     Args:
         table: the cases.
         always: ``(C,)`` bool, structures that every case of the fit had. Without them a mask is missing, and counts with a soft Dice
-            confidence of 0; of other structures an empty mask says that they are absent, and is left out of the mean.
+            confidence of 0; of other structures an empty mask may say that they are absent, and is left out of the mean. Whether it is
+            right shows in the risk alone.
         agreement: ``(N, C)`` mean Dice between networks, if there is one.
     """
-    per_class = class_confidences(table, agreement)
-    counted = (table.predicted > 0) | np.asarray(always, bool)
+    per_class = class_confidences(table, always, agreement)
     found: dict[str, Float64Array] = {}
     if "soft_Dice" in per_class and table.mask_sums is not None:
-        found["soft_Dice"] = _mean(per_class["soft_Dice"], counted)
+        found["soft_Dice"] = case_dice(per_class["soft_Dice"])
         means = _ratio(table.mask_sums.sum(1), table.predicted.sum(1)[:, None])
         found |= {"mean_probability": means[:, PROBABILITY], "mean_entropy": -means[:, ENTROPY]}
-    found["volume"] = np.where(table.predicted.sum(1) > 0, per_class["volume"].sum(1), np.nan)
+    found["volume"] = per_class["volume"].sum(1)
     if agreement is not None:
-        found["agreement"] = _mean(agreement, counted & ~np.isnan(agreement))
+        counted = (table.predicted > 0) | np.asarray(always, bool)
+        found["agreement"] = _mean(per_class["agreement"], counted & ~np.isnan(per_class["agreement"]))
     return found
 
 
@@ -86,21 +95,24 @@ def judge(
     tenth that the confidence puts last.
 
     Args:
-        confidence, dice: ``(N,)``; a case where either is NaN is left out and counted.
+        confidence: ``(N,)``; NaN where there is none, as of an empty mask: such a case is the least confident, so that all confidences
+            are judged on the same cases.
+        dice: ``(N,)``; a case where it is NaN is left out and counted.
 
     Returns:
-        Plain values, or None where fewer than two cases have both.
+        Plain values, or None where fewer than two cases have a Dice.
     """
-    both = ~np.isnan(confidence) & ~np.isnan(dice)
-    if both.sum() < 2:
+    known = ~np.isnan(dice)
+    if known.sum() < 2:
         return None
-    sure, risk = confidence[both], 1 - dice[both]
-    units = np.arange(risk.size) if groups is None else np.asarray(groups)[both]
+    sure, risk = _ranked(confidence)[known], 1 - dice[known]
+    units = np.arange(risk.size) if groups is None else np.asarray(groups)[known]
     curve = risk_coverage(sure, risk)
     intervals = _bootstrap(sure, risk, units, seed)
     return {
-        "n_cases": int(both.sum()),
-        "n_left_out": int((~both).sum()),
+        "n_cases": int(known.sum()),
+        "n_left_out": int((~known).sum()),
+        "n_without": int(np.isnan(confidence[known]).sum()),
         **_areas(sure, risk),
         **{f"{name}_interval": list(ends) for name, ends in intervals.items()},
         "mean_risk": float(risk.mean()),
@@ -111,6 +123,11 @@ def judge(
             "generalized_risk": curve.generalized_risk.tolist(),
         },
     }
+
+
+def _ranked(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return whole numbers in the order of a confidence, 0 where there is none."""
+    return np.where(np.isnan(confidence), 0.0, 1.0 + np.unique(confidence, return_inverse=True)[1])
 
 
 def n_to_check(n_cases: int, budget: float) -> int:

@@ -42,18 +42,21 @@ def fit_triage(
         )
     always = evaluated.labelled.min(0) > 0
     of_cases = case_confidences(evaluated.table, always, agreement)
-    of_classes = class_confidences(evaluated.table, agreement)
-    dice = case_dice(evaluated.dice)
+    of_classes = class_confidences(evaluated.table, always, agreement)
+    dice, segmented = case_dice(evaluated.dice), evaluated.table.predicted > 0
+    # the Dice of an empty mask is known without an estimate, or not at all
+    estimable = np.where(segmented.any(1), dice, np.nan)
     whole = {
         "scores": {name: judge(values, dice, groups) for name, values in of_cases.items()},
-        "estimate": _estimate(of_cases[DEFAULT_SCORE], dice, level, groups),
-        "across_results": _across_results(of_cases[DEFAULT_SCORE], dice, evaluated, level, groups),
+        "estimate": _estimate(of_cases[DEFAULT_SCORE], estimable, level, groups),
+        "across_results": _across_results(of_cases[DEFAULT_SCORE], estimable, evaluated, level, groups),
     }
     if whole["estimate"] is None:
-        needed = smallest_number(level, two_sided=False)
+        units = range(len(estimable)) if groups is None else groups
+        known = {unit for unit, value in zip(units, estimable, strict=True) if not np.isnan(value)}
         raise InputError(
-            f"A bound at level {level:g} needs at least {needed} {'cases' if groups is None else 'patients'} with a Dice. Give more "
-            "results, or a lower --level."
+            f"A bound at level {level:g} needs at least {smallest_number(level, two_sided=False)} {'cases' if groups is None else 'patients'} "
+            f"with a segmentation and a Dice, but got {len(known)}. Give more results, or a lower --level."
         )
     structures = {
         key: {
@@ -62,7 +65,12 @@ def fit_triage(
             "scores": {
                 score: judge(values[:, place], evaluated.dice[:, place], groups) for score, values in of_classes.items()
             },
-            "estimate": _estimate(of_classes[DEFAULT_SCORE][:, place], evaluated.dice[:, place], level, groups),
+            "estimate": _estimate(
+                of_classes[DEFAULT_SCORE][:, place],
+                np.where(segmented[:, place], evaluated.dice[:, place], np.nan),
+                level,
+                groups,
+            ),
         }
         for place, (key, name) in enumerate(evaluated.structures.items())
     }
@@ -137,30 +145,47 @@ class TriageFit:
         self.content = fit_file.load(path, FILE_TYPE, SCHEMA_VERSION, self._parse)
 
     def _parse(self, content: dict[str, Any]) -> None:
-        self.level = fit_file.number(content["level"])
-        if not 0 < self.level < 1:
-            raise ValueError(f"level {self.level}")
-        entries = content["structures"]
-        self.structures = {str(key): str(entry["name"]) for key, entry in entries.items()}
-        self.always = np.array([entry["always"] is True for entry in entries.values()])
-        self.of_cases = self._read_estimate(content["all_structures"]["estimate"])
+        entries = fit_file.read_structures(content)
+        self.level = float(content["level"])
+        self.structures = {key: str(entry["name"]) for key, entry in entries.items()}
+        for key, entry in entries.items():
+            fit_file.expect(
+                isinstance(entry["always"], bool), f"structures.{key}.always", "true or false", entry["always"]
+            )
+        self.always = np.array([entry["always"] for entry in entries.values()])
+        whole = fit_file.mapping(content["all_structures"], "all_structures")
+        self.of_cases = self._read_estimate(whole["estimate"], "all_structures")
+        self.across = fit_file.read_across(whole.get("across_results"), "all_structures.across_results")
         self.of_classes = [
-            None if entry["estimate"] is None else self._read_estimate(entry["estimate"]) for entry in entries.values()
+            None if entry["estimate"] is None else self._read_estimate(entry["estimate"], f"structures.{key}")
+            for key, entry in entries.items()
         ]
 
-    def _read_estimate(self, entry: Any) -> DiceEstimate:
-        return DiceEstimate(self.level, fit_file.number(entry["median"]), fit_file.number(entry["lower"]))
+    def _read_estimate(self, value: Any, place: str) -> DiceEstimate:
+        entry = fit_file.mapping(value, f"{place}.estimate")
+        lower, median = fit_file.pair([entry["lower"], entry["median"]])
+        fit_file.expect(lower >= -1 and median <= 1, f"{place}.estimate", "from -1 to 1", [lower, median])
+        return DiceEstimate(self.level, median, lower)
 
     def estimates(
-        self, of_cases: Float64Array, of_classes: Float64Array
+        self, of_cases: Float64Array, of_classes: Float64Array, predicted: Float64Array
     ) -> tuple[list[Float64Array], list[Float64Array]]:
         """Return estimated Dice and lower bound of the whole case, then of each structure, each ``(N,)``; NaN where there is none.
+
+        The Dice of an empty mask is 0 if each case of the fit had the structure, else unknown: 0, or none if the structure is absent. That
+        of a case in which nothing is predicted is 0 if each had one of the structures.
 
         Args:
             of_cases: ``(N,)`` soft Dice confidence.
             of_classes: ``(N, C)`` of each structure.
+            predicted: ``(N, C)`` voxels of the masks.
         """
-        columns = [(self.of_cases, of_cases), *zip(self.of_classes, of_classes.T, strict=True)]
-        unknown = np.full(of_cases.shape, np.nan)
-        ends = [(unknown, unknown) if fitted is None else fitted.apply(values) for fitted, values in columns]
+        columns = [
+            (self.of_cases, of_cases, predicted.sum(1) == 0, self.always.any()),
+            *zip(self.of_classes, of_classes.T, predicted.T == 0, self.always, strict=True),
+        ]
+        ends = []
+        for fitted, confidence, empty, always in columns:
+            found = (np.full(len(empty), np.nan),) * 2 if fitted is None else fitted.apply(confidence)
+            ends.append([np.where(empty, 0.0 if always else np.nan, end) for end in found])
         return [estimate for estimate, _ in ends], [bound for _, bound in ends]

@@ -17,7 +17,9 @@ from nnunet_nacl.decisions.case_table import MM3_PER_ML, Evaluated
 from nnunet_nacl.decisions.conformal import smallest_number
 from nnunet_nacl.decisions.coverage import binomial_interval, coverage
 from nnunet_nacl.decisions.volumes import (
+    FLOOR_VOXELS,
     SLACK,
+    WAYS,
     VolumeInterval,
     Volumes,
     choose_way,
@@ -29,6 +31,9 @@ from nnunet_nacl.errors import InputError
 
 FILE_TYPE = "nnunet-nacl volumes"
 SCHEMA_VERSION = 1
+
+LARGEST_LOG_RATIO = 50.0
+"""More than any two volumes of a case have: a label map has fewer than exp(50) voxels."""
 
 
 def fit_volumes(evaluated: Evaluated, level: float, groups: Sequence[str] | None) -> dict[str, Any]:
@@ -162,18 +167,32 @@ class VolumeFit:
         self.content = fit_file.load(path, FILE_TYPE, SCHEMA_VERSION, self._parse)
 
     def _parse(self, content: dict[str, Any]) -> None:
-        self.level = fit_file.number(content["level"])
-        if not 0 < self.level < 1:
-            raise ValueError(f"level {self.level}")
-        self.structures = {str(key): str(entry["name"]) for key, entry in content["structures"].items()}
+        entries = fit_file.read_structures(content)
+        self.level = float(content["level"])
+        self.structures = {key: str(entry["name"]) for key, entry in entries.items()}
         self.voxel_mm3 = fit_file.pair(content["voxel_mm3"])
+        fit_file.expect(self.voxel_mm3[0] > 0, "voxel_mm3", "above 0", content["voxel_mm3"])
         self._intervals, self.hard_ml = {}, {}
-        for key, entry in content["structures"].items():
-            bounds = {str(way): fit_file.pair(found["log_ratio"]) for way, found in entry["ways"].items()}
-            if entry["chosen"] not in bounds or "hard" not in bounds:
-                raise ValueError("the chosen way is not among the ways")
-            self._intervals[str(key)] = VolumeInterval(self.level, bounds, str(entry["chosen"]))
-            self.hard_ml[str(key)] = fit_file.pair(entry["hard_ml"])
+        for key, entry in entries.items():
+            self.hard_ml[key] = fit_file.pair(entry["hard_ml"])
+            fit_file.expect(self.hard_ml[key][0] >= 0, f"structures.{key}.hard_ml", "at least 0", entry["hard_ml"])
+            fit_file.read_across(entry.get("across_results"), f"structures.{key}.across_results")
+            ways = fit_file.mapping(entry["ways"], f"structures.{key}.ways")
+            bounds = {way: self._read_bounds(key, way, found) for way, found in ways.items()}
+            if entry["chosen"] not in bounds or WAYS[0] not in bounds:
+                raise ValueError(f"the chosen way of structure {key} is not among its ways")
+            self._intervals[key] = VolumeInterval(self.level, bounds, str(entry["chosen"]))
+
+    def _read_bounds(self, key: str, way: str, entry: Any) -> tuple[float, float]:
+        """Return the bounds of a way; ValueError for such as no two volumes give."""
+        place = f"structures.{key}.ways.{way}"
+        fit_file.expect(way in WAYS, place, f"one of {', '.join(WAYS)}", way)
+        bounds = fit_file.pair(fit_file.mapping(entry, place)["log_ratio"])
+        # an adaptive error is divided by (spread + e) / (v + e), which is never below e / (v + e)
+        most = self.hard_ml[key][1] * MM3_PER_ML / self.voxel_mm3[0]
+        limit = LARGEST_LOG_RATIO * ((most + FLOOR_VOXELS) / FLOOR_VOXELS if way.endswith("adaptive") else 1)
+        fit_file.expect(max(map(abs, bounds)) <= limit, f"{place}.log_ratio", f"within {limit:.3g}", list(bounds))
+        return bounds
 
     def interval(self, key: str) -> VolumeInterval:
         """Return the interval of a structure."""

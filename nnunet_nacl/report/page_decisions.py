@@ -93,7 +93,7 @@ def method_in_words() -> str:
     return (
         "Cases of a fold are accepted from the highest soft Dice confidence to the lowest; risk is 1 - Dice; mean over the folds. AURC: mean risk of the accepted cases, over all "
         "shares accepted. Of a confidence that knows nothing it is the mean risk, of the best possible order what stands beside it. Excess AUGRC: "
-        f"above that order, by the risks that are accepted; it decides the words. 95 % intervals: {REPLICATES} paired bootstrap draws of cases."
+        f"above that order, by the risks that are accepted; it decides the words, by the 95 % interval of {REPLICATES} paired bootstrap draws of cases."
     )
 
 

@@ -1,7 +1,8 @@
 """Does a run's confidence tell its bad cases from its good ones? Risk-coverage of the soft Dice confidence, of one run and of two.
 
-A case's confidence is its soft Dice confidence, its risk 1 - Dice, both as nnU-Net counts Dice and of one class, or the mean over the
-classes that have a Dice in the case. Cases are accepted from the most to the least confident: AURC is the area under the mean risk of the
+A case's risk is 1 - Dice, as nnU-Net counts Dice, of one class, or the mean over the classes that have a Dice in the case: one that is missed has
+a Dice of 0. Its confidence is the soft Dice confidence, of that class, or the mean over the classes that are predicted and those that every
+case has, since no confidence may know the label: as ``nnunet-nacl triage`` has it. An empty mask has a confidence of 0. Cases are accepted from the most to the least confident: AURC is the area under the mean risk of the
 accepted ones, AUGRC that under their summed risk over all cases (Traub et al. 2024, arXiv 2407.01032). Both are small as well where all risks are, so
 runs are compared by the excess over the order that knows the risks.
 
@@ -190,16 +191,18 @@ def _folds(run: Run, cases: Sequence[str]) -> np.ndarray[Any, Any]:
 
 
 def _of_training(run: Run, cases: Sequence[str], labels: Sequence[str]) -> tuple[list[float], list[float]]:
-    """Return confidence and risk of each case, mean over the classes that have a Dice there; NaN where none has."""
+    """Return confidence and risk of each case; NaN where no class has a Dice, or a mask has no confidence, as in older results."""
     entries = {str(entry["case"]): entry["metrics"] for entry in run.summary["metric_per_case"]}
+    held = [[entries[case][label] for label in labels] for case in cases]
+    always = [all(metrics[place]["n_ref"] > 0 for metrics in held) for place in range(len(labels))]
     confidences, risks = [], []
-    for case in cases:
-        pairs = [
-            (_of(entries[case][label], "confidence", CONFIDENCE), entries[case][label]["Dice"]) for label in labels
-        ]
-        defined = [pair for pair in pairs if None not in pair]
-        confidences.append(math.fsum(sure for sure, _ in defined) / len(defined) if defined else math.nan)
-        risks.append(1 - math.fsum(dice for _, dice in defined) / len(defined) if defined else math.nan)
+    for metrics in held:
+        dice = [entry["Dice"] for entry in metrics if entry["Dice"] is not None]
+        counted = [entry for entry, there in zip(metrics, always, strict=True) if there or entry["n_pred"] > 0]
+        sure = [_of(entry, "confidence", CONFIDENCE) if entry["n_pred"] > 0 else 0.0 for entry in counted]
+        usable = bool(dice) and None not in sure
+        confidences.append(math.fsum(sure) / max(len(sure), 1) if usable else math.nan)
+        risks.append(1 - math.fsum(dice) / len(dice) if usable else math.nan)
     return confidences, risks
 
 

@@ -69,6 +69,16 @@ def evaluated(folder):
     return folder / "predictions"
 
 
+def confidently_missed(folder, name, structures=(2,)):
+    """Give the probability of structures to the class below, so that they are predicted nowhere and have probabilities of exactly 0."""
+    p = np.load(folder / f"{name}.npz")["probabilities"]
+    for structure in sorted(structures, reverse=True):
+        p[structure - 1] += p[structure]
+        p[structure] = 0
+    np.savez_compressed(folder / f"{name}.npz", probabilities=p)
+    write(folder / f"{name}.nii.gz", p.argmax(0))
+
+
 def rows_of(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -274,6 +284,215 @@ def test_results_without_confidences_are_told_in_one_line(task, tmp_path, capsys
     assert "Run `nnunet-nacl evaluate` on their folders again" in capsys.readouterr().err
 
 
+def test_a_confident_miss_is_the_first_to_check(tmp_path, capsys):
+    """In the fit, in use, and whole cases: a structure that is always there, with probabilities of exactly 0."""
+    for part, first, n_cases in (("fit", 0, 14), ("new", 20, 4)):
+        write_cases(tmp_path / part, [f"case_{n:02d}" for n in range(first, first + n_cases)], first, sizes=(4.0, 5.0))
+    known, new = tmp_path / "fit" / "predictions", tmp_path / "new" / "predictions"
+    for name in ("case_03", "case_07"):
+        confidently_missed(known, name)
+    confidently_missed(new, "case_22")
+    confidently_missed(new, "case_21", (1, 2))
+    evaluated(tmp_path / "fit")
+    file, table = tmp_path / "t.json", tmp_path / "t.csv"
+    assert run("triage", "fit", known, "-o", file, "--level", 0.8) == 0
+    content, result = json.loads(file.read_text()), read_evaluated([known])
+    for part, dice in (
+        (content["all_structures"], result.dice.mean(1)),
+        (content["structures"]["2"], result.dice[:, 1]),
+    ):
+        assert {found["n_cases"] for found in part["scores"].values()} == {14}
+        assert [found["mean_risk"] for found in part["scores"].values()] == [pytest.approx(1 - dice.mean())] * 4
+    sure, estimate = result.table.soft_dice, content["all_structures"]["estimate"]
+    above = result.dice.mean(1) - np.nan_to_num(sure).mean(1)
+    assert estimate["n_units"] == 14 and estimate["median"] == pytest.approx(np.median(above))
+    assert content["structures"]["2"]["estimate"]["n_units"] == 12
+    capsys.readouterr()
+    for score in ("soft_Dice", "mean_probability", "mean_entropy", "volume"):
+        command = ["triage", "apply", file, new, "-o", table, "-np", 1, "--budget", 0.5, "--score", score]
+        assert run(*command) == 0
+        assert "in 1 of 4 cases nothing is predicted; they come first: case_21" in capsys.readouterr().err
+        rows = rows_of(table)
+        assert [row["check"] for row in rows] == ["check", "check", "", ""]
+        assert [row["note"] for row in rows] == ["nothing predicted", "", "", ""]
+        assert (rows[0]["case"], float(rows[0]["estimated_Dice"]), float(rows[0]["lower_Dice"])) == ("case_21", 0, 0)
+        if score == "soft_Dice":
+            assert rows[1]["case"] == "case_22"
+            assert {float(rows[1][f"{name}_2"]) for name in ("soft_Dice", "estimated_Dice", "lower_Dice")} == {0}
+
+
+def test_the_dice_of_an_empty_mask_is_not_invented(task, fits, tmp_path):
+    """Of a structure that some cases lack: 0 or none, so it has no estimate; a case without any mask comes first all the same."""
+    content = json.loads((fits / "triage.json").read_text())
+    assert [entry["always"] for entry in content["structures"].values()] == [True, False]
+    write_cases(tmp_path, ["a", "b", "c"], 3, sizes=(4.0, 5.0))
+    new = tmp_path / "predictions"
+    confidently_missed(new, "b")
+    confidently_missed(new, "c", (1, 2))
+    for always, expected in ((True, "0.0"), (False, "")):
+        content["structures"]["1"]["always"] = always
+        (tmp_path / "t.json").write_text(json.dumps(content))
+        assert (
+            run("triage", "apply", tmp_path / "t.json", new, "-o", tmp_path / "t.csv", "-np", 1, "--budget", 0.3) == 0
+        )
+        rows = rows_of(tmp_path / "t.csv")
+        assert (rows[0]["case"], rows[0]["check"], rows[0]["estimated_Dice"], rows[0]["lower_Dice_1"]) == (
+            "c",
+            "check",
+            expected,
+            expected,
+        )
+        row = next(row for row in rows if row["case"] == "b")
+        assert (row["soft_Dice_2"], row["estimated_Dice_2"], row["lower_Dice_2"]) == ("", "", "")
+        assert float(row["soft_Dice"]) == pytest.approx(float(row["soft_Dice_1"]))
+
+
+def test_structures_are_found_by_their_key(task, fits, tmp_path, capsys):
+    """Sorted again in the file, they keep their volumes; regions in another order have other label maps, and are refused."""
+    new = task / "new" / "predictions"
+    for command in ("volumes", "triage"):
+        content = json.loads((fits / f"{command}.json").read_text())
+        backwards = content | {"structures": dict(reversed(content["structures"].items()))}
+        (tmp_path / "backwards.json").write_text(json.dumps(backwards))
+        for file, table in ((fits / f"{command}.json", "a.csv"), (tmp_path / "backwards.json", "b.csv")):
+            assert run(command, "apply", file, new, "-o", tmp_path / table, "-np", 1) == 0
+        assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+
+
+def test_regions_in_another_order_are_refused(tmp_path, capsys):
+    write_cases(tmp_path / "known", [f"case_{number:02d}" for number in range(12)], seed=5, regions=True)
+    write_cases(tmp_path / "new", ["a"], seed=6, regions=True)
+    result, new = evaluated(tmp_path / "known"), tmp_path / "new" / "predictions"
+    described = json.loads((new / "dataset.json").read_text())
+    described["labels"] = {"background": 0, "cyst": 2, "whole": [1, 2]}
+    (new / "dataset.json").write_text(json.dumps(described))
+    for command in ("volumes", "triage"):
+        file, table = tmp_path / f"{command}.json", tmp_path / f"{command}.csv"
+        assert run(command, "fit", result, "-o", file, "--level", 0.8) == 0
+        capsys.readouterr()
+        assert run(command, "apply", file, new, "-o", table, "-np", 1) == 1
+        said = capsys.readouterr().err
+        assert "in the order whole (1, 2), cyst (2), but" in said and "in the order cyst (2), whole (1, 2)" in said
+        assert len(said.strip().splitlines()) == 1 and not table.exists()
+
+
+DAMAGES = {
+    "no protocol": lambda content: content.pop("protocol"),
+    "no cases": lambda content: content.pop("cases"),
+    "protocol null": lambda content: content.update(protocol=None),
+    "protocol a list": lambda content: content.update(protocol=[1]),
+    "labels a list": lambda content: content["protocol"].update(labels=["a"]),
+    "regions a text": lambda content: content["protocol"].update(regions="no"),
+    "a label that is no name": lambda content: content["protocol"]["labels"].update({"1": 7}),
+    "a label without a number": lambda content: content["protocol"]["labels"].update({"x": "more"}),
+    "cases that are no names": lambda content: content.update(cases=[[1]]),
+    "a structure less": lambda content: content["structures"].pop("1"),
+    "another name": lambda content: content["structures"]["1"].update(name="cyst"),
+    "structures a list": lambda content: content.update(structures=[1]),
+    "a level of true": lambda content: content.update(level=True),
+    "a level of 1": lambda content: content.update(level=1),
+}
+DAMAGES_OF = {
+    "volumes": DAMAGES
+    | {
+        "no log ratio": lambda content: content["structures"]["1"]["ways"]["hard"].update(log_ratio=[-1, 1e5]),
+        "no adaptive one": lambda content: content["structures"]["1"]["ways"]["soft_adaptive"].update(log_ratio=[-1, 1e5]),
+        "three ends": lambda content: content["structures"]["1"]["ways"]["hard"].update(log_ratio=[-1, 0, 1]),
+        "ends the wrong way round": lambda content: content["structures"]["1"]["ways"]["hard"].update(log_ratio=[1, -1]),
+        "another way": lambda content: content["structures"]["1"].update(chosen="best"),
+        "a way more": lambda content: content["structures"]["1"]["ways"].update(best={"log_ratio": [0, 1]}),
+        "no voxels": lambda content: content.update(voxel_mm3=[0, 1]),
+        "shares above 1": lambda content: content["structures"]["1"]["across_results"]["of_each"].update(x=2),
+    },
+    "triage": DAMAGES
+    | {
+        "a bound above the estimate": lambda content: content["all_structures"]["estimate"].update(median=-0.1, lower=0.1),
+        "a bound below -1": lambda content: content["structures"]["1"]["estimate"].update(lower=-2),
+        "no estimate": lambda content: content["all_structures"].update(estimate=None),
+        "always a number": lambda content: content["structures"]["1"].update(always=1),
+        "below by nobody": lambda content: content["all_structures"]["across_results"].update(below_the_level=["x"]),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["volumes", "triage"])
+def test_a_fit_edited_by_hand_is_told_in_one_line(command, task, fits, tmp_path, capsys):
+    whole, damaged = (fits / f"{command}.json").read_text(), tmp_path / "damaged.json"
+    for name, damage in DAMAGES_OF[command].items():
+        content = json.loads(whole)
+        damage(content)
+        damaged.write_text(json.dumps(content))
+        assert run(command, "apply", damaged, task / "new" / "predictions", "-o", tmp_path / "x.csv", "-np", 1) == 1, (
+            name
+        )
+        said = capsys.readouterr().err
+        assert f"{damaged}: is damaged (" in said and len(said.strip().splitlines()) == 1, (name, said)
+        assert not (tmp_path / "x.csv").exists()
+
+
+def test_arguments_that_help_nobody_are_refused(task, fits, tmp_path, capsys):
+    new, result, out = task / "new" / "predictions", task / "fold_0" / "predictions", tmp_path / "x"
+    refused = [
+        (
+            ["apply", fits / "triage.json", new, "--budget", "abc"],
+            "expected a share of the cases from 0 to 1, got 'abc'",
+        ),
+        (
+            ["apply", fits / "triage.json", new, "--budget", "nan"],
+            "expected a share of the cases from 0 to 1, got 'nan'",
+        ),
+        (["fit", result, "--level", "1e-9"], "expected a level from 0.5 to 0.999, got '1e-9'"),
+        (["fit", result, "--level", "high"], "expected a level from 0.5 to 0.999, got 'high'"),
+    ]
+    for arguments, message in refused:
+        with pytest.raises(SystemExit):
+            run("triage", *arguments, "-o", out)
+        assert message in capsys.readouterr().err
+    assert (
+        run(
+            "triage",
+            "apply",
+            fits / "triage.json",
+            new,
+            "-o",
+            out,
+            "-np",
+            1,
+            "--members",
+            new,
+            new.parent / "labels" / ".." / "predictions",
+        )
+        == 1
+    )
+    assert "comes twice under --members, and agrees with itself" in capsys.readouterr().err
+    assert run("triage", "fit", result, "-o", out, "--level", 0.95) == 1
+    assert "needs at least 19 cases with a segmentation and a Dice, but got 13" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_the_bound_is_promised_only_where_results_left_out_hold_it(task, fits, tmp_path, capsys):
+    write_cases(tmp_path / "other", [f"other_{number}" for number in range(13)], seed=7, bias=1.5)
+    same = [task / name / "predictions" for name in ("fold_0", "fold_1")]
+    promise, warning = (
+        "on average over all cases like those of the fit (marginal)",
+        "Dice: fitted on the other results, the lower bound held",
+    )
+    for folds, holds in ((same, True), ([same[0], evaluated(tmp_path / "other")], False)):
+        capsys.readouterr()
+        assert run("triage", "fit", *folds, "-o", tmp_path / "t.json", "--level", 0.8) == 0
+        said = capsys.readouterr()
+        assert (promise in said.out, "promises nothing for another network" in said.out) == (holds, not holds)
+        assert "mean_probability" in said.out and "mean_entropy" in said.out
+        assert (warning in said.err) is not holds
+        assert (
+            run(
+                "triage", "apply", tmp_path / "t.json", task / "new" / "predictions", "-o", tmp_path / "t.csv", "-np", 1
+            )
+            == 0
+        )
+        assert (warning in capsys.readouterr().err) is not holds
+
+
 @pytest.mark.parametrize("command", ["volumes", "triage"])
 def test_what_cannot_be_used_is_one_line(command, task, fits, tmp_path, capsys):
     new, fit = task / "new" / "predictions", fits / f"{command}.json"
@@ -282,9 +501,7 @@ def test_what_cannot_be_used_is_one_line(command, task, fits, tmp_path, capsys):
     damaged, later, of_others = (tmp_path / f"{name}.json" for name in ("damaged", "later", "others"))
     damaged.write_text(json.dumps(content | {"structures": {"1": 3}}))
     later.write_text(json.dumps(content | {"schema_version": 9}))
-    of_others.write_text(
-        json.dumps(content | {"protocol": {"labels": dict(zip("012", "abc", strict=True)), "regions": False}})
-    )
+    of_others.write_text(fit.read_text().replace('"liver"', '"spleen"'))
     out = tmp_path / "x.csv"
     cases = [
         (["apply", fits / f"{other}.json", new, "-o", out], "is no file of"),
@@ -307,7 +524,7 @@ def test_what_cannot_be_used_is_one_line(command, task, fits, tmp_path, capsys):
 def test_cases_of_the_fit_are_named(task, fits, tmp_path, capsys):
     known = task / "fold_0" / "predictions"
     assert run("triage", "apply", fits / "triage.json", known, "-o", tmp_path / "t.csv", "-np", 1) == 0
-    assert "13 of 13 cases were fitted on" in capsys.readouterr().err
+    assert "13 of 13 cases have the name of a case of the fit" in capsys.readouterr().err
 
 
 def test_areas_have_no_volume(fits, tmp_path, capsys):

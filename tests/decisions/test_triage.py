@@ -9,7 +9,7 @@ from scipy.stats import beta, binomtest
 from nnunet_nacl.decisions.case_table import CaseTable
 from nnunet_nacl.decisions.conformal import two_sided_bounds, upper_bound
 from nnunet_nacl.decisions.coverage import binomial_interval, chance_of_so_few, coverage
-from nnunet_nacl.decisions.triage import case_confidences, case_dice, judge, n_to_check
+from nnunet_nacl.decisions.triage import case_confidences, case_dice, class_confidences, judge, n_to_check
 
 
 def table(predicted, soft, inside, entropy=0.0) -> CaseTable:
@@ -25,11 +25,28 @@ def test_an_empty_mask_counts_only_of_a_structure_that_is_always_there() -> None
     assert case_confidences(one, [True, True])["mean_probability"] == pytest.approx([0.8])
 
 
+def test_a_confident_miss_has_no_confidence_in_it() -> None:
+    """Soft sum exactly 0: of a structure that is always there it is the least confidence, as with a soft sum of 1e-9."""
+    for soft in (0.0, 1e-9):
+        missed = table([[10, 0]], [[10, soft]], [[8, 0]])
+        assert case_confidences(missed, [True, True])["soft_Dice"] == pytest.approx([0.4])
+        assert class_confidences(missed, [True, True])["soft_Dice"].tolist() == [[0.8, 0]]
+        # a structure that some cases lack may be rightly empty, which no sum tells
+        assert case_confidences(missed, [True, False])["soft_Dice"] == pytest.approx([0.8])
+        assert np.isnan(class_confidences(missed, [True, False])["soft_Dice"][0, 1])
+    nobody = case_confidences(table([[10, 0]], [[10, 0]], [[8, 0]]), [True, True], np.array([[0.9, np.nan]]))
+    assert nobody["agreement"] == pytest.approx([0.45])
+
+
 def test_a_case_without_any_mask_has_no_confidence() -> None:
     nothing = table([[0, 0]], [[1, 2]], [[0, 0]])
-    for values in case_confidences(nothing, [False, False]).values():
+    found = case_confidences(nothing, [False, False])
+    assert found.pop("volume") == [0]
+    for values in found.values():
         assert np.isnan(values).all()
     assert case_confidences(nothing, [True, False])["soft_Dice"] == [0]
+    certain = table([[0, 0]], [[0, 0]], [[0, 0]])
+    assert case_confidences(certain, [True, False])["soft_Dice"] == [0]
 
 
 def test_means_are_over_voxels_and_dice_over_structures() -> None:
@@ -49,7 +66,15 @@ def test_a_judged_confidence() -> None:
     assert found["excess_AURC"] == pytest.approx(0)
     assert found["found_of_worst_tenth"] == 1
     assert judge(-np.array([3.0, 2.0, 1.0, 0.0]), dice)["found_of_worst_tenth"] == 0
-    assert judge(np.array([1.0, np.nan]), np.array([0.5, 0.5])) is None
+    assert judge(np.array([1.0, 2.0]), np.array([0.5, np.nan])) is None
+
+
+def test_a_case_without_a_confidence_is_judged_as_the_least_confident() -> None:
+    dice, sure = np.array([0.9, 0.0, 0.7, np.nan]), np.array([0.8, np.nan, 0.7, np.nan])
+    found, lowest = judge(sure, dice), judge(np.array([0.8, -5.0, 0.7, 0.0]), dice)
+    assert (found["n_cases"], found["n_left_out"], found["n_without"]) == (3, 1, 1)
+    assert found["curve"] == lowest["curve"] and found["mean_risk"] == pytest.approx(1.4 / 3)
+    assert found["found_of_worst_tenth"] == 1
 
 
 def test_the_bootstrap_draws_patients_whole() -> None:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from nnunet_nacl.commands import triage, volumes
+from nnunet_nacl.decisions.across import in_words
 from nnunet_nacl.decisions.case_table import CaseTable
 from nnunet_nacl.decisions.triage import case_confidences, class_confidences
 from nnunet_nacl.decisions.triage_fit import TriageFit
@@ -25,7 +26,9 @@ VOLUMES = {
     "hard_ml": [1.0, 9.0],
     "ways": {"hard": {"log_ratio": [-0.1, 0.2]}, "soft_adaptive": {"log_ratio": [-1.5, 2.0]}},
     "chosen": "soft_adaptive",
+    "across_results": ACROSS,
 }
+ACROSS = {"of_each": {"fold_0": 0.9, "fold_1": 0.6}, "below_the_level": ["fold_1"]}
 ESTIMATE = {"median": -0.1, "lower": -0.2}
 
 
@@ -52,6 +55,10 @@ class VolumeFiles:
             fit = VolumeFit(self.path)
         except InputError as error:
             return refusal(error)
+        assert (
+            list(fit.structures.items()) == [("1", "liver"), ("2", "cyst")]
+            or fit.content["protocol"] != SHARED["protocol"]
+        )
         for row in volumes._rows(fit, self.table):
             assert 0 <= row[4] <= row[5], row
         return "read"
@@ -62,8 +69,11 @@ class TriageFiles:
 
     def __init__(self, folder):
         self.path, self.table = folder / "triage.json", table()
-        structures = {key: {"name": key, "always": key == "1", "estimate": ESTIMATE} for key in ("1", "2")}
-        whole = {"estimate": ESTIMATE}
+        structures = {
+            key: {"name": name, "always": key == "1", "estimate": ESTIMATE}
+            for key, name in (("1", "liver"), ("2", "cyst"))
+        }
+        whole = {"estimate": ESTIMATE, "across_results": ACROSS}
         self.content = SHARED | {"file_type": "nnunet-nacl triage", "all_structures": whole, "structures": structures}
 
     attempt = VolumeFiles.attempt
@@ -74,8 +84,10 @@ class TriageFiles:
         except InputError as error:
             return refusal(error)
         confidences = case_confidences(self.table, fit.always)
-        of_classes = class_confidences(self.table)["soft_Dice"]
-        for row in triage._rows(fit, self.table.cases, confidences, of_classes, "soft_Dice", 0.5):
+        of_classes = class_confidences(self.table, fit.always)["soft_Dice"]
+        for row in triage._rows(fit, self.table, confidences, of_classes, "soft_Dice", 0.5):
             assert all(value is None or 0 <= value <= 1 for value in row[2:4]), row
             assert not any(isinstance(value, float) and math.isinf(value) for value in row), row
+            assert row[2] is None or row[3] <= row[2], row
+        assert not in_words("Dice", "the lower bound", fit.across, fit.level) or fit.across["below_the_level"]
         return "read"

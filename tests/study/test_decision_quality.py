@@ -31,7 +31,7 @@ def make_run(folder, dice, sure, volumes=None):
             str(number + 1): {
                 "Dice": plain(dice[row][number]),
                 "confidence": {"soft_Dice": plain(sure[row][number])},
-                "n_ref": 0, "n_pred": 0,
+                "n_ref": 0 if np.isnan(dice[row][number]) else 100, "n_pred": 0 if np.isnan(dice[row][number]) else 100,
                 "volume_ml": {
                     "reference": plain(ml[0]), "predicted": plain(ml[1]), "soft": plain(ml[2]),
                     "spread": None if ml[2] is None else 0.1 * float(ml[2]),
@@ -158,6 +158,37 @@ def test_cases_without_a_dice_in_one_run_and_few_cases(dice):
     few = failure_detection([make_run("a", dice, dice), make_run("b", dice, 1 - dice)], names(4))
     assert np.isnan(few.detections[0].intervals["aurc"]).all()
     assert few.differences[0].in_words == "not told: too few cases"
+
+
+def missing(run, row, label):
+    """Leave the mask of a class empty, with probabilities of exactly 0: its Dice is 0, and its confidence null."""
+    entry = run.summary["metric_per_case"][row]["metrics"][label]
+    entry.update({"Dice": 0.0, "n_pred": 0, "confidence": {"soft_Dice": None}})
+
+
+def test_a_missed_class_counts_as_a_bad_case(dice):
+    """Of a class that every case has its confidence is 0, in it and in the mean."""
+    run, truth = make_run("base", dice, dice), dice.copy()
+    for row in (3, 7):
+        missing(run, row, "2")
+        truth[row, 1] = 0
+    mean, body, cap = failure_detection([run], names(40)).detections
+    assert {mean.n_cases, body.n_cases, cap.n_cases} == {40}
+    assert (mean.risk, cap.risk) == (pytest.approx(1 - truth.mean()), pytest.approx(1 - truth[:, 1].mean()))
+    assert mean.measures["aurc"] == pytest.approx(risk_coverage(truth.mean(1), 1 - truth.mean(1)).aurc)
+    assert cap.measures[DECIDING] == pytest.approx(0)
+
+
+def test_no_confidence_knows_the_label(dice):
+    """Of a class that one case lacks an empty mask says nothing about the case, and the missed one is a risk nonetheless."""
+    dice[0, 1] = np.nan
+    run, truth, sure = make_run("base", dice, dice), dice.copy(), dice.copy()
+    missing(run, 5, "2")
+    truth[5, 1], sure[5, 1] = 0, np.nan
+    mean = failure_detection([run], names(40)).detections[0]
+    risk = 1 - np.nanmean(truth, 1)
+    assert mean.n_cases == 40 and mean.risk == pytest.approx(risk.mean())
+    assert mean.measures["aurc"] == pytest.approx(risk_coverage(np.nanmean(sure, 1), risk).aurc)
 
 
 def test_results_of_before_the_sums_were_kept(dice):
