@@ -21,6 +21,7 @@ SHARED = {
     "cases": ["a", "b"],
     "protocol": {"labels": {"0": "background", "1": "liver", "2": "cyst"}, "regions": False},
 }
+ACROSS = {"of_each": {"fold_0": 0.9, "fold_1": 0.6}, "below_the_level": ["fold_1"]}
 VOLUMES = {
     "name": "liver",
     "hard_ml": [1.0, 9.0],
@@ -28,7 +29,6 @@ VOLUMES = {
     "chosen": "soft_adaptive",
     "across_results": ACROSS,
 }
-ACROSS = {"of_each": {"fold_0": 0.9, "fold_1": 0.6}, "below_the_level": ["fold_1"]}
 ESTIMATE = {"median": -0.1, "lower": -0.2}
 
 
