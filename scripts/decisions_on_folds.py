@@ -39,7 +39,7 @@ def shown(inside: np.ndarray) -> str:
 
 def print_coverage(runs: dict[str, list[Path]]) -> None:
     print(
-        "| run | structure | way | coverage per fold | coverage of all | mean width / volume |\n|---|---|---|---|---|---|"
+        "| run | structure | way | coverage per fold | coverage of all | median width / volume |\n|---|---|---|---|---|---|"
     )
     for run, folders in runs.items():
         folds = [read_evaluated([folder]) for folder in folders]
@@ -51,19 +51,21 @@ def print_coverage(runs: dict[str, list[Path]]) -> None:
                 interval = fit_interval(*volumes_and_truth(others, structure), LEVEL)
                 truth, volumes = volumes_and_truth(fold, structure)
                 for way in (*volumes.ways, "chosen"):
-                    low, high = interval.apply(volumes, interval.chosen if way == "chosen" else way)
+                    low, high = interval.apply(volumes, None if way == "chosen" else way)
                     inside.setdefault(way, []).append((low - 1e-9 <= truth) & (truth <= high + 1e-9))
                     widths.setdefault(way, []).append(relative_width(low, high, volumes))
             for way, found in inside.items():
                 each = ", ".join(f"{fold.mean():.2f}" for fold in found)
-                width = np.concatenate(widths[way]).mean()
+                width = np.median(np.concatenate(widths[way]))
                 print(
                     f"| {run} | {name} | {way.replace('_', ', ')} | {each} | {shown(np.concatenate(found))} | {width:.2f} |"
                 )
 
 
 def print_same_network(pairs: list[list[str]]) -> None:
-    print("\n| structure | way | coverage per network | coverage of all | mean width / volume |\n|---|---|---|---|---|")
+    print(
+        "\n| structure | way | coverage per network | coverage of all | median width / volume |\n|---|---|---|---|---|"
+    )
     for structure, name in enumerate(read_evaluated([Path(pairs[0][0])]).structures.values()):
         inside: dict[str, list[np.ndarray]] = {}
         widths: dict[str, list[np.ndarray]] = {}
@@ -72,12 +74,12 @@ def print_same_network(pairs: list[list[str]]) -> None:
             interval = fit_interval(*volumes_and_truth(known, structure), LEVEL)
             truth, volumes = volumes_and_truth(new, structure)
             for way in (*volumes.ways, "chosen"):
-                low, high = interval.apply(volumes, interval.chosen if way == "chosen" else way)
+                low, high = interval.apply(volumes, None if way == "chosen" else way)
                 inside.setdefault(way, []).append((low - 1e-9 <= truth) & (truth <= high + 1e-9))
                 widths.setdefault(way, []).append(relative_width(low, high, volumes))
         for way, found in inside.items():
             each, mean = ", ".join(f"{of.mean():.2f}" for of in found), np.mean([of.mean() for of in found])
-            width = np.concatenate(widths[way]).mean()
+            width = np.median(np.concatenate(widths[way]))
             print(f"| {name} | {way.replace('_', ', ')} | {each} | {mean:.2f} | {width:.2f} |")
 
 
@@ -113,7 +115,7 @@ def print_leave_one_out(path: Path, voxel_ml: float) -> None:
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     rows = [row for row in csv.DictReader(content.decode().splitlines()) if row["voxel_set"] == "all"]
     labels = [key.rpartition("_")[2] for key in rows[0] if key.startswith("volume_ml_reference_")]
-    print(f"| {path.parent.parent.name} | way | coverage, leaving one out | mean width / volume |\n|---|---|---|---|")
+    print(f"| {path.parent.parent.name} | way | coverage, leaving one out | median width / volume |\n|---|---|---|---|")
     for label in labels[1:]:
         truth, hard, soft = (
             np.array([float(row[f"volume_ml_{kind}_{label}"]) for row in rows])
@@ -122,7 +124,7 @@ def print_leave_one_out(path: Path, voxel_ml: float) -> None:
         volumes = Volumes(hard, np.full(hard.size, voxel_ml), soft)
         for way, (low, high) in leave_one_out(truth, volumes, LEVEL).items():
             inside = (low - 1e-9 <= truth) & (truth <= high + 1e-9)
-            print(f"| class {label} | {way} | {shown(inside)} | {relative_width(low, high, volumes).mean():.3f} |")
+            print(f"| class {label} | {way} | {shown(inside)} | {np.median(relative_width(low, high, volumes)):.3f} |")
 
 
 def main() -> None:

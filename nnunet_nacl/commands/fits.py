@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_nacl.commands import inputs
 from nnunet_nacl.commands.arguments import Commands, default_processes, memory_size
 from nnunet_nacl.commands.groups import add_groups
-from nnunet_nacl.errors import InputError
+from nnunet_nacl.commands.outputs import check_output
 
 if TYPE_CHECKING:
     from nnunet_nacl.decisions.case_table import CaseTable, Evaluated
@@ -76,16 +76,21 @@ def read_fit_input(parsed: argparse.Namespace) -> tuple[Evaluated, list[str] | N
     """
     from nnunet_nacl.commands.groups import groups_of
     from nnunet_nacl.decisions.case_table import read_evaluated
-    from nnunet_nacl.evaluation.remarks import LEFT_OVER, TRAINED_ON, gather, in_words
+    from nnunet_nacl.evaluation.remarks import (
+        LEFT_OVER,
+        SEGMENTATION_DIFFERS,
+        SPACING_ASSUMED,
+        TRAINED_ON,
+        gather,
+        in_words,
+    )
 
-    check_file(parsed.o)
+    check_output(parsed.o, [*parsed.results, parsed.groups, *(getattr(parsed, "members", None) or ())])
     groups = groups_of(parsed)
     evaluated = read_evaluated(parsed.results)
     cases = evaluated.result.cases
-    seen = [
-        (case.case.name, {kind: text for kind, text in case.remarks.items() if kind in (TRAINED_ON, LEFT_OVER)})
-        for case in cases
-    ]
+    kinds = (TRAINED_ON, LEFT_OVER, SEGMENTATION_DIFFERS, SPACING_ASSUMED)
+    seen = [(case.case.name, {kind: text for kind, text in case.remarks.items() if kind in kinds}) for case in cases]
     warn(in_words(gather(seen), len(cases)))
     if evaluated.table.mask_sums is None:
         warn(
@@ -105,9 +110,11 @@ def read_predicted(parsed: argparse.Namespace, fit: Any) -> tuple[CaseTable, Dat
     from nnunet_nacl.decisions.fit_file import check_structures
     from nnunet_nacl.decisions.predictions import find_predictions, read_predictions
     from nnunet_nacl.evaluation.dataset import load_dataset
+    from nnunet_nacl.evaluation.remarks import SEGMENTATION_DIFFERS, SPACING_ASSUMED, gather, in_words
     from nnunet_nacl.nnunet_files import DATASET_JSON, PLANS_JSON, find_description
 
-    check_file(parsed.o)
+    given = (parsed.fit, parsed.predicted, parsed.djfile, parsed.pfile, *(getattr(parsed, "members", None) or ()))
+    check_output(parsed.o, given)
     dataset_json = parsed.djfile or find_description(parsed.predicted, DATASET_JSON)
     plans_json = parsed.pfile or find_description(parsed.predicted, PLANS_JSON)
     dataset = load_dataset(dataset_json, plans_json)
@@ -121,17 +128,17 @@ def read_predicted(parsed: argparse.Namespace, fit: Any) -> tuple[CaseTable, Dat
             parsed.max_memory,
             lambda done, of: advance("reading", done, of),
         )
+    kinds = (SEGMENTATION_DIFFERS, SPACING_ASSUMED)
+    seen = [
+        (case, {kind: text for kind, text in remarks.items() if kind in kinds})
+        for case, remarks in zip(table.cases, table.remarks, strict=False)
+    ]
+    warn(in_words(gather(seen), len(table.cases)))
     known = sorted(set(table.cases) & set(fit.content["cases"]))
     if known:
         warn([f"{len(known)} of {len(table.cases)} cases have the name of a case of the fit, and fit too well if they are the same: "
               f"{', '.join(known[:3])}"])  # fmt: skip
     return table, dataset
-
-
-def check_file(path: Path) -> None:
-    """Raise InputError if a file cannot be written here, before anything is computed."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder. Give -o the name of a file.")
 
 
 def write_table(header: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) -> None:

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_nacl.commands.arguments import Commands
 from nnunet_nacl.commands.fits import add_apply, add_fit, read_fit_input, read_predicted, warn, write_table
+from nnunet_nacl.errors import InputError
 
 if TYPE_CHECKING:
     from nnunet_nacl.decisions.case_table import CaseTable
     from nnunet_nacl.decisions.volume_fit import VolumeFit
 
-COLUMNS = ("case", "class", "name", "volume_ml", "lower_ml", "upper_ml", "level", "way", "warning")
+COLUMNS = ("case", "class", "name", "volume_ml", "lower_ml", "upper_ml", "level", "way", "predicted_ml", "warning")
+
+DIFFERS = "the saved segmentation is not that of the probabilities"
+
+# decisions.volumes.WAYS; not imported, so that --help is instant
+WAYS = ("hard", "soft", "hard_adaptive", "soft_adaptive")
 
 
 def add(commands: Commands) -> None:
@@ -25,21 +31,28 @@ def add(commands: Commands) -> None:
     fit = add_fit(steps, "fit the intervals on evaluated validation folders", "VOLUMES_JSON")
     fit.set_defaults(run=run_fit)
     apply = add_apply(steps, "volumes with intervals of new predictions", "VOLUMES_JSON")
+    apply.add_argument("--way", choices=WAYS, default=None,
+                       help="how volumes and errors are measured (default: what `fit` chose for each structure). The interval is valid for a way "
+                            "that you name without looking at the results of the fit")  # fmt: skip
     apply.set_defaults(run=run_apply)
 
 
 def run_fit(parsed: argparse.Namespace) -> int:
     """Run ``fit`` and return its exit status."""
     from nnunet_nacl.decisions.fit_file import write
-    from nnunet_nacl.decisions.volume_fit import across_in_words, fit_volumes
+    from nnunet_nacl.decisions.volume_fit import VolumeFit, fit_volumes
     from nnunet_nacl.evaluation.output import output_folder
 
     evaluated, groups = read_fit_input(parsed)
     content = fit_volumes(evaluated, parsed.level, groups)
     with output_folder(parsed.o.parent):
         write(content, parsed.o)
+    fit = VolumeFit(parsed.o)
     _print_fit(content)
-    warn(across_in_words(content))
+    for key, entry in content["structures"].items():
+        print(f"{fit.bias_in_words(key, entry['chosen'])}; `apply` corrects for the median error.")
+    warn(fit.sentences)
+    print(_guarantee(content))
     print(f"wrote {parsed.o}")
     return 0
 
@@ -50,23 +63,54 @@ def _print_fit(content: dict[str, Any]) -> None:
 
     units = "cases" if content["unit"] == "case" else "patients"
     level = f"{100 * content['level']:g} %"
-    table = Table("structure", "way", f"coverage at {level}", "mean width", "bias of the volume",
+    table = Table("structure", "in cases", "way", "left out, inside", "median width", "bias",
                   title=f"{content['n_units']} {units}, each left out in turn; {content['smallest_number']} are the fewest for {level}",
                   title_justify="left")  # fmt: skip
+    n_cases = len(content["cases"])
     for entry in content["structures"].values():
         for way, found in entry["ways"].items():
             left_out, bias = found["leave_one_out"], entry["bias"][way.partition("_")[0]]
             table.add_row(
-                entry["name"] if way == next(iter(entry["ways"])) else "",
-                f"{way.replace('_', ', ')}{' (chosen)' if way == entry['chosen'] else ''}",
+                entry["name"] if way == WAYS[0] else "",
+                f"{n_cases - entry['n_absent']} of {n_cases}" if way == WAYS[0] else "",
+                f"{way.replace('_', ', ')}{' (used)' if way == entry['chosen'] else ''}",
                 "needs one more" if left_out is None else _share(left_out["coverage"], left_out["coverage_interval"]),
-                "" if left_out is None else f"{left_out['mean_relative_width']:.0%} of the volume",
-                "" if bias is None or "adaptive" in way else _bias(bias),
+                "" if left_out is None else f"{left_out['median_relative_width']:.0%}",
+                "" if "adaptive" in way else _bias(bias),
             )
     Console().print(table)
     print(
-        f"The intervals hold for {level} of new cases like these, on average over such fits; for one patient they promise nothing. "
-        "docs/decisions.md says what breaks that."
+        f"With hard and soft, how many {units} left out lie inside follows from their number, whatever was predicted, but for ties and whole voxels. "
+        "It is no evidence about the network; the widths are."
+    )
+    if content["n_units_for_choice"]:
+        rest = content["n_units"] - content["n_units_for_choice"]
+        print(
+            f"The way was chosen on {content['n_units_for_choice']} of the {units}, and its interval comes from the other {rest}."
+        )
+    else:
+        print(
+            f"These are too few {units} to choose a way on some and fit it on the others: hard is used, whatever the widths are."
+        )
+
+
+def _guarantee(content: dict[str, Any]) -> str:
+    """Return what the intervals are worth, in words; no promise where a result left out contradicts it."""
+    level = f"{100 * content['level']:g} %"
+    differ = [
+        entry["name"]
+        for entry in content["structures"].values()
+        if entry["across_results"] and entry["across_results"]["below_the_level"]
+    ]
+    if differ:
+        return (
+            f"The intervals would hold for {level} of new cases if these were drawn like all cases of the fit together. Fitted without a whole result "
+            f"they did not hold there ({', '.join(differ)}), so they promise nothing for another network, or an ensemble."
+        )
+    return (
+        f"If new cases are drawn like those of the fit (exchangeable: same networks, scanners, kind of patients), the intervals hold for {level} of "
+        "them, on average over all such cases and fits (marginal). For one patient, or some kind of them, that promises nothing; "
+        "docs/decisions.md says what breaks it."
     )
 
 
@@ -75,8 +119,8 @@ def _share(share: float, interval: list[float]) -> str:
 
 
 def _bias(bias: dict[str, Any]) -> str:
-    ends = "" if bias["interval"] is None else f" ({bias['interval'][0]:+.1%} to {bias['interval'][1]:+.1%})"
-    return f"{bias['mean']:+.1%}{ends}"
+    ends = "" if bias["share_low"] is None else f" ({bias['share_low']:+.1%} to {bias['share_high']:+.1%})"
+    return f"{bias['share']:+.1%}{ends}"
 
 
 def run_apply(parsed: argparse.Namespace) -> int:
@@ -86,12 +130,15 @@ def run_apply(parsed: argparse.Namespace) -> int:
 
     fit = VolumeFit(parsed.fit)
     table, _ = read_predicted(parsed, fit)
-    rows = _rows(fit, table)
+    rows = _rows(fit, table, parsed.way)
     with output_folder(parsed.o.parent):
         write_table(COLUMNS, rows, parsed.o)
-    for case, _, name, volume, low, high, level, _, _ in rows:
+    for case, _, name, volume, low, high, level, *_ in rows:
         print(f"{case}: {name} {_ml(volume)} ml ({_ml(low)} to {_ml(high)}, {100 * level:g} %)")
-    outside = [f"{row[0]}, {row[2]}: {row[-1]}" for row in rows if row[-1]]
+    for key, way in dict.fromkeys((str(row[1]), str(row[7])) for row in rows):
+        print(f"{fit.bias_in_words(key, way)}; these volumes are corrected, predicted_ml is not.")
+    warn(fit.sentences)
+    outside = [f"{row[0]}, {row[2]}: {row[-1]}" for row in rows if row[-1] and not row[-1].startswith(DIFFERS)]
     if outside:
         warn([f"{len(outside)} of {len(rows)} volumes lie outside of what the fit saw, where the intervals need not hold: "
               f"{'; '.join(outside[:3])}{' ...' if len(outside) > 3 else ''}"])  # fmt: skip
@@ -101,22 +148,42 @@ def run_apply(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(fit: VolumeFit, table: CaseTable) -> list[tuple[Any, ...]]:
+def _rows(fit: VolumeFit, table: CaseTable, wanted: str | None) -> list[tuple[Any, ...]]:
     """Return the rows of the table, by case and structure."""
+    from nnunet_nacl.decisions.volumes import base_of
+
     by_structure = []
     for place, (key, name) in enumerate(fit.structures.items()):
         volumes, interval = table.volumes(place), fit.interval(key)
-        way = interval.way_for(volumes)
-        low, high = interval.apply(volumes, way)
-        base = volumes.soft if way.startswith("soft") and volumes.soft is not None else volumes.hard
+        if wanted is not None and (wanted not in volumes.ways or wanted not in interval.bounds):
+            raise InputError(
+                f"--way {wanted} needs a softmax file (.npz) of every case, and a fit on results that hold what it needs."
+            )
+        way = wanted or interval.way_for(volumes)
+        low, high = interval.apply(volumes, wanted)
+        columns = interval.estimate(volumes, wanted), low, high, base_of(volumes, way)
         warnings = fit.warnings(key, volumes)
         by_structure.append(
             [
-                (case, key, name, float(base[row]), float(low[row]), float(high[row]), fit.level, way, warnings[row])
+                (case, key, name, *_rounded(columns, row, fit.level, way), _with_remarks(warnings[row], table, row))
                 for row, case in enumerate(table.cases)
             ]
         )
     return [row for of_case in zip(*by_structure, strict=True) for row in of_case]
+
+
+def _rounded(columns: Any, row: int, level: float, way: str) -> tuple[Any, ...]:
+    """Return volume, ends and predicted volume of a case, without the noise of floating point; nine digits hold any whole voxel."""
+    volume, low, high, predicted = (float(f"{column[row]:.9g}") for column in columns)
+    return volume, low, high, level, way, predicted
+
+
+def _with_remarks(warning: str, table: CaseTable, row: int) -> str:
+    from nnunet_nacl.evaluation.remarks import SEGMENTATION_DIFFERS
+
+    remark = table.remarks[row].get(SEGMENTATION_DIFFERS) if table.remarks else None
+    said = "" if remark is None else f"{DIFFERS} ({remark}), which count here"
+    return "; ".join(part for part in (warning, said) if part)
 
 
 def _ml(volume: float) -> str:

@@ -2,7 +2,8 @@
 
 from nnunet_nacl.calibration.mask_confidence import soft_dice_confidence
 from nnunet_nacl.decisions.risk_coverage import RiskCoverage, excess_augrc, excess_aurc, oracle, risk_coverage
-from nnunet_nacl.decisions.volumes import VolumeInterval, Volumes, fit_interval, leave_one_out
+from nnunet_nacl.decisions.volume_choice import fit_interval
+from nnunet_nacl.decisions.volumes import VolumeInterval, Volumes, leave_one_out
 
 __all__ = [
     "RiskCoverage",

@@ -22,7 +22,13 @@ Covers = Callable[[NDArray[np.bool_], NDArray[np.bool_]], NDArray[np.bool_]]
 
 
 def across_results(
-    parts: Sequence[str], groups: Sequence[str] | None, level: float, covers: Covers, *, two_sided: bool = True
+    parts: Sequence[str],
+    groups: Sequence[str] | None,
+    level: float,
+    covers: Covers,
+    *,
+    two_sided: bool = True,
+    n_for_choice: Callable[[int, float], int] = lambda n_patients, level: 0,
 ) -> dict[str, Any] | None:
     """Return how often the bounds that the other results give hold in each result, as plain values.
 
@@ -32,6 +38,7 @@ def across_results(
         level: of the bounds.
         covers: fits and asks.
         two_sided: whether either end may be missed.
+        n_for_choice: of how many patients fitted on, at this level, some do not enter the bounds, and how many do not.
 
     Returns:
         None with a single result, or where the others are too few.
@@ -47,7 +54,9 @@ def across_results(
             return None
         inside[own] = covers(known, own)
         each[part] = coverage(inside[own], units[own])
-        if chance_of_so_few(each[part], n_new, n_known, level, two_sided=two_sided) < CHANCE / len(names):
+        if chance_of_so_few(
+            each[part], n_new, n_known - n_for_choice(n_known, level), level, two_sided=two_sided
+        ) < CHANCE / len(names):
             below.append(part)
     share = coverage(inside, units)
     return {

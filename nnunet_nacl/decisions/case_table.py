@@ -38,6 +38,7 @@ class CaseTable:
         predicted: ``(N, C)`` float64, voxels of the mask.
         soft, spread: ``(N, C)`` float64, sums of p and of p (1 - p); None where they are not known for every case.
         mask_sums: ``(N, C, 2)`` float64, see :mod:`nnunet_nacl.calibration.mask_confidence`; None likewise.
+        remarks: N mappings, what is to be said of each case by kind (:mod:`nnunet_nacl.evaluation.remarks`); none for segmentations alone.
     """
 
     cases: tuple[str, ...]
@@ -46,6 +47,7 @@ class CaseTable:
     soft: Float64Array | None = None
     spread: Float64Array | None = None
     mask_sums: Float64Array | None = None
+    remarks: tuple[Mapping[str, str], ...] = ()
 
     @property
     def soft_dice(self) -> Float64Array | None:
@@ -127,6 +129,7 @@ def table_of(cases: Sequence[CaseResult], regions: bool) -> CaseTable:
         np.stack([case.soft_volumes[first:] for case in cases]),
         _known(np.stack([case.spread[first:] for case in cases])),
         _known(np.stack([case.mask_sums[first:] for case in cases])),
+        tuple(case.remarks for case in cases),
     )
 
 

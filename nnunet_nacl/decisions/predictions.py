@@ -55,7 +55,8 @@ def find_predictions(folder: Path, dataset: Dataset) -> list[Case]:
         )
     if not segmented:
         raise InputError(f"{folder}: no segmentation ({dataset.file_ending}).")
-    return [Case(name, folder / f"{name}.npz", folder / f"{name}{dataset.file_ending}") for name in sorted(segmented)]
+    paths = {name: folder / f"{name}{dataset.file_ending}" for name in sorted(segmented)}
+    return [Case(name, folder / f"{name}.npz", path, segmentation=path) for name, path in paths.items()]
 
 
 def read_predictions(

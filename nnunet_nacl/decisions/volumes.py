@@ -8,20 +8,20 @@ errors keep their sign.
 
 Four ways to measure v and r, all with the same guarantee, since each is a function of the case alone: v from the segmentation
 (``hard``) or as the sum of the probabilities (``soft``); r as it is, or divided by the case's own uncertainty
-(sum p (1 - p) + e) / (v + e), which makes the interval wider where the network is unsure (``adaptive``). The one with the smallest mean
-relative width in leave-one-out is chosen.
+(sum p (1 - p) + e) / (v + e), which makes the interval wider where the network is unsure (``adaptive``). :mod:`~nnunet_nacl.decisions.volume_choice`
+chooses one of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnunet_nacl.decisions.conformal import smallest_number, two_sided_bounds
-from nnunet_nacl.decisions.coverage import binomial_interval, coverage
+from nnunet_nacl.decisions.conformal import case_weights, smallest_number, two_sided_bounds
 
 FLOOR_VOXELS = 10
 """What is added to both volumes, in voxels of the case, before their ratio is taken."""
@@ -81,17 +81,33 @@ class Volumes:
         return WAYS[:1] if self.soft is None else WAYS[:2] if self.spread is None else WAYS
 
 
+class Bounds(NamedTuple):
+    """What errors of a way lie between, and their median (patients weighing alike), which corrects the bias of a volume."""
+
+    low: float
+    median: float
+    high: float
+
+
 @dataclass(frozen=True)
 class VolumeInterval:
-    """Bounds fitted for one structure: log ratios, per way, and which way is used where probabilities are at hand."""
+    """What was fitted for one structure.
+
+    Attributes:
+        level: of the intervals.
+        bounds: of each way, from all cases. They are valid for a way that is named without a look at these cases.
+        chosen: the way that was chosen.
+        chosen_bounds: its bounds, from the patients that it was not chosen on.
+    """
 
     level: float
-    bounds: Mapping[str, tuple[float, float]]
+    bounds: Mapping[str, Bounds]
     chosen: str
+    chosen_bounds: Bounds
 
     def way_for(self, volumes: Volumes) -> str:
-        """Return the chosen way, or the nearest to it that needs no more than there is."""
-        return next(way for way in (self.chosen, self.chosen.partition("_")[0], WAYS[0]) if way in volumes.ways)
+        """Return the chosen way, or ``hard`` where what it needs is not there."""
+        return self.chosen if self.chosen in volumes.ways else WAYS[0]
 
     def apply(self, volumes: Volumes, way: str | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the lower and upper ends of new cases, each ``(N,)`` float64 in ml.
@@ -100,51 +116,57 @@ class VolumeInterval:
 
         Args:
             volumes: of the new cases.
-            way: one of :data:`WAYS`; that of :meth:`way_for` by default.
+            way: one of :data:`WAYS`, named without a look at the cases of the fit; that of :meth:`way_for` by default.
 
         Raises:
             ValueError: the way needs probabilities that are not there, or was not fitted.
         """
-        way = way or self.way_for(volumes)
+        name, bounds = self._used(volumes, way)
+        return ends_of(volumes, name, bounds.low, bounds.high)
+
+    def estimate(self, volumes: Volumes, way: str | None = None) -> NDArray[np.float64]:
+        """Return the volumes corrected by the median error of the fit, ``(N,)`` float64 in ml; arguments and errors as in :meth:`apply`.
+
+        An estimate lies in the interval of the same case.
+        """
+        name, bounds = self._used(volumes, way)
+        return np.maximum(_moved(volumes, name, bounds.median), 0.0)
+
+    def _used(self, volumes: Volumes, way: str | None) -> tuple[str, Bounds]:
+        if way is None and self.chosen in volumes.ways and len(volumes.ways) > 1:
+            return self.chosen, self.chosen_bounds
+        way = way or WAYS[0]
         if way not in volumes.ways or way not in self.bounds:
             raise ValueError(
                 f"Expected argument `way` to be one of {', '.join(self.bounds)} with what it needs, but got {way}."
             )
-        return _ends(volumes, way, *self.bounds[way])
-
-
-def fit_interval(
-    reference: ArrayLike, volumes: Volumes, level: float = 0.9, groups: ArrayLike | None = None
-) -> VolumeInterval:
-    """Return the interval that the errors of evaluated cases give.
-
-    Args:
-        reference: ``(N,)`` true volumes in ml, at least 0.
-        volumes: what was predicted for the same cases, by networks that were not trained on them.
-        level: probability with which the true volume of a new case is to lie inside.
-        groups: ``(N,)``, the patient of each case; each case its own patient if None.
-
-    Raises:
-        ValueError: unusable values, or fewer patients than the level needs (:func:`~nnunet_nacl.decisions.conformal.smallest_number`).
-
-    >>> hard = np.linspace(1.0, 3.0, 40)
-    >>> truth = hard * np.tile([0.9, 1.0, 1.1, 1.0], 10)
-    >>> low, high = fit_interval(truth, Volumes(hard, np.full(40, 0.001))).apply(Volumes(np.array([2.0]), np.array([0.001])))
-    >>> low.round(2).tolist(), high.round(2).tolist()
-    ([1.8], [2.2])
-    """
-    bounds = fit_bounds(reference, volumes, level, groups)
-    left_out = leave_one_out(reference, volumes, level, groups)
-    return VolumeInterval(level, bounds, choose_way(reference, volumes, left_out, level, groups))
+        return way, self.bounds[way]
 
 
 def fit_bounds(
     reference: ArrayLike, volumes: Volumes, level: float = 0.9, groups: ArrayLike | None = None
-) -> dict[str, tuple[float, float]]:
-    """Return the bounds of the errors, per way; arguments and errors as in :func:`fit_interval`."""
-    truth = _checked_reference(reference, volumes)
+) -> dict[str, Bounds]:
+    """Return the bounds of the errors, per way.
+
+    Arguments and errors as in :func:`~nnunet_nacl.decisions.volume_choice.fit_interval`.
+    """
+    truth = checked_reference(reference, volumes)
     _check_enough(len(volumes), level, groups)
-    return {way: two_sided_bounds(_errors(truth, volumes, way), level, groups) for way in volumes.ways}
+    found = {}
+    for way in volumes.ways:
+        errors = errors_of(truth, volumes, way)
+        low, high = two_sided_bounds(errors, level, groups)
+        found[way] = Bounds(low, quantile(errors, 0.5, groups), high)
+    return found
+
+
+def quantile(errors: NDArray[np.float64], share: float, groups: ArrayLike | None = None) -> float:
+    """Return the quantile of the errors themselves, without a correction for a new case; patients weigh alike."""
+    order, weights = np.argsort(errors, kind="stable"), case_weights(errors.size, groups)
+    reached = np.cumsum(weights[order]) / weights.sum()
+    upper = errors[order][np.argmax(reached >= share - 1e-12)]
+    lower = errors[order][min(int(np.argmax(reached > share + 1e-12)), errors.size - 1)]
+    return float((lower + upper) / 2)  # the mean of the middle two where the share falls between them
 
 
 def leave_one_out(
@@ -152,55 +174,24 @@ def leave_one_out(
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Return, per way, the ends of each case's interval fitted without its patient, each ``(N,)`` float64 in ml.
 
-    With the smallest number of patients that the level allows, those intervals are infinite: one patient less is too few.
+    With the smallest number of patients that the level allows, those intervals are infinite: one patient less is too few. How many of the
+    plain intervals hold follows from the number of patients, whatever was predicted (but for ties and whole voxels): the ends are ranks of
+    the errors. So their coverage is no evidence for or against a network; their widths are.
     """
-    truth = _checked_reference(reference, volumes)
+    truth = checked_reference(reference, volumes)
     of = np.arange(len(volumes)) if groups is None else np.asarray(groups)
     result = {}
     for way in volumes.ways:
-        errors = _errors(truth, volumes, way)
+        errors = errors_of(truth, volumes, way)
         bounds = np.tile([[-np.inf], [np.inf]], len(volumes))
-        for inside in _patients(of):
+        for inside in patients(of):
             others = ~inside
             if others.any():
                 bounds[:, inside] = np.transpose(
                     [two_sided_bounds(errors[others], level, None if groups is None else of[others])]
                 )
-        result[way] = _ends(volumes, way, bounds[0], bounds[1])
+        result[way] = ends_of(volumes, way, bounds[0], bounds[1])
     return result
-
-
-def choose_way(
-    reference: ArrayLike,
-    volumes: Volumes,
-    ends: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
-    level: float,
-    groups: ArrayLike | None = None,
-) -> str:
-    """Return the valid way with the narrowest intervals, relative to the predicted volume, in the mean over cases left out.
-
-    Valid is a way whose share of covered cases is not below the level beyond chance (its 95 % binomial interval reaches the level); of
-    ways none of which is, the one that covers most. The guarantee is that of a way fixed beforehand: choosing among four costs a little of it
-    (docs/decisions.md has how much).
-
-    Args:
-        ends: of :func:`leave_one_out`; the other arguments are those of :func:`fit_interval`.
-    """
-    truth = _checked_reference(reference, volumes)
-    n_units = len(volumes) if groups is None else np.unique(np.asarray(groups)).size
-    share = {
-        way: coverage((low <= truth + SLACK) & (truth <= high + SLACK), groups) for way, (low, high) in ends.items()
-    }
-    valid = [way for way in ends if binomial_interval(share[way], n_units)[1] >= level]
-    if not valid:
-        return max(share, key=share.__getitem__)
-    return narrowest({way: ends[way] for way in valid}, volumes)
-
-
-def narrowest(ends: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], volumes: Volumes) -> str:
-    """Return the way whose intervals are narrowest, relative to the predicted volume, in the mean over cases."""
-    width = {way: float(relative_width(low, high, volumes).mean()) for way, (low, high) in ends.items()}
-    return min(width, key=width.__getitem__)  # the first of equals, which needs the least
 
 
 def relative_width(low: ArrayLike, high: ArrayLike, volumes: Volumes) -> NDArray[np.float64]:
@@ -209,46 +200,55 @@ def relative_width(low: ArrayLike, high: ArrayLike, volumes: Volumes) -> NDArray
     return np.asarray((np.asarray(high) - np.asarray(low)) / (volumes.hard + floor))
 
 
-def _patients(groups: NDArray[np.generic]) -> Iterator[NDArray[np.bool_]]:
+def patients(groups: NDArray[np.generic]) -> Iterator[NDArray[np.bool_]]:
+    """Yield which cases are of a patient, ``(N,)`` bool, for each patient."""
     _, patient = np.unique(groups, return_inverse=True)
     for number in range(int(patient.max()) + 1):
         yield patient == number
 
 
-def _ends(
+def ends_of(
     volumes: Volumes, way: str, lowest: float | NDArray[np.float64], highest: float | NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the ends in ml that bounds of the errors give, whole voxels and at least 0."""
-    base, floor, scale = _base(volumes, way), FLOOR_VOXELS * volumes.voxel, _scale(volumes, way)
-    with np.errstate(over="ignore"):  # a case that is far more unsure than those of the fit may have no upper end
-        low, high = ((base + floor) * np.exp(end * scale) - floor for end in (lowest, highest))
+    low, high = (_moved(volumes, way, end) for end in (lowest, highest))
     # whole voxels, up to rounding of the logarithm and its inverse
     low = np.floor(low / volumes.voxel + 1e-6) * volumes.voxel
     high = np.ceil(high / volumes.voxel - 1e-6) * volumes.voxel
     return np.maximum(low, 0.0), np.maximum(high, 0.0)
 
 
-def _errors(truth: NDArray[np.float64], volumes: Volumes, way: str) -> NDArray[np.float64]:
+def errors_of(truth: NDArray[np.float64], volumes: Volumes, way: str) -> NDArray[np.float64]:
+    """Return the error of each case, ``(N,)`` float64, as a way measures it."""
     floor = FLOOR_VOXELS * volumes.voxel
-    return np.asarray(np.log((truth + floor) / (_base(volumes, way) + floor)) / _scale(volumes, way))
+    return np.asarray(np.log((truth + floor) / (base_of(volumes, way) + floor)) / scale_of(volumes, way))
 
 
-def _base(volumes: Volumes, way: str) -> NDArray[np.float64]:
+def _moved(volumes: Volumes, way: str, error: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the true volumes in ml that cases with this error have; below 0 by at most the floor."""
+    floor = FLOOR_VOXELS * volumes.voxel
+    with np.errstate(over="ignore"):  # a case that is far more unsure than those of the fit may have no upper end
+        return np.asarray((base_of(volumes, way) + floor) * np.exp(error * scale_of(volumes, way)) - floor)
+
+
+def base_of(volumes: Volumes, way: str) -> NDArray[np.float64]:
+    """Return the predicted volumes that a way starts from, ``(N,)`` float64 in ml."""
     base = volumes.soft if way.startswith("soft") else volumes.hard
     assert base is not None
     return base
 
 
-def _scale(volumes: Volumes, way: str) -> NDArray[np.float64]:
+def scale_of(volumes: Volumes, way: str) -> NDArray[np.float64]:
     """Return what errors are divided by: 1, or the uncertainty of the case relative to its volume."""
     if not way.endswith("adaptive"):
         return np.ones(len(volumes))
     assert volumes.spread is not None
     floor = FLOOR_VOXELS * volumes.voxel
-    return np.asarray((volumes.spread + floor) / (_base(volumes, way) + floor))
+    return np.asarray((volumes.spread + floor) / (base_of(volumes, way) + floor))
 
 
-def _checked_reference(reference: ArrayLike, volumes: Volumes) -> NDArray[np.float64]:
+def checked_reference(reference: ArrayLike, volumes: Volumes) -> NDArray[np.float64]:
+    """Return true volumes as an array; ValueError if they do not go with the predicted ones."""
     truth = np.asarray(reference, np.float64)
     if truth.shape != (len(volumes),) or not (np.isfinite(truth).all() and (truth >= 0).all()):
         raise ValueError(

@@ -56,14 +56,14 @@ def _detections(quality: DecisionQuality) -> Table:
 def _volumes(quality: DecisionQuality, names: Mapping[str, str]) -> Table:
     table = _table("run")
     table.add_column("class", overflow="fold")
-    for heading in ("true ml", "bias hard", "bias soft", "90 % interval holds", "width"):
+    for heading in ("true ml", "bias hard", "bias soft", "width of 90 % interval", "holds in other folds"):
         table.add_column(heading, justify="right")
     for errors in quality.volumes:
         bias = [f"{percent(errors.bias[kind].share)}" if kind in errors.bias else "-" for kind in ("hard", "soft")]
-        holds = "-" if errors.coverage is None else f"{errors.covered} of {errors.n_cases}"
+        holds = "-" if errors.coverage is None else f"{errors.coverage[0]:.0%}"
         width = "-" if errors.width is None else f"{errors.width:.0%}"
         name = names.get(errors.label, errors.label)
-        table.add_row(Text(errors.run), Text(name), ml(errors.reference_ml), *bias, holds, width)
+        table.add_row(Text(errors.run), Text(name), ml(errors.reference_ml), *bias, width, holds)
     return table
 
 

@@ -100,10 +100,11 @@ def method_in_words() -> str:
 def volume_method_in_words() -> str:
     """Return how to read the figures about volumes."""
     return (
-        f"Bias: predicted minus true volume, mean over cases, and its share of the mean true volume. Interval: conformal, at {LEVEL:.0%}, of each case "
-        "fitted on all others; it holds on average over cases like these; another scanner or hospital is not "
-        "like these. Width: of the predicted volume; below it how the volume is measured, adaptive where the width follows the "
-        "case's own uncertainty."
+        "Bias: predicted minus true volume, mean over cases, and the geometric mean of predicted over true volume, less 1. "
+        f"Width: of the {LEVEL:.0%} interval that `volumes fit` would give, over the predicted volume, median over cases; below it how the volume is "
+        "measured, adaptive where the width follows the case's own uncertainty. Holds in other folds: share of a fold's cases "
+        "whose true volume lies in the interval that the other folds give, mean over cases, and below it that of each fold. The intervals are conformal: "
+        "they hold on average over cases like these, and another scanner or hospital is not like these."
     )
 
 
@@ -147,8 +148,8 @@ def _volume_row(errors: VolumeErrors, names: Mapping[str, str]) -> VolumeRow:
         kind: "" if math.isnan(held.low) else f"{ml(held.low, True)} to {ml(held.high, True)} ml"
         for kind, held in errors.bias.items()
     }
-    coverage = "-" if errors.coverage is None else f"{errors.covered} of {errors.n_cases}, {errors.coverage[0]:.0%}"
-    interval = "" if errors.coverage is None else f"{errors.coverage[1]:.0%} to {errors.coverage[2]:.0%}"
+    coverage = "-" if errors.coverage is None else f"{errors.coverage[0]:.0%}"
+    interval = ", ".join(f"{share:.0%}" for share in (errors.of_each or {}).values())
     return VolumeRow(
         errors.run, names.get(errors.label, errors.label), f"{ml(errors.reference_ml)} ml",
         bias.get("hard", "-"), ends.get("hard", ""), bias.get("soft", "-"), ends.get("soft", ""),

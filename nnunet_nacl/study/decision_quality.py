@@ -74,7 +74,7 @@ def quality_content(quality: DecisionQuality) -> dict[str, Any]:
             ],
             "missing": list(found.missing),
         },
-        "volumes": {"level": volumes.LEVEL, "leave_one_out": [_plain(asdict(errors)) for errors in quality.volumes]},
+        "volumes": {"level": volumes.LEVEL, "runs": [_plain(asdict(errors)) for errors in quality.volumes]},
     }
 
 
@@ -108,16 +108,13 @@ def _rows(quality: DecisionQuality) -> Iterator[dict[str, Any]]:
         row = {"run": errors.run, "class": errors.label, "n_cases": errors.n_cases}
         for kind, bias in errors.bias.items():
             yield row | {"quantity": f"bias_{kind}_ml", "value": bias.ml, "low": bias.low, "high": bias.high}
+            ends = {"low": bias.share_low, "high": bias.share_high}
+            yield row | {"quantity": f"bias_{kind}_share", "value": bias.share, **ends}
+        if errors.width is not None:
+            yield row | {"quantity": "interval_width", "value": errors.width, "in_words": errors.way}
         if errors.coverage is not None:
             share, low, high = errors.coverage
-            yield row | {
-                "quantity": "interval_coverage",
-                "value": share,
-                "low": low,
-                "high": high,
-                "in_words": errors.way,
-            }
-            yield row | {"quantity": "interval_width", "value": errors.width}
+            yield row | {"quantity": "interval_coverage_across_folds", "value": share, "low": low, "high": high}
 
 
 def _detection(held: Detection) -> dict[str, Any]:

@@ -1,19 +1,19 @@
-"""How far a run's volumes are off, and how often an interval fitted on the other cases holds the true one."""
+"""How far a run's volumes are off, how wide their intervals are, and whether these hold in folds that they were not fitted on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
-from nnunet_nacl.calibration.intervals import mean_interval
-from nnunet_nacl.decisions import Volumes, leave_one_out
+from nnunet_nacl.decisions import Volumes, fit_interval
 from nnunet_nacl.decisions.conformal import smallest_number
-from nnunet_nacl.decisions.coverage import binomial_interval, coverage
-from nnunet_nacl.decisions.volumes import WAYS, narrowest, relative_width
+from nnunet_nacl.decisions.volume_bias import Bias, biases
+from nnunet_nacl.decisions.volume_fit import across_of
+from nnunet_nacl.decisions.volumes import WAYS, relative_width
 from nnunet_nacl.study.case_scores import BACKGROUND
 from nnunet_nacl.study.run import Run
 
@@ -21,20 +21,7 @@ LEVEL = 0.9
 """Of the intervals for a volume."""
 
 MAX_CLASSES = 32
-"""With more classes only the first are looked at; leaving each case out costs their number of cases squared."""
-
-KINDS = ("hard", "soft")
-"""Volume of the segmentation, and sum of the probabilities."""
-
-
-@dataclass(frozen=True)
-class Bias:
-    """Mean over the cases of predicted - true volume in ml, its 95 % interval, and as a share of the mean true volume."""
-
-    ml: float
-    low: float
-    high: float
-    share: float
+"""With more classes only the first are looked at."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +34,13 @@ class VolumeErrors:
         n_cases: cases with volumes.
         reference_ml: mean true volume.
         bias: of each kind that the result holds.
-        way: how the narrowest interval measures a volume; empty where there is no interval.
-        covered: cases whose true volume lies in the interval that all other cases give.
-        coverage: their share, patients weighing alike, with its 95 % binomial interval.
-        width: mean width of these intervals over the predicted volume.
-        reason: why there is no interval, otherwise empty.
+        way: how the interval measures a volume, as `volumes fit` chooses it; empty where there is no interval.
+        width: median width of the interval over the predicted volume.
+        coverage: share of the cases of each fold, patients weighing alike, whose true volume lies in the interval that the other folds give,
+            with its 95 % binomial interval (Clopper and Pearson); None unless two or more folds are known. Cases left out one by one would
+            say nothing about the run: how many of those lie inside follows from their number.
+        of_each: that share in each fold.
+        reason: why there is no interval or no coverage, otherwise empty.
     """
 
     run: str
@@ -60,9 +49,9 @@ class VolumeErrors:
     reference_ml: float
     bias: dict[str, Bias]
     way: str = ""
-    covered: int = 0
-    coverage: tuple[float, float, float] | None = None
     width: float | None = None
+    coverage: tuple[float, float, float] | None = None
+    of_each: dict[str, float] | None = None
     reason: str = ""
 
 
@@ -74,15 +63,16 @@ def volume_errors(run: Run, cases: Sequence[str], groups: Sequence[str] | None =
         cases: names of its cases.
         groups: the patient of each case; None where each case is its own.
     """
-    entries = {str(entry["case"]): entry["metrics"] for entry in run.summary["metric_per_case"]}
-    of_cases = [entries[case] for case in cases]
+    entries = {str(entry["case"]): entry for entry in run.summary["metric_per_case"]}
+    of_cases = [entries[case]["metrics"] for case in cases]
+    parts = [str(entries[case].get("part") or "") for case in cases]
     labels = [label for label in run.summary["mean"] if label != BACKGROUND][:MAX_CLASSES]
-    found = (_of_class(run.name, label, of_cases, groups) for label in labels)
+    found = (_of_class(run.name, label, of_cases, parts, groups) for label in labels)
     return [errors for errors in found if errors is not None]
 
 
 def _of_class(
-    run: str, label: str, of_cases: Sequence[dict[str, Any]], groups: Sequence[str] | None
+    run: str, label: str, of_cases: Sequence[dict[str, Any]], parts: Sequence[str], groups: Sequence[str] | None
 ) -> VolumeErrors | None:
     """Return the errors of a class; None where the images have no volume."""
     held = [(metrics[label].get("volume_ml") or {}, _voxel_ml(metrics)) for metrics in of_cases]
@@ -97,16 +87,10 @@ def _of_class(
     truth, hard = (np.array(columns[key], np.float64) for key in ("reference", "predicted"))
     units = None if groups is None else [groups[place] for place in there]
     soft = None if None in columns["soft"] else np.array(columns["soft"], np.float64)
-    bias = {
-        kind: _bias(values, truth, units)
-        for kind, values in zip(KINDS, (hard, soft), strict=True)
-        if values is not None
-    }
-    errors = VolumeErrors(run, label, len(there), float(truth.mean()), bias)
     spread = None if soft is None or None in columns["spread"] else np.array(columns["spread"], np.float64)
-    voxel = np.array([held[place][1] for place in there], np.float64)
-    volumes = Volumes(hard, voxel, soft if spread is not None else None, spread)
-    return _with_interval(errors, truth, volumes, units)
+    volumes = Volumes(hard, np.array([held[place][1] for place in there], np.float64), soft, spread)
+    errors = VolumeErrors(run, label, len(there), float(truth.mean()), biases(truth, volumes, units))
+    return _with_interval(errors, truth, volumes, [parts[place] for place in there], units)
 
 
 def _voxel_ml(metrics: dict[str, Any]) -> float | None:
@@ -119,31 +103,28 @@ def _voxel_ml(metrics: dict[str, Any]) -> float | None:
     return None
 
 
-def _bias(values: Float64Array, truth: Float64Array, units: Sequence[str] | None) -> Bias:
-    errors = values - truth
-    low, high = (float(end) for end in mean_interval(errors, groups=units))
-    mean = float(truth.mean())
-    return Bias(float(errors.mean()), low, high, float(errors.mean()) / mean if mean > 0 else float("nan"))
-
-
 def _with_interval(
-    errors: VolumeErrors, truth: Float64Array, volumes: Volumes, units: Sequence[str] | None
+    errors: VolumeErrors, truth: Float64Array, volumes: Volumes, parts: Sequence[str], units: Sequence[str] | None
 ) -> VolumeErrors:
-    n_units, needed = len(volumes) if units is None else len(set(units)), smallest_number(LEVEL) + 1
+    n_units, needed = len(volumes) if units is None else len(set(units)), smallest_number(LEVEL)
     if n_units < needed:
-        reason = f"an interval at level {LEVEL:g} that leaves each patient out needs {needed}, and these are {n_units}"
-        return VolumeErrors(errors.run, errors.label, errors.n_cases, errors.reference_ml, errors.bias, reason=reason)
-    with np.errstate(over="ignore", invalid="ignore"):  # an interval may be infinite
-        ends = leave_one_out(truth, volumes, LEVEL, units)
-        way = narrowest(ends, volumes)
-        low, high = ends[way]
-        inside = (low <= truth) & (truth <= high)
-        width = float(relative_width(low, high, volumes).mean())
-    share = coverage(inside, units)
-    return VolumeErrors(
-        errors.run, errors.label, errors.n_cases, errors.reference_ml, errors.bias,
-        way, int(inside.sum()), (share, *binomial_interval(share, n_units)), width,
-    )  # fmt: skip
+        return replace(
+            errors, reason=f"an interval at level {LEVEL:g} needs {needed} patients, and these are {n_units}"
+        )
+    interval = fit_interval(truth, volumes, LEVEL, units)
+    low, high = interval.apply(volumes)
+    held = replace(errors, way=interval.chosen, width=float(np.median(relative_width(low, high, volumes))))
+    across = across_of(truth, volumes, parts, LEVEL, units)
+    if across is None:
+        few = len(set(parts)) > 1
+        why = (
+            f"fitted on all folds but one it needs {needed} patients"
+            if few
+            else "that takes the folds of two or more networks"
+        )
+        return replace(held, reason=f"no share of cases in which the interval holds: {why}")
+    share, ends = across["coverage"], across["coverage_interval"]
+    return replace(held, coverage=(share, ends[0], ends[1]), of_each=across["of_each"])
 
 
 WAYS_IN_WORDS = dict(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from nnunet_nacl.decisions import excess_augrc, oracle, risk_coverage
+from nnunet_nacl.decisions import Volumes, excess_augrc, fit_interval, oracle, risk_coverage
+from nnunet_nacl.decisions.volume_bias import biases
 from nnunet_nacl.study import failure_detection as detection
 from nnunet_nacl.study.decision_quality import decision_quality, quality_content, write_quality
 from nnunet_nacl.study.failure_detection import DECIDING, MEAN, MEASURES, failure_detection
@@ -206,21 +207,35 @@ def volumes_of(random, number):
     )
 
 
-def test_volume_bias_and_coverage(random):
-    """By the functions on arrays; the summed probability is nearer here, and its interval the narrower one."""
+def in_folds(run, folds):
+    for number, entry in enumerate(run.summary["metric_per_case"]):
+        entry["part"] = f"fold_{folds[number]}"
+    return run
+
+
+def as_arrays(volumes):
+    return volumes[:, 0], Volumes(volumes[:, 1], np.full(len(volumes), 0.001), volumes[:, 2], 0.1 * volumes[:, 2])
+
+
+def test_volume_bias_width_and_coverage_across_folds(random):
+    """By the functions on arrays, as `volumes fit`; cases left out one by one would say nothing about a run."""
     volumes = volumes_of(random, 60)
-    run = make_run("run", np.full((60, 2), 0.8), np.full((60, 2), 0.8), volumes)
-    body, _ = volume_errors(run, names(60))
-    hard, soft = body.bias["hard"], body.bias["soft"]
-    assert hard.ml == pytest.approx((volumes[:, 1] - volumes[:, 0]).mean())
-    assert hard.share == pytest.approx(hard.ml / volumes[:, 0].mean())
-    assert hard.low < hard.ml < hard.high and hard.low > 0 > soft.low
-    assert body.way.startswith("soft")
-    share, low, high = body.coverage
-    exact = scipy.stats.binomtest(body.covered, 60).proportion_ci()
-    assert (share, low, high) == pytest.approx((body.covered / 60, exact.low, exact.high))
-    assert body.covered >= scipy.stats.binom.ppf(0.001, 60, 0.9)
-    assert 0.1 < body.width < 0.4
+    truth, given = as_arrays(volumes)
+    sure = np.full((60, 2), 0.8)
+    alone, _ = volume_errors(make_run("run", sure, sure, volumes), names(60))
+    for kind, bias in biases(truth, given).items():
+        assert vars(alone.bias[kind]) == pytest.approx(vars(bias), rel=1e-6)
+    assert alone.bias["hard"].low > 0 > alone.bias["soft"].low
+    interval = fit_interval(truth, given)
+    low, high = interval.apply(given)
+    assert alone.way == interval.chosen
+    assert alone.width == pytest.approx(np.median((high - low) / (given.hard + 0.01)), rel=1e-3)
+    assert alone.coverage is None and "two or more networks" in alone.reason
+
+    volumes[30:, 1:] *= 3  # the other network's are three times as large
+    body, _ = volume_errors(in_folds(make_run("run", sure, sure, volumes), np.arange(60) // 30), names(60))
+    assert body.of_each == {"fold_0": 0.0, "fold_1": 0.0} and body.coverage[:2] == (0.0, 0.0)
+    assert body.reason == ""
 
 
 def test_volumes_of_few_patients_and_of_none(random):
@@ -228,14 +243,33 @@ def test_volumes_of_few_patients_and_of_none(random):
     run = make_run("run", np.full((40, 2), 0.8), np.full((40, 2), 0.8), volumes)
     pairs = [f"patient_{row // 3}" for row in range(40)]
     errors = volume_errors(run, names(40), pairs)[0]
-    assert errors.coverage is None
-    assert errors.reason == "an interval at level 0.9 that leaves each patient out needs 20, and these are 14"
+    assert errors.coverage is None and errors.width is None
+    assert errors.reason == "an interval at level 0.9 needs 19 patients, and these are 14"
     assert volume_errors(make_run("flat", np.full((40, 2), 0.8), np.full((40, 2), 0.8)), names(40)) == []
-    old = make_run("old", np.full((40, 2), 0.8), np.full((40, 2), 0.8), volumes)
+
+
+def test_patients_weigh_alike_in_coverage_across_folds(random):
+    """The patient whose network is wrong has 21 cases of fold_0; as cases they would be half of it."""
+    volumes = volumes_of(random, 80)
+    volumes[:21, 1:] *= 5
+    patients = ["many"] * 21 + [f"patient_{row}" for row in range(21, 80)]
+    sure = np.full((80, 2), 0.8)
+    run = in_folds(make_run("run", sure, sure, volumes), (np.arange(80) > 40).astype(int))
+    errors = volume_errors(run, names(80), patients)[0]
+    assert errors.of_each["fold_0"] > 0.7
+
+
+def test_soft_volumes_count_without_the_sums_of_uncertainty(random):
+    """An old result of the same predictions: soft volumes were dropped, and its intervals were three times as wide."""
+    volumes = volumes_of(random, 60)
+    volumes[:, 1] = volumes[:, 0] * np.exp(random.normal(0, 0.8, 60))
+    sure = np.full((60, 2), 0.8)
+    old = make_run("old", sure, sure, volumes)
     for case in old.summary["metric_per_case"]:
         for metrics in case["metrics"].values():
             metrics["volume_ml"].pop("spread", None)
-    assert volume_errors(old, names(40))[0].way == "hard", "what a result without sums of p (1 - p) allows"
+    errors = volume_errors(old, names(60))[0]
+    assert errors.way == "soft" and errors.width < 0.5
 
 
 def test_files(random, dice, tmp_path):
@@ -246,14 +280,15 @@ def test_files(random, dice, tmp_path):
     first = content["failure_detection"]["runs"][0]
     assert set(first) == {"run", "class", "n_cases", "mean_risk", "curve", *MEASURES}
     assert content["failure_detection"]["differences"][0]["in_words"]
-    assert content["volumes"]["leave_one_out"][0]["bias"]["soft"]["ml"] is not None
+    assert content["volumes"]["runs"][0]["bias"]["soft"]["ml"] is not None
     (path,) = write_quality(quality, tmp_path)
     rows = list(csv.DictReader(path.open()))
     assert {row["quantity"] for row in rows} == {
         *MEASURES,
         "bias_hard_ml",
         "bias_soft_ml",
-        "interval_coverage",
+        "bias_hard_share",
+        "bias_soft_share",
         "interval_width",
     }
     row = next(row for row in rows if (row["run"], row["class"], row["quantity"]) == ("run", MEAN, DECIDING))
