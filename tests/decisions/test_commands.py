@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -118,13 +119,16 @@ def test_volumes_of_new_cases(task, fits, tmp_path, capsys):
         assert low / voxel == pytest.approx(round(low / voxel), abs=1e-6)
         hard, soft = (p.argmax(0) == int(row["class"])).sum() * voxel, p[int(row["class"])].sum() * voxel
         expected = soft if row["way"].startswith("soft") else hard
-        assert float(row["volume_ml"]) == pytest.approx(expected, rel=1e-5)
+        assert float(row["predicted_ml"]) == pytest.approx(expected, rel=1e-5)
+        assert low <= float(row["volume_ml"]) <= high
+        assert all(len(row[column]) <= 11 for column in ("volume_ml", "lower_ml", "upper_ml", "predicted_ml"))
         assert row["way"] == fit.interval(row["class"]).chosen
         truth = sitk.GetArrayFromImage(sitk.ReadImage(str(task / "new" / "labels" / f"{row['case']}.nii.gz")))
         inside += low - 1e-9 <= (truth == int(row["class"])).sum() * voxel <= high + 1e-9
     assert inside >= 12  # of 20 at 0.8
     printed = capsys.readouterr()
     assert any(line.startswith("case_26: liver ") and line.endswith(", 80 %)") for line in printed.out.splitlines())
+    assert "liver: predicted volumes are " in printed.out and "too large in the fit (95 % interval +" in printed.out
     assert "Traceback" not in printed.err
 
 
@@ -141,8 +145,8 @@ def test_segmentations_alone_have_the_hard_interval(task, fits, tmp_path, capsys
         assert row["way"] == "hard"
         values = sitk.GetArrayFromImage(sitk.ReadImage(str(alone / f"{row['case']}.nii.gz")))
         hard = (values == int(row["class"])).sum() * np.prod(SPACING) / 1000
-        assert float(row["volume_ml"]) == pytest.approx(hard)
-        low, high = fit.interval(row["class"]).bounds["hard"]
+        assert float(row["predicted_ml"]) == pytest.approx(hard)
+        low, _, high = fit.interval(row["class"]).bounds["hard"]
         floor = 10 * np.prod(SPACING) / 1000
         assert float(row["lower_ml"]) <= (hard + floor) * np.exp(low) - floor + 1e-9 or float(row["lower_ml"]) == 0
         assert float(row["upper_ml"]) >= (hard + floor) * np.exp(high) - floor - 1e-9
@@ -162,8 +166,10 @@ def test_volumes_json_says_bias_coverage_and_both_variants(fits):
     for found in liver["ways"].values():
         low, high = found["leave_one_out"]["coverage_interval"]
         assert low <= found["leave_one_out"]["coverage"] <= high
-    low, high = liver["bias"]["hard"]["interval"]
-    assert low < liver["bias"]["hard"]["mean"] < high
+    bias = liver["bias"]["hard"]
+    assert bias["share_low"] < bias["share"] < bias["share_high"]
+    assert content["n_units_for_choice"] == 8
+    assert liver["chosen_bounds"]["log_ratio"] != liver["ways"][liver["chosen"]]["log_ratio"]
 
 
 def test_networks_that_differ_are_named(task, tmp_path, capsys):
@@ -172,7 +178,8 @@ def test_networks_that_differ_are_named(task, tmp_path, capsys):
     folds = [task / "fold_0" / "predictions", evaluated(tmp_path / "other")]
     capsys.readouterr()
     assert run("volumes", "fit", *folds, "-o", tmp_path / "v.json", "--level", 0.8) == 0
-    said = capsys.readouterr().err
+    printed, said = capsys.readouterr()
+    assert "so they promise nothing for another network" in printed and "the intervals hold for" not in printed
     assert run("triage", "fit", *folds, "-o", tmp_path / "t.json", "--level", 0.8) == 0
     bound = json.loads((tmp_path / "t.json").read_text())["all_structures"]["across_results"]
     assert ("these networks differ" in capsys.readouterr().err) == bool(bound["below_the_level"])
@@ -183,9 +190,15 @@ def test_networks_that_differ_are_named(task, tmp_path, capsys):
     liver = json.loads((tmp_path / "v.json").read_text())["structures"]["1"]
     assert liver["across_results"]["coverage"] < 0.5
     assert liver["ways"][liver["chosen"]]["leave_one_out"]["coverage"] > 0.7
+    new = task / "new" / "predictions"
+    assert run("volumes", "apply", tmp_path / "v.json", new, "-o", tmp_path / "v.csv", "-np", 1) == 0
+    assert "these networks differ" in capsys.readouterr().err
     folds = [task / name / "predictions" for name in ("fold_0", "fold_1")]
     assert run("volumes", "fit", *folds, "-o", tmp_path / "v.json", "--level", 0.8) == 0
-    assert "these networks differ" not in capsys.readouterr().err
+    printed, said = capsys.readouterr()
+    assert (
+        "these networks differ" not in said and "(marginal)" in printed and "no evidence about the network" in printed
+    )
 
 
 def test_predictions_unlike_those_of_the_fit_are_named(fits, tmp_path, capsys):
@@ -195,6 +208,91 @@ def test_predictions_unlike_those_of_the_fit_are_named(fits, tmp_path, capsys):
     assert "lie outside of what the fit saw" in capsys.readouterr().err
     warning = rows_of(tmp_path / "v.csv")[0]["warning"]
     assert "the fit saw" in warning and "voxels of 16 mm3, in the fit 2 to 2" in warning
+
+
+def test_a_way_named_beforehand(task, fits, tmp_path, capsys):
+    command = [
+        "volumes",
+        "apply",
+        fits / "volumes.json",
+        task / "new" / "predictions",
+        "-o",
+        tmp_path / "v.csv",
+        "-np",
+        1,
+    ]
+    assert run(*command, "--way", "soft") == 0
+    low, high = json.loads((fits / "volumes.json").read_text())["structures"]["1"]["ways"]["soft"]["log_ratio"]
+    row = next(row for row in rows_of(tmp_path / "v.csv") if row["class"] == "1")
+    assert row["way"] == "soft"
+    voxel, floor = np.prod(SPACING) / 1000, 10 * np.prod(SPACING) / 1000
+    for end, column in ((low, "lower_ml"), (high, "upper_ml")):
+        expected = (float(row["predicted_ml"]) + floor) * np.exp(end) - floor
+        assert float(row[column]) == pytest.approx(expected, abs=1.01 * voxel)
+
+
+def test_postprocessed_segmentations_are_named(fits, tmp_path, capsys):
+    """Volumes are those of the probabilities, which postprocessing does not change."""
+    write_cases(tmp_path, ["a", "b"], seed=3)
+    path = tmp_path / "predictions" / "a.nii.gz"
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    write(path, np.where(values == 2, 1, values))
+    command = ["apply", fits / "volumes.json", tmp_path / "predictions", "-o", tmp_path / "v.csv", "-np", 1]
+    assert run("volumes", *command) == 0
+    assert "1 of 2 cases: the saved segmentation is not what its probabilities say" in capsys.readouterr().err
+    warnings = {row["case"]: row["warning"] for row in rows_of(tmp_path / "v.csv")}
+    assert "the saved segmentation is not that of the probabilities" in warnings["a"] and "saved" not in warnings["b"]
+
+
+def test_a_structure_that_no_case_has_and_an_ignore_label_are_named(task, tmp_path, capsys):
+    names = [f"case_{number:02d}" for number in range(12)]
+    write_cases(tmp_path, names, seed=5)
+    for name in names:
+        path = tmp_path / "labels" / f"{name}.nii.gz"
+        values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        values[values == 2] = 1
+        values[:, 0] = 3
+        write(path, values)
+    described = tmp_path / "predictions" / "dataset.json"
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"labels": CLASSES | {"ignore": 3}}))
+    assert run("volumes", "fit", evaluated(tmp_path), "-o", tmp_path / "v.json", "--level", 0.8) == 0
+    said = capsys.readouterr().err
+    assert "cyst: none of the 12 cases of the fit has it" in said and "liver: none" not in said
+    assert "have an ignore label" in said
+    described.write_text(json.dumps(DATASET | {"labels": CLASSES}))
+    new = task / "new" / "predictions"
+    assert run("volumes", "apply", tmp_path / "v.json", new, "-o", tmp_path / "v.csv", "-np", 1) == 0
+    assert "cyst: none of the 12 cases" in capsys.readouterr().err
+    assert {row["name"] for row in rows_of(tmp_path / "v.csv") if "no case of the fit has it" in row["warning"]} == {
+        "cyst"
+    }
+
+
+@pytest.mark.parametrize("command", ["volumes", "triage"])
+def test_inputs_are_not_written_over(command, task, fits, tmp_path, capsys):
+    new, result = task / "new" / "predictions", tmp_path / "result"
+    shutil.copytree(task / "fold_0" / "predictions" / "calibration", result)
+    fit = shutil.copy(fits / f"{command}.json", tmp_path / "fit.json")
+    groups = tmp_path / "groups.csv"
+    groups.write_text("case,group\n" + "".join(f"case_{number:02d},{number}\n" for number in range(13)))
+    cases = [
+        (["apply", fit, new], fit),
+        (["apply", fit, new], new / "case_26.npz"),
+        (["apply", fit, new], new / "case_26.nii.gz"),
+        (["apply", fit, new], new / "plans.json"),
+        (["apply", fit, new, "-djfile", fits / "volumes.json"], fits / "volumes.json"),
+        (["fit", result, "--level", 0.8], result / "calibration_bins.npz"),
+        (["fit", result, "--level", 0.8], result / "calibration.json"),
+        (["fit", result, "--level", 0.8, "--groups", groups], groups),
+    ]
+    for arguments, out in cases:
+        before = Path(out).read_bytes()
+        assert run(command, *arguments, "-o", out) == 1
+        said = capsys.readouterr().err
+        assert "is an input of this command" in said and len(said.strip().splitlines()) == 1, said
+        assert Path(out).read_bytes() == before
+    for _ in range(2):  # what it wrote there before is no input
+        assert run(command, "fit", result, "--level", 0.8, "-o", result / "mine.json") == 0
 
 
 def test_triage_sorts_and_marks_the_budget(task, fits, tmp_path, capsys):
@@ -253,7 +351,7 @@ def test_regions(task, tmp_path):
     values = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "new" / "predictions" / "a.nii.gz")))
     whole = next(row for row in rows_of(tmp_path / "volumes.csv") if (row["case"], row["name"]) == ("a", "whole"))
     if whole["way"].startswith("hard"):
-        assert float(whole["volume_ml"]) == pytest.approx((values > 0).sum() * np.prod(SPACING) / 1000)
+        assert float(whole["predicted_ml"]) == pytest.approx((values > 0).sum() * np.prod(SPACING) / 1000)
 
 
 def test_too_few_cases_patients_count_as_one(task, tmp_path, capsys):
