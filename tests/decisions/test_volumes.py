@@ -59,17 +59,17 @@ def rivals(random: np.random.Generator, n_cases: int, correlation: float) -> tup
     return truth.round() * VOXEL, Volumes(hard.round() * VOXEL, np.full(n_cases, VOXEL), soft * VOXEL, spread * VOXEL)
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.8])
-def test_the_chosen_way_covers_as_often_as_it_says(correlation: float) -> None:
-    """Chosen and bounded on the same 28 cases it was 0.86 with independent errors."""
+@pytest.mark.parametrize(("n_cases", "correlation"), [(20, 0.0), (28, 0.0), (40, 0.0), (40, 0.8)])
+def test_the_chosen_way_covers_as_often_as_it_says(n_cases: int, correlation: float) -> None:
+    """Chosen and bounded on the same cases it covers less: with 20 and with 40 cases and independent errors this failed."""
     random, shares, chosen = np.random.default_rng(5), [], set()
     for _ in range(500):
-        interval = fit_interval(*rivals(random, 28, correlation))
+        interval = fit_interval(*rivals(random, n_cases, correlation))
         chosen.add(interval.chosen)
         truth, volumes = rivals(random, 100, correlation)
         low, high = interval.apply(volumes)
         shares.append(np.mean((low <= truth + 1e-9) & (truth <= high + 1e-9)))
-    assert chosen == set(WAYS)
+    assert chosen == (set(WAYS) if n_cases >= 28 else {"hard"})
     assert np.mean(shares) > 0.9 - 2.5 * np.std(shares) / np.sqrt(len(shares))
     assert np.std(shares) / np.sqrt(len(shares)) < 0.005  # so that 0.88 would fail
 
