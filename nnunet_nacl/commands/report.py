@@ -12,6 +12,7 @@ from nnunet_nacl.commands.arguments import Commands, natural
 from nnunet_nacl.commands.groups import add_groups, groups_of
 
 if TYPE_CHECKING:
+    from nnunet_nacl.calibration.arrays import FloatArray
     from nnunet_nacl.study.run import Run
 
 
@@ -79,4 +80,12 @@ def _able_to_predict(run: Run) -> Run:
         return run
     from nnunet_nacl.validation.predict_again import predict_again  # PyTorch and nnU-Net, which no other report needs
 
-    return replace(run, predict_again=predict_again(run))
+    again = predict_again(run)
+    if again is None:
+        return run
+
+    def announced(case: str) -> FloatArray:
+        print(f"predicting {case} again for its pictures (--worst 0 leaves them out)", file=sys.stderr)
+        return again(case)
+
+    return replace(run, predict_again=announced)

@@ -92,6 +92,8 @@ def run(parsed: argparse.Namespace) -> int:
 
             def progress(done: int, of: int) -> None:
                 advance("validating", done, of)
+                if done and not sys.stderr.isatty():  # a log shows no bar, and a case takes a while on a CPU
+                    print(f"validating: {done} of {of} cases", file=sys.stderr, flush=True)
 
             if parsed.fit is not None:
                 fitted = fit_in_memory(parsed, model, labels, output, options, groups, advance)

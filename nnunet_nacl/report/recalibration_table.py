@@ -67,6 +67,8 @@ def _whose(scores: dict[str, Any]) -> str:
 
 def _worse(content: dict[str, Any], problem: str, voxel_set: str) -> Text:
     changes = content["harm"]["changes"]
+    if voxel_set not in {each["where"] for each in changes if each["what"] != "soft volume"}:
+        return Text("not judged", "dim")
     worse = [each for each in changes if each["worse"] and each["problem"] == problem]
     found = [each["what"] for each in worse if each["where"] == voxel_set and each["what"] != "soft volume"]
     if voxel_set == "all":

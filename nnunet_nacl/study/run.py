@@ -105,9 +105,7 @@ def load_summary(path: Path) -> dict[str, Any]:
         summary: dict[str, Any] = json_files.read(path)
         version = summary["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({first_line(error)}). Run `nnunet-nacl evaluate` on this folder first."
-        ) from error
+        raise InputError(f"{path}: cannot be read ({first_line(error)}). {_advice(path.parent)}") from error
     check_readable(path, version)
     try:
         check_summary(summary)
@@ -115,3 +113,11 @@ def load_summary(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is not as `nnunet-nacl evaluate` writes it ({error}). Evaluate it again.") from error
     check_readable(path, version, summary["protocol"])
     return summary
+
+
+def _advice(folder: Path) -> str:
+    """Return where results lie below a model's folder, as `validate -f 0` writes them, or else how to make one."""
+    below = sorted({found.parent.parent for found in folder.glob(f"fold_*/{RESULT_FOLDER}/calibration.json")})
+    if below:
+        return f"Results are in {', '.join(path.name for path in below)} of this folder: pass these."
+    return "Run `nnunet-nacl evaluate` on this folder first, or `nnunet-nacl validate` on a trained model's."

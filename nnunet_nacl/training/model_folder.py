@@ -44,6 +44,12 @@ def folds_with(model_folder: Path, folds: Sequence[str] | None, checkpoint_name:
     if missing or not chosen:
         which = ", ".join(missing) if missing else "any fold"
         raise InputError(
-            f"{model_folder}: has no {checkpoint_name} in {which}. Train to the end, or name one with -chk."
+            f"{model_folder}: has no {checkpoint_name} in {which}. Train to the end, or name one with -chk. {_what_is_there(model_folder)}"
         )
     return chosen
+
+
+def _what_is_there(model_folder: Path) -> str:
+    checkpoints = sorted(model_folder.glob("fold_*/checkpoint_*.pth"))
+    there = ", ".join(f"{path.parent.name}/{path.name}" for path in checkpoints[:10])
+    return f"There are {there}{', ...' if len(checkpoints) > 10 else ''}." if there else "There is no checkpoint."

@@ -141,7 +141,7 @@ def trainer_of(name: str) -> type:
     except UnknownVariantError as unknown:
         found = find_trainer(name)
         if found is None:
-            raise InputError(f"{unknown} nnU-Net finds it through nnUNet_extTrainer neither.") from None
+            raise InputError(f"{unknown} Nor does nnU-Net find it through nnUNet_extTrainer.") from None
     return found
 
 

@@ -65,7 +65,12 @@ def label_folder(model: TrainedModel) -> Path:
     for folder in places:
         if folder.is_dir():
             return folder
-    looked = " or ".join(map(str, places)) or "nnU-Net's folders, since nnUNet_preprocessed and nnUNet_raw are not set"
+    if not places:
+        raise InputError(
+            f"{model.folder}: nnUNet_preprocessed and nnUNet_raw are not set; the labels of {model.dataset.name} and {SPLITS_FILE} are "
+            "there. Set them as for the training."
+        )
+    looked = " or ".join(map(str, places))
     raise InputError(
         f"{model.folder}: found no labels of {model.dataset.name} in {looked}. Pass their folder with -gt."
     )

@@ -117,6 +117,7 @@ def test_the_default_repairs_both_sides_and_one_temperature_is_caught(two_sided,
     printed = capsys.readouterr().out
     assert "by-prediction, fitted on all cases: temperatures background " in printed
     assert "nothing got worse on cases that it was not fitted on" in printed
+    assert "not judged" in printed, "the voxel sets that are chosen by the label"
     content = json.loads((tmp_path / "default.json").read_text())
     assert content["temperatures"] == pytest.approx([0.7, 2.0, 2.0], rel=0.15)
     assert content["harm"]["in_words"] == []

@@ -105,3 +105,13 @@ def test_left_out_cases_and_runs_given_twice(tree, tmp_path, capsys):
     assert "1 case of run left out, since not every run has them: phantom_001." in said
     assert "1 case of run left out, since not every run has them: phantom_001." in page
     assert f"{tree}/out/run was given more than once" in said
+
+
+def test_results_of_the_folds_are_named_where_a_model_has_none(tree, tmp_path, capsys):
+    """`validate -f 0` writes into fold_0/calibration, and `report MODEL_FOLDER` is what one tries next."""
+    model = tmp_path / "trainer__plans__3d_fullres"
+    shutil.copytree(tree / "out/run", model / "fold_0" / "calibration")
+    capsys.readouterr()
+    assert main(["report", str(model), "-o", "report.html"]) == 1
+    assert "Results are in fold_0 of this folder: pass these." in capsys.readouterr().err
+    assert main(["report", str(model / "fold_0"), "-o", "report.html"]) == 0

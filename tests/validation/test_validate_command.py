@@ -126,7 +126,12 @@ def test_mistakes_are_one_line(tmp_path, dataset_files, monkeypatch, capsys):
     assert "has no checkpoint_final.pth in any fold" in said(model)
     checkpoint = model / "fold_0" / "checkpoint_final.pth"
     checkpoint.write_bytes(b"none")
-    assert "found no labels of Dataset099_Phantom in nnU-Net's folders, since" in said(model)
+    assert "has no checkpoint_final.pth in fold_7. Train to the end" in said(model, "-f", 7)
+    assert "There are fold_0/checkpoint_final.pth." in said(model, "-chk", "checkpoint_lates.pth")
+    assert (
+        "nnUNet_preprocessed and nnUNet_raw are not set; the labels of Dataset099_Phantom and splits_final.json are there"
+        in said(model)
+    )
     fit, images = ("--fit", tmp_path / "temperature.json"), ("--images", tmp_path)
     assert "--method says what --fit TEMPERATURE_JSON fits" in said(model, "--method", "temperature")
     assert "--fit works in one process" in said(model, *fit, "-np", 2)
