@@ -79,9 +79,11 @@ def test_beside_the_summary_where_it_is_wanted(trained, monkeypatch):
     assert f"Calibration of the validation cases: {validation / 'calibration.json'}" in log_of(trainer)
     ours, theirs = (json.loads((validation / f"{name}.json").read_text()) for name in ("calibration", "summary"))
     assert ours["foreground_mean"]["Dice"] == pytest.approx(theirs["foreground_mean"]["Dice"])
-    # the other process has other threads, in which PyTorch adds up convolutions in another order
-    for voxel_set, scores in ours["per_case"].items():
-        assert without_files["per_case"][voxel_set]["NLL"] == pytest.approx(scores["NLL"], rel=1e-4)
+    # the other process has other threads, in which PyTorch adds up convolutions in another order, and nnU-Net rounds to half precision:
+    # so a voxel of a hardly trained network may change its class, and only sets that are chosen by the label have the same voxels
+    for voxel_set in ("all", "foreground"):
+        expected = ours["per_case"][voxel_set]["NLL"]
+        assert without_files["per_case"][voxel_set]["NLL"] == pytest.approx(expected, rel=1e-3)
     # nnUNetv2_find_best_configuration takes each .npz for a case
     assert {path.stem for path in validation.glob("*.npz")} == {case["case"] for case in ours["metric_per_case"]}
     assert (validation / "calibration" / "calibration_bins.npz").is_file()
