@@ -101,7 +101,7 @@ def volume_method_in_words() -> str:
     """Return how to read the figures about volumes."""
     return (
         "Bias: predicted minus true volume, mean over cases, and the geometric mean of predicted over true volume, less 1. "
-        f"Width: of the {LEVEL:.0%} interval that `volumes fit` would give, over the predicted volume, median over cases; below it how the volume is "
+        f"Width: of the {LEVEL:.0%} interval that nnunet-nacl volumes fit would give, over the predicted volume, median over cases; below it how the volume is "
         "measured, adaptive where the width follows the case's own uncertainty. Holds in other folds: share of a fold's cases "
         "whose true volume lies in the interval that the other folds give, mean over cases, and below it that of each fold. The intervals are conformal: "
         "they hold on average over cases like these, and another scanner or hospital is not like these."

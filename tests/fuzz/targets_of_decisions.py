@@ -22,11 +22,18 @@ SHARED = {
     "protocol": {"labels": {"0": "background", "1": "liver", "2": "cyst"}, "regions": False},
 }
 ACROSS = {"of_each": {"fold_0": 0.9, "fold_1": 0.6}, "below_the_level": ["fold_1"]}
+BIAS = {"ml": 0.2, "low": 0.1, "high": 0.3, "share": 0.1, "share_low": None, "share_high": None}
 VOLUMES = {
     "name": "liver",
+    "n_absent": 0,
     "hard_ml": [1.0, 9.0],
-    "ways": {"hard": {"log_ratio": [-0.1, 0.2]}, "soft_adaptive": {"log_ratio": [-1.5, 2.0]}},
+    "bias": {"hard": BIAS, "soft": BIAS},
+    "ways": {
+        "hard": {"log_ratio": [-0.1, 0.2], "median_log_ratio": 0.1},
+        "soft_adaptive": {"log_ratio": [-1.5, 2.0], "median_log_ratio": 0.5},
+    },
     "chosen": "soft_adaptive",
+    "chosen_bounds": {"log_ratio": [-1.0, 2.5], "median_log_ratio": 0.4},
     "across_results": ACROSS,
 }
 ESTIMATE = {"median": -0.1, "lower": -0.2}
@@ -44,7 +51,8 @@ class VolumeFiles:
     def __init__(self, folder):
         self.path, self.table = folder / "volumes.json", table()
         structures = {"1": VOLUMES, "2": VOLUMES | {"name": "cyst", "chosen": "hard"}}
-        self.content = SHARED | {"file_type": "nnunet-nacl volumes", "voxel_mm3": [1.0, 2.0], "structures": structures}
+        whole = {"voxel_mm3": [1.0, 2.0], "warnings": ["Two cases are few."], "structures": structures}
+        self.content = SHARED | {"file_type": "nnunet-nacl volumes"} | whole
 
     def attempt(self, rng):
         self.path.write_bytes(damaged_json(rng, self.content))
@@ -59,8 +67,10 @@ class VolumeFiles:
             list(fit.structures.items()) == [("1", "liver"), ("2", "cyst")]
             or fit.content["protocol"] != SHARED["protocol"]
         )
-        for row in volumes._rows(fit, self.table):
-            assert 0 <= row[4] <= row[5], row
+        for key in fit.structures:
+            assert fit.structures[key] in fit.bias_in_words(key, fit.interval(key).chosen)
+        for row in volumes._rows(fit, self.table, None):
+            assert 0 <= row[4] <= row[3] <= row[5], row
         return "read"
 
 
