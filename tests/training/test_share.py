@@ -70,7 +70,8 @@ def test_no_stock_trainer(tmp_path, monkeypatch):
     ):
         stock_trainer("nnUNetTrainerUsersNetwork")
     with pytest.raises(
-        InputError, match="'nnUNetTrainerNowhere' is no trainer of .* finds it through nnUNet_extTrainer"
+        InputError,
+        match="'nnUNetTrainerNowhere' is no trainer of .* Nor does nnU-Net find it through nnUNet_extTrainer",
     ):
         stock_trainer("nnUNetTrainerNowhere")
 
