@@ -22,7 +22,7 @@ from nnunet_nacl.decisions import Volumes, fit_interval, leave_one_out
 from nnunet_nacl.decisions.case_table import Evaluated, read_evaluated
 from nnunet_nacl.decisions.coverage import binomial_interval
 from nnunet_nacl.decisions.triage import case_confidences, case_dice, class_confidences, judge
-from nnunet_nacl.decisions.volumes import relative_width
+from nnunet_nacl.decisions.volumes import VolumeInterval, relative_width
 
 LEVEL = 0.9
 
@@ -37,6 +37,20 @@ def shown(inside: np.ndarray) -> str:
     return f"{inside.mean():.2f} ({low:.2f} to {high:.2f})"
 
 
+def ask_each_way(
+    interval: VolumeInterval,
+    truth: np.ndarray,
+    volumes: Volumes,
+    inside: dict[str, list[np.ndarray]],
+    widths: dict[str, list[np.ndarray]],
+) -> None:
+    """Add for each way, and for the chosen one, whether the true volumes lie inside, and the relative widths."""
+    for way in (*volumes.ways, "chosen"):
+        low, high = interval.apply(volumes, None if way == "chosen" else way)
+        inside.setdefault(way, []).append((low - 1e-9 <= truth) & (truth <= high + 1e-9))
+        widths.setdefault(way, []).append(relative_width(low, high, volumes))
+
+
 def print_coverage(runs: dict[str, list[Path]]) -> None:
     print(
         "| run | structure | way | coverage per fold | coverage of all | median width / volume |\n|---|---|---|---|---|---|"
@@ -49,11 +63,7 @@ def print_coverage(runs: dict[str, list[Path]]) -> None:
             for number, fold in enumerate(folds):
                 others = read_evaluated([folder for place, folder in enumerate(folders) if place != number])
                 interval = fit_interval(*volumes_and_truth(others, structure), LEVEL)
-                truth, volumes = volumes_and_truth(fold, structure)
-                for way in (*volumes.ways, "chosen"):
-                    low, high = interval.apply(volumes, None if way == "chosen" else way)
-                    inside.setdefault(way, []).append((low - 1e-9 <= truth) & (truth <= high + 1e-9))
-                    widths.setdefault(way, []).append(relative_width(low, high, volumes))
+                ask_each_way(interval, *volumes_and_truth(fold, structure), inside, widths)
             for way, found in inside.items():
                 each = ", ".join(f"{fold.mean():.2f}" for fold in found)
                 width = np.median(np.concatenate(widths[way]))
@@ -72,11 +82,7 @@ def print_same_network(pairs: list[list[str]]) -> None:
         for fitted, asked in pairs:
             known, new = read_evaluated([Path(fitted)]), read_evaluated([Path(asked)])
             interval = fit_interval(*volumes_and_truth(known, structure), LEVEL)
-            truth, volumes = volumes_and_truth(new, structure)
-            for way in (*volumes.ways, "chosen"):
-                low, high = interval.apply(volumes, None if way == "chosen" else way)
-                inside.setdefault(way, []).append((low - 1e-9 <= truth) & (truth <= high + 1e-9))
-                widths.setdefault(way, []).append(relative_width(low, high, volumes))
+            ask_each_way(interval, *volumes_and_truth(new, structure), inside, widths)
         for way, found in inside.items():
             each, mean = ", ".join(f"{of.mean():.2f}" for of in found), np.mean([of.mean() for of in found])
             width = np.median(np.concatenate(widths[way]))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from nnunet_nacl.commands import inputs
-from nnunet_nacl.commands.arguments import Commands, bins, default_processes, distance, memory_size, positive
+from nnunet_nacl.commands.arguments import Commands, add_settings, default_processes, memory_size, positive
 from nnunet_nacl.commands.former import note
 from nnunet_nacl.commands.groups import add_groups, groups_of
 from nnunet_nacl.errors import InputError
@@ -26,10 +26,7 @@ def add(commands: Commands) -> None:
         "-o", type=Path, default=None, metavar="FOLDER", help="output folder (default: PREDICTED/calibration)"
     )
     inputs.add_processes(parser)
-    parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
-    parser.add_argument("--boundary-mm", type=distance, default=3.0, metavar="MM",
-                        help="how near to another label the voxel set `boundary` is (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--hd95", action="store_true", help="also the HD95 of each class in mm, which takes longer")
+    add_settings(parser)
     parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
                         help="for all processes, e.g. 8G (default: 80 %% of what is available, cgroup limits respected)")  # fmt: skip
     parser.add_argument(

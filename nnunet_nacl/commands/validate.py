@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from nnunet_nacl.commands.arguments import Commands, bins, distance, memory_size, positive
+from nnunet_nacl.commands.arguments import Commands, add_settings, memory_size, positive
 from nnunet_nacl.commands.groups import add_groups, groups_of
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES
@@ -45,10 +45,7 @@ def add(commands: Commands) -> None:
                              "with what was fitted without its fold")  # fmt: skip
     parser.add_argument("--method", choices=tuple(GUARANTEES), default=None,
                         help=f"what --fit fits, see `recalibrate fit --help` (default: {DEFAULT_METHOD})")  # fmt: skip
-    parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
-    parser.add_argument("--boundary-mm", type=distance, default=3.0, metavar="MM",
-                        help="how near to another label the voxel set `boundary` is (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--hd95", action="store_true", help="also the HD95 of each class in mm, which takes longer")
+    add_settings(parser)
     parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
                         help="for the cases that are evaluated, e.g. 8G (default: 80 %% of what is available, cgroup limits respected)")  # fmt: skip
     parser.add_argument(

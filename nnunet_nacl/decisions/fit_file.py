@@ -49,6 +49,37 @@ def load(path: Path, file_type: str, version: int, parse: Callable[[dict[str, An
     return content
 
 
+class FitFile:
+    """A file of a fit that was read; each kind of file adds what it reads of the structures.
+
+    Attributes:
+        level: of what was fitted.
+        structures: name of each structure by its key.
+        content: the file.
+    """
+
+    file_type: str
+    version: int
+
+    def __init__(self, path: Path) -> None:
+        """Read a file.
+
+        Raises:
+            InputError: it is missing, damaged, or another kind of file.
+        """
+        self.path = path
+        self.content = load(path, self.file_type, self.version, self._parse)
+
+    def _parse(self, content: dict[str, Any]) -> None:
+        entries = read_structures(content)
+        self.level = float(content["level"])
+        self.structures = {key: str(entry["name"]) for key, entry in entries.items()}
+        self._read(content, entries)
+
+    def _read(self, content: dict[str, Any], entries: dict[str, dict[str, Any]]) -> None:
+        raise NotImplementedError
+
+
 def check_structures(path: Path, content: dict[str, Any], dataset: Dataset, dataset_json: Path) -> None:
     """Raise InputError unless the predictions have the labels that were fitted.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,29 +124,16 @@ def _across_results(
     return across_results(parts, units, level, covers, two_sided=False)
 
 
-class TriageFit:
+class TriageFit(fit_file.FitFile):
     """A triage.json that was read.
 
     Attributes:
-        level: of the lower bounds.
-        structures: name of each structure by its key.
         always: ``(C,)`` bool, whether every case of the fit had it.
-        content: the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read a file.
+    file_type, version = FILE_TYPE, SCHEMA_VERSION
 
-        Raises:
-            InputError: it is missing, damaged or no triage.json.
-        """
-        self.path = path
-        self.content = fit_file.load(path, FILE_TYPE, SCHEMA_VERSION, self._parse)
-
-    def _parse(self, content: dict[str, Any]) -> None:
-        entries = fit_file.read_structures(content)
-        self.level = float(content["level"])
-        self.structures = {key: str(entry["name"]) for key, entry in entries.items()}
+    def _read(self, content: dict[str, Any], entries: dict[str, dict[str, Any]]) -> None:
         for key, entry in entries.items():
             fit_file.expect(
                 isinstance(entry["always"], bool), f"structures.{key}.always", "true or false", entry["always"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -159,29 +158,16 @@ def _warnings(structures: dict[str, Any], level: float, needed: int, n_cases: in
     return found
 
 
-class VolumeFit:
+class VolumeFit(fit_file.FitFile):
     """A volumes.json that was read.
 
     Attributes:
-        level: of the intervals.
-        structures: name of each structure by its key.
         sentences: what a user has to know of the fit.
-        content: the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read a file.
+    file_type, version = FILE_TYPE, SCHEMA_VERSION
 
-        Raises:
-            InputError: it is missing, damaged or no volumes.json.
-        """
-        self.path = path
-        self.content = fit_file.load(path, FILE_TYPE, SCHEMA_VERSION, self._parse)
-
-    def _parse(self, content: dict[str, Any]) -> None:
-        entries = fit_file.read_structures(content)
-        self.level = float(content["level"])
-        self.structures = {key: str(entry["name"]) for key, entry in entries.items()}
+    def _read(self, content: dict[str, Any], entries: dict[str, dict[str, Any]]) -> None:
         self.voxel_mm3 = fit_file.pair(content["voxel_mm3"])
         fit_file.expect(self.voxel_mm3[0] > 0, "voxel_mm3", "above 0", content["voxel_mm3"])
         said = content["warnings"]
