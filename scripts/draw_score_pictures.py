@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from nnunet_nacl.benchmark.phantom import Phantom, make_phantom
+from nnunet_nacl.benchmark.tasks.phantom import Phantom, make_phantom
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics, Scores
 from nnunet_nacl.calibration.boundary import DEFAULT_BOUNDARY_MM, boundary_band
 from nnunet_nacl.calibration.scores import bins_of_equal_mass

@@ -17,7 +17,7 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from nnunet_nacl.benchmark.phantom import write_task
+from nnunet_nacl.benchmark.tasks.phantom import write_task
 from nnunet_nacl.cli import main
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"

@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 import SimpleITK as sitk
 
-from nnunet_nacl.benchmark.phantom import write_task
+from nnunet_nacl.benchmark.tasks.phantom import write_task
 
 PHANTOM_ID = 99
 MODEL_TRAINER = "nnUNetTrainerDiceNACL_gaussian_1epochs_2iterations_1valiterations"

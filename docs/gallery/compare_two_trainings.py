@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from nnunet_nacl.benchmark.phantom import write_task
+from nnunet_nacl.benchmark.tasks.phantom import write_task
 from nnunet_nacl.evaluation.bins_file import write_result
 from nnunet_nacl.evaluation.folder import evaluate_folder
 from nnunet_nacl.evaluation.output import write_summary

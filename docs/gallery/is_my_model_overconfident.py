@@ -14,13 +14,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from nnunet_nacl.benchmark.phantom import write_task
+from nnunet_nacl.benchmark.tasks.phantom import write_task
 from nnunet_nacl.calibration import VOXEL_SETS
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.evaluation.dataset import load_dataset
 from nnunet_nacl.evaluation.folder import evaluate_folder
 from nnunet_nacl.evaluation.label_files import read_case_labels
-from nnunet_nacl.nnunet_files import find_description
+from nnunet_nacl.nnunet.prediction_folder import find_description
 from nnunet_nacl.recalibration.fit import Options, fit_folders
 from nnunet_nacl.report.maps import Reference, prepare_class_maps
 from nnunet_nacl.report.prepare_reliability import prepare_reliability

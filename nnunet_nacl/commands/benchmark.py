@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nnunet_nacl.commands.arguments import Commands, positive
 
 if TYPE_CHECKING:
-    from nnunet_nacl.benchmark.config import Study
+    from nnunet_nacl.benchmark.config.study import Study
 
 
 def add(commands: Commands) -> None:
@@ -86,7 +86,7 @@ def _add_curves(actions: Commands) -> None:
 
 def init(parsed: argparse.Namespace) -> int:
     """Write a configuration."""
-    from nnunet_nacl.benchmark.template import write_template
+    from nnunet_nacl.benchmark.config.template import write_template
 
     for path in write_template(parsed.folder, parsed.scale, parsed.tasks, parsed.profile):
         print(f"wrote {path}")
@@ -98,8 +98,8 @@ def plan(parsed: argparse.Namespace) -> int:
     """Print what would run."""
     from rich.console import Console
 
-    from nnunet_nacl.benchmark.launch import planned_jobs
-    from nnunet_nacl.benchmark.same_data import check_study
+    from nnunet_nacl.benchmark.engine.launch import planned_jobs
+    from nnunet_nacl.benchmark.existing.same_data import check_study
     from nnunet_nacl.commands.benchmark_tables import plan_table
 
     study = _load(parsed.study)
@@ -114,9 +114,9 @@ def plan(parsed: argparse.Namespace) -> int:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the workflow."""
-    from nnunet_nacl.benchmark.launch import run_workflow
-    from nnunet_nacl.benchmark.same_data import check_study
-    from nnunet_nacl.benchmark.status import job_states
+    from nnunet_nacl.benchmark.engine.launch import run_workflow
+    from nnunet_nacl.benchmark.engine.status import job_states
+    from nnunet_nacl.benchmark.existing.same_data import check_study
 
     study = _load(parsed.study)
     _check_trainers(study)
@@ -132,7 +132,7 @@ def status(parsed: argparse.Namespace) -> int:
     """Print the state of the jobs; exit status 1 if one has failed."""
     from rich.console import Console
 
-    from nnunet_nacl.benchmark.status import job_states, tail
+    from nnunet_nacl.benchmark.engine.status import job_states, tail
     from nnunet_nacl.commands.benchmark_tables import status_table
 
     states = job_states(_load(parsed.study))
@@ -147,7 +147,7 @@ def status(parsed: argparse.Namespace) -> int:
 
 def report(parsed: argparse.Namespace) -> int:
     """Compare and report what is evaluated so far."""
-    from nnunet_nacl.benchmark.partial import partial_report
+    from nnunet_nacl.benchmark.engine.partial import partial_report
 
     study = _load(parsed.study)
     for line in partial_report(study, _environment(study)):
@@ -157,7 +157,7 @@ def report(parsed: argparse.Namespace) -> int:
 
 def results(parsed: argparse.Namespace) -> int:
     """Write the pages of the tasks that are evaluated."""
-    from nnunet_nacl.benchmark.places import Places
+    from nnunet_nacl.benchmark.plan.places import Places
     from nnunet_nacl.results_page.write import configuration_file, write_pages
 
     study = _load(parsed.study)
@@ -170,8 +170,8 @@ def results(parsed: argparse.Namespace) -> int:
 
 def print_commands(parsed: argparse.Namespace) -> int:
     """Print the commands as a script."""
-    from nnunet_nacl.benchmark.jobs import all_jobs
-    from nnunet_nacl.benchmark.shell_lines import lines
+    from nnunet_nacl.benchmark.plan.jobs import all_jobs
+    from nnunet_nacl.benchmark.plan.shell_lines import lines
 
     study = _load(parsed.study)
     _check_trainers(study)
@@ -182,8 +182,8 @@ def print_commands(parsed: argparse.Namespace) -> int:
 
 def step(parsed: argparse.Namespace) -> int:
     """Run one job."""
-    from nnunet_nacl.benchmark.jobs import find_job
-    from nnunet_nacl.benchmark.step import run_step
+    from nnunet_nacl.benchmark.engine.step import run_step
+    from nnunet_nacl.benchmark.plan.jobs import find_job
 
     study = _load(parsed.study)
     return run_step(study, find_job(study, parsed.job), _environment(study))
@@ -191,7 +191,7 @@ def step(parsed: argparse.Namespace) -> int:
 
 def split(parsed: argparse.Namespace) -> int:
     """Write the split of a data set."""
-    from nnunet_nacl.benchmark.split import write_split
+    from nnunet_nacl.benchmark.tasks.split import write_split
 
     print(f"the split is {write_split(parsed.dataset, parsed.c, parsed.p)}")
     return 0
@@ -199,10 +199,10 @@ def split(parsed: argparse.Namespace) -> int:
 
 def curves(parsed: argparse.Namespace) -> int:
     """Write learning curves, and say which trainings count as converged."""
-    from nnunet_nacl.benchmark.convergence import convergence
-    from nnunet_nacl.benchmark.curve_files import Judged, write_curves
-    from nnunet_nacl.benchmark.learning_curves import read_curve
-    from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.benchmark.curves.convergence import convergence
+    from nnunet_nacl.benchmark.curves.curve_files import Judged, write_curves
+    from nnunet_nacl.benchmark.curves.learning_curves import read_curve
+    from nnunet_nacl.files.output_folder import prepare_folder
     from nnunet_nacl.training.share import read_checkpoint
 
     read = [read_curve(fold, read_checkpoint) for fold in dict.fromkeys(fold.resolve() for fold in parsed.folds)]
@@ -217,7 +217,7 @@ def curves(parsed: argparse.Namespace) -> int:
 
 
 def _load(path: Path) -> Study:
-    from nnunet_nacl.benchmark.config import CONFIG_FILE, load_study
+    from nnunet_nacl.benchmark.config.study import CONFIG_FILE, load_study
     from nnunet_nacl.errors import InputError
 
     # the jobs, on whatever machine, find the study by its folder
@@ -227,7 +227,7 @@ def _load(path: Path) -> Study:
 
 
 def _environment(study: Study) -> dict[str, str]:
-    from nnunet_nacl.benchmark.places import Places, environment
+    from nnunet_nacl.benchmark.plan.places import Places, environment
     from nnunet_nacl.training.trainer_path import trainer_path
 
     return environment(Places(study), trainer_path())

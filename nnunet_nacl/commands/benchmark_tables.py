@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from nnunet_nacl.benchmark.config import Study
-    from nnunet_nacl.benchmark.estimate import Basis
-    from nnunet_nacl.benchmark.status import JobStatus
+    from nnunet_nacl.benchmark.config.study import Study
+    from nnunet_nacl.benchmark.duration.estimate import Basis
+    from nnunet_nacl.benchmark.engine.status import JobStatus
 
 RULE_NAMES = {"import_task": "import"}
 """Rules whose name in the Snakefile is another, since a Python keyword cannot be one."""
@@ -23,11 +23,11 @@ def plan_table(study: Study, planned: dict[str, int]) -> tuple[Table, list[str]]
         study: the study.
         planned: jobs per rule of Snakemake's dry run.
     """
-    from nnunet_nacl.benchmark.estimate import basis, duration
-    from nnunet_nacl.benchmark.finished import is_finished
-    from nnunet_nacl.benchmark.jobs import all_jobs
-    from nnunet_nacl.benchmark.places import Places
-    from nnunet_nacl.benchmark.span import Span
+    from nnunet_nacl.benchmark.duration.estimate import basis, duration
+    from nnunet_nacl.benchmark.duration.span import Span
+    from nnunet_nacl.benchmark.existing.finished import is_finished
+    from nnunet_nacl.benchmark.plan.jobs import all_jobs
+    from nnunet_nacl.benchmark.plan.places import Places
 
     places = Places(study)
     jobs = list(all_jobs(study).values())
@@ -66,7 +66,7 @@ def _notes(study: Study, of: Mapping[str, Basis]) -> list[str]:
 
 def status_table(states: Sequence[JobStatus]) -> Table:
     """Return a table with the number of jobs of each step in each state."""
-    from nnunet_nacl.benchmark.status import STATES
+    from nnunet_nacl.benchmark.engine.status import STATES
 
     table = Table("step", *STATES)
     for rule in dict.fromkeys(one.job.rule for one in states):

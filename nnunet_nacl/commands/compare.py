@@ -46,7 +46,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from rich.console import Console
 
-    from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.files.output_folder import prepare_folder
     from nnunet_nacl.report.comparison_table import print_comparison
     from nnunet_nacl.report.decisions_table import print_quality
     from nnunet_nacl.report.reliability import write_reliability_of_runs

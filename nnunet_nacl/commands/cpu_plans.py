@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from nnunet_nacl.benchmark.cpu_plans import write_cpu_plans
+    from nnunet_nacl.benchmark.tasks.cpu_plans import write_cpu_plans
 
     print(f"wrote {write_cpu_plans(parsed.dataset, parsed.p, parsed.o, parsed.patch_size)}")
     return 0

@@ -27,7 +27,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from nnunet_nacl.commands.progress_bar import progress_bar
     from nnunet_nacl.ensembles.mean_of_files import ensemble_folders
-    from nnunet_nacl.evaluation.output import output_folder
+    from nnunet_nacl.files.output_folder import output_folder
 
     files = inputs.find_inputs(parsed, parsed.predicted, labels=False)
     with output_folder(parsed.o), progress_bar("averaging") as advance:

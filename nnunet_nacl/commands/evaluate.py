@@ -46,9 +46,9 @@ def run(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.evaluation.bins_file import RESULT_FOLDER
     from nnunet_nacl.evaluation.cases import select_part
     from nnunet_nacl.evaluation.folder import evaluate_folder
-    from nnunet_nacl.evaluation.output import output_folder
     from nnunet_nacl.evaluation.settings import Settings
     from nnunet_nacl.evaluation.store import clear_store
+    from nnunet_nacl.files.output_folder import output_folder
 
     _take_former_order(parsed)
     groups = groups_of(parsed)

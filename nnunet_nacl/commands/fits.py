@@ -111,7 +111,7 @@ def read_predicted(parsed: argparse.Namespace, fit: Any) -> tuple[CaseTable, Dat
     from nnunet_nacl.decisions.predictions import find_predictions, read_predictions
     from nnunet_nacl.evaluation.dataset import load_dataset
     from nnunet_nacl.evaluation.remarks import SEGMENTATION_DIFFERS, SPACING_ASSUMED, gather, in_words
-    from nnunet_nacl.nnunet_files import DATASET_JSON, PLANS_JSON, find_description
+    from nnunet_nacl.nnunet.prediction_folder import DATASET_JSON, PLANS_JSON, find_description
 
     given = (parsed.fit, parsed.predicted, parsed.djfile, parsed.pfile, *(getattr(parsed, "members", None) or ()))
     check_output(parsed.o, given)
@@ -143,7 +143,7 @@ def read_predicted(parsed: argparse.Namespace, fit: Any) -> tuple[CaseTable, Dat
 
 def write_table(header: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) -> None:
     """Write a CSV file so that nobody sees half of it."""
-    from nnunet_nacl.evaluation.output import replacing
+    from nnunet_nacl.files.whole_file import replacing
 
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -29,8 +29,8 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-    from nnunet_nacl.benchmark.import_task import import_task
-    from nnunet_nacl.benchmark.msd import MIRRORS, find_task
+    from nnunet_nacl.benchmark.tasks.import_task import import_task
+    from nnunet_nacl.benchmark.tasks.msd import MIRRORS, find_task
     from nnunet_nacl.commands.progress_bar import bar_that_vanishes_on_failure
 
     if parsed.task is None:
@@ -57,7 +57,7 @@ def _list_tasks() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from nnunet_nacl.benchmark.msd import LICENCE, TASKS
+    from nnunet_nacl.benchmark.tasks.msd import LICENCE, TASKS
 
     table = Table(title=f"Medical Segmentation Decathlon, {LICENCE}", title_justify="left")
     for heading in ("task", "modalities", "labels", "training", "test", "archive, GB"):

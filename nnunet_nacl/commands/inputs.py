@@ -81,7 +81,7 @@ def find_inputs(parsed: argparse.Namespace, predicted: Sequence[Path], labels: b
     Raises:
         InputError: a file is in none of the places, folders are swapped, or the folders are not of one data set.
     """
-    from nnunet_nacl.nnunet_files import DATASET_JSON, PLANS_JSON, find_description, find_labels
+    from nnunet_nacl.nnunet.prediction_folder import DATASET_JSON, PLANS_JSON, find_description, find_labels
 
     given: Path | None = getattr(parsed, "labels", None)
     for folder in predicted:

@@ -33,7 +33,7 @@ def _length(text: str) -> float:
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from nnunet_nacl.evaluation.dataset import load_dataset
-    from nnunet_nacl.evaluation.output import output_folder
+    from nnunet_nacl.files.output_folder import output_folder
     from nnunet_nacl.report.case_maps import find_names, write_case_maps
 
     files = inputs.find_inputs(parsed, [parsed.predicted], labels=False)

@@ -26,7 +26,7 @@ def run(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.errors import InputError
     from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result, result_folder
     from nnunet_nacl.evaluation.merging import merge_results
-    from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.files.output_folder import prepare_folder
 
     folders = [result_folder(folder).resolve() for folder in parsed.results]
     if len(set(folders)) < len(folders):

@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from nnunet_nacl.benchmark.phantom import write_task
+    from nnunet_nacl.benchmark.tasks.phantom import write_task
 
     write_task(parsed.folder, n_cases=parsed.cases, size=parsed.size, seed=parsed.seed, raters=parsed.raters)
     print(f"wrote {parsed.cases} cases to {parsed.folder}")

@@ -111,9 +111,9 @@ def run_fit(parsed: argparse.Namespace) -> int:
     """Run ``fit`` and return its exit status."""
     from rich.console import Console
 
-    from nnunet_nacl.evaluation.output import output_folder
     from nnunet_nacl.evaluation.validation_cases import sentences_on_folders
-    from nnunet_nacl.json_files import mapping_if_any
+    from nnunet_nacl.files.json_files import mapping_if_any
+    from nnunet_nacl.files.output_folder import output_folder
     from nnunet_nacl.recalibration.temperature_content import compared
     from nnunet_nacl.recalibration.temperature_file import write
     from nnunet_nacl.report.recalibration_table import prepare_methods_table, prepare_recalibration_table
@@ -208,7 +208,7 @@ def _method(parsed: argparse.Namespace) -> str:
 def run_apply(parsed: argparse.Namespace) -> int:
     """Run ``apply`` and return its exit status."""
     from nnunet_nacl.commands.progress_bar import progress_bar
-    from nnunet_nacl.evaluation.output import output_folder
+    from nnunet_nacl.files.output_folder import output_folder
     from nnunet_nacl.recalibration.apply import apply_to_folder
 
     files = inputs.find_inputs(parsed, [parsed.predicted], labels=False)

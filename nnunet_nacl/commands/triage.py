@@ -61,7 +61,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.decisions.fit_file import write
     from nnunet_nacl.decisions.predictions import dataset_of_members, pairwise_dice
     from nnunet_nacl.decisions.triage_fit import fit_triage
-    from nnunet_nacl.evaluation.output import output_folder
+    from nnunet_nacl.files.output_folder import output_folder
 
     evaluated, groups = read_fit_input(parsed)
     agreement = None
@@ -128,7 +128,7 @@ def run_apply(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.decisions.predictions import pairwise_dice
     from nnunet_nacl.decisions.triage import case_confidences, class_confidences
     from nnunet_nacl.decisions.triage_fit import TriageFit
-    from nnunet_nacl.evaluation.output import output_folder
+    from nnunet_nacl.files.output_folder import output_folder
 
     fit = TriageFit(parsed.fit)
     table, dataset = read_predicted(parsed, fit)

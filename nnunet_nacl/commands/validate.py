@@ -62,9 +62,9 @@ def run(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.commands.test_set import write_test_set
     from nnunet_nacl.commands.validation_fit import fit_in_memory, write_and_print_fit
     from nnunet_nacl.evaluation.bins_file import RESULT_FOLDER
-    from nnunet_nacl.evaluation.output import output_folder
     from nnunet_nacl.evaluation.settings import Settings
     from nnunet_nacl.evaluation.store import clear_store
+    from nnunet_nacl.files.output_folder import output_folder
     from nnunet_nacl.validation.cross_validation import Options, validate_folds
     from nnunet_nacl.validation.fold_cases import label_folder
     from nnunet_nacl.validation.model import open_model

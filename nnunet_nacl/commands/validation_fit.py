@@ -25,7 +25,7 @@ def fit_in_memory(
     advance: Advance,
 ) -> Fitted:
     """Validate a model and fit a recalibration."""
-    from nnunet_nacl.evaluation.output import prepare_folder
+    from nnunet_nacl.files.output_folder import prepare_folder
     from nnunet_nacl.recalibration import fit
     from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD
     from nnunet_nacl.validation.fit import validate_and_fit

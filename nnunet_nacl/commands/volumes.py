@@ -41,7 +41,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
     """Run ``fit`` and return its exit status."""
     from nnunet_nacl.decisions.fit_file import write
     from nnunet_nacl.decisions.volume_fit import VolumeFit, fit_volumes
-    from nnunet_nacl.evaluation.output import output_folder
+    from nnunet_nacl.files.output_folder import output_folder
 
     evaluated, groups = read_fit_input(parsed)
     content = fit_volumes(evaluated, parsed.level, groups)
@@ -126,7 +126,7 @@ def _bias(bias: dict[str, Any]) -> str:
 def run_apply(parsed: argparse.Namespace) -> int:
     """Run ``apply`` and return its exit status."""
     from nnunet_nacl.decisions.volume_fit import VolumeFit
-    from nnunet_nacl.evaluation.output import output_folder
+    from nnunet_nacl.files.output_folder import output_folder
 
     fit = VolumeFit(parsed.fit)
     table, _ = read_predicted(parsed, fit)

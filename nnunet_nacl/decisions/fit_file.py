@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nnunet_nacl import json_files
 from nnunet_nacl.decisions.case_table import structures_of
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.dataset import Dataset
-from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.files import json_files
+from nnunet_nacl.files.whole_file import replacing
 
 
 def write(content: dict[str, Any], path: Path) -> None:

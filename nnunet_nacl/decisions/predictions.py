@@ -22,10 +22,11 @@ from nnunet_nacl.evaluation.case_result import CaseResult, evaluate_case
 from nnunet_nacl.evaluation.cases import Case, case_names
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.evaluation.label_files import read_case_labels
-from nnunet_nacl.evaluation.memory import bytes_needed, default_budget, processes_within
+from nnunet_nacl.evaluation.memory import bytes_needed, processes_within
 from nnunet_nacl.evaluation.settings import Settings
-from nnunet_nacl.nnunet_files import DATASET_JSON, PLANS_JSON, find_description
-from nnunet_nacl.processes import results_of
+from nnunet_nacl.nnunet.prediction_folder import DATASET_JSON, PLANS_JSON, find_description
+from nnunet_nacl.processes.available_memory import default_budget
+from nnunet_nacl.processes.pool import results_of
 
 Progress = Callable[[int, int], None]
 

@@ -32,7 +32,7 @@ from nnunet_nacl.evaluation.prediction_files import (
     side_files,
 )
 from nnunet_nacl.evaluation.probabilities import FloatArray, ProbabilityFile, open_probabilities, read_header
-from nnunet_nacl.processes import results_of
+from nnunet_nacl.processes.pool import results_of
 
 Channels = Callable[[], Iterator[NDArray[np.float32]]]
 """Gives the channels of the mean ``(*spatial)``, at each call from the first on."""

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl import json_files
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.overlap import PREDICTED
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.folder_result import FolderResult
-from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION, check_readable
 from nnunet_nacl.evaluation.stored_arrays import StoredArrays
 from nnunet_nacl.evaluation.stored_paths import absolute, files_here, here
 from nnunet_nacl.evaluation.stored_statistics import check_mask_sums, read_statistics
+from nnunet_nacl.files import json_files
+from nnunet_nacl.files.whole_file import replacing
 
 BINS_FILE = "calibration_bins.npz"
 

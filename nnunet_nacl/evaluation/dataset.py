@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_nacl import json_files
 from nnunet_nacl.calibration.overlap import LABEL_VALUES
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.labels import Region, labels_of
+from nnunet_nacl.files import json_files
 
 
 @dataclass(frozen=True)

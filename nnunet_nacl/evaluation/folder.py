@@ -15,7 +15,7 @@ from nnunet_nacl.evaluation.cases import Case, case_names, find_cases
 from nnunet_nacl.evaluation.dataset import load_dataset
 from nnunet_nacl.evaluation.fingerprint import fingerprint
 from nnunet_nacl.evaluation.folder_result import FolderResult
-from nnunet_nacl.evaluation.memory import PROCESS_BYTES, bytes_needed, default_budget, processes_within
+from nnunet_nacl.evaluation.memory import PROCESS_BYTES, bytes_needed, processes_within
 from nnunet_nacl.evaluation.parts import take_part
 from nnunet_nacl.evaluation.protocol import protocol_of
 from nnunet_nacl.evaluation.settings import Settings
@@ -23,6 +23,7 @@ from nnunet_nacl.evaluation.store import CaseStore
 from nnunet_nacl.evaluation.stored_paths import absolute
 from nnunet_nacl.evaluation.validation_cases import KINDS, remarks_on_cases
 from nnunet_nacl.evaluation.workers import Evaluate, evaluate_here, evaluate_in_processes
+from nnunet_nacl.processes.available_memory import default_budget
 
 DEFAULT_SETTINGS = Settings()
 

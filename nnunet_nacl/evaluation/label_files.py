@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 from nnunetv2 import paths
 from numpy.typing import NDArray
 
-from nnunet_nacl import json_files
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
 from nnunet_nacl.evaluation.geometry import Geometry, geometry_of
 from nnunet_nacl.evaluation.gzip_check import check_gzip
+from nnunet_nacl.files import json_files
 
 SPACING_READER = "Tiff3DIO"
 """nnU-Net's reader that looks for the spacing in a file of its own."""

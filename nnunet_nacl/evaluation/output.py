@@ -1,74 +1,20 @@
-"""Writing results so that a reader never sees half a file."""
+"""Writing calibration.json and calibration_cases.csv."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.stored_paths import absolute
 from nnunet_nacl.evaluation.summary import CLASS_SCORES, CONFIDENCES, SCORE_NAMES, VOLUMES
+from nnunet_nacl.files.whole_file import replacing
 
 SUMMARY_FILE = "calibration.json"
 CASES_FILE = "calibration_cases.csv"
 
 OF_CASE = ("Dice", "HD95")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its place on success and vanishes on failure."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(temporary)
-        # mkstemp makes the file private; give it the permissions that a plain open() would have
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the output folder and see that it can be written to, before anything is computed.
-
-    Raises:
-        InputError: it cannot be made or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written to ({error.strerror}). Choose another output folder with -o."
-        ) from error
-
-
-@contextmanager
-def output_folder(folder: Path) -> Iterator[None]:
-    """Make the output folder for a block, as :func:`prepare_folder` does; a block that fails leaves no empty folder behind.
-
-    Raises:
-        InputError: it cannot be made or written to.
-    """
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        prepare_folder(folder)
-        yield
-    except BaseException:
-        for path in new:
-            with suppress(OSError):  # it has files, or was not made
-                path.rmdir()
-        raise
 
 
 def write_summary(summary: dict[str, Any], folder: Path) -> Path:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import HOW_TO_SAVE, case_names
-from nnunet_nacl.evaluation.output import prepare_folder, replacing
 from nnunet_nacl.evaluation.probabilities import KEY
+from nnunet_nacl.files.output_folder import prepare_folder
+from nnunet_nacl.files.whole_file import replacing
 
 
 def side_files(probabilities: Path, segmentation: Path) -> list[Path]:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from nnunetv2 import paths
 
-from nnunet_nacl import json_files
 from nnunet_nacl.evaluation.cases import Case, case_names
 from nnunet_nacl.evaluation.remarks import LEFT_OVER, TRAINED_ON, gather, in_words
+from nnunet_nacl.files import json_files
 
 KINDS = (TRAINED_ON, LEFT_OVER)
 """The remarks that :func:`remarks_on_cases` makes. They depend on more than the case's own files."""

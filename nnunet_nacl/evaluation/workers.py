@@ -10,7 +10,7 @@ from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.memory import PROCESS_BYTES, next_to_start
-from nnunet_nacl.processes import process_pool
+from nnunet_nacl.processes.pool import process_pool
 
 Evaluate = Callable[[Case], CaseResult]
 

@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from nnunet_nacl.calibration.checks import SUM_TOLERANCE
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
-from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.prediction_files import copy_whole, predicted_names, prepare_new_folder, side_files
 from nnunet_nacl.evaluation.probabilities import KEY
 from nnunet_nacl.evaluation.provenance import provenance
-from nnunet_nacl.json_files import read_mapping
-from nnunet_nacl.nnunet_files import DATASET_JSON, PLANS_JSON, find_description
-from nnunet_nacl.processes import results_of
+from nnunet_nacl.files.json_files import read_mapping
+from nnunet_nacl.files.whole_file import replacing
+from nnunet_nacl.nnunet.prediction_folder import DATASET_JSON, PLANS_JSON, find_description
+from nnunet_nacl.processes.pool import results_of
 from nnunet_nacl.recalibration.heads import Heads, heads_of
 from nnunet_nacl.recalibration.methods.base import Map
 from nnunet_nacl.recalibration.temperature_file import TemperatureFile, load
@@ -91,7 +91,7 @@ def apply_to_folder(
         temperature: file of ``nnunet-nacl recalibrate fit``.
         predictions: folder with ``<case>.npz`` and the segmentations, which give the geometry.
         output: new or empty folder.
-        dataset_json: default: see :func:`~nnunet_nacl.nnunet_files.find_description`.
+        dataset_json: default: see :func:`~nnunet_nacl.nnunet.prediction_folder.find_description`.
         plans_json: likewise.
         held_out: each case with the map that it had no part in, instead of those fitted on all cases.
         num_processes: worker processes over the cases.

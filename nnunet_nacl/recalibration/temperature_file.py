@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from nnunet_nacl import json_files
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.files import json_files
+from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.recalibration.heads import Heads
 from nnunet_nacl.recalibration.methods import METHODS
 from nnunet_nacl.recalibration.methods.base import Kind, Map, Method

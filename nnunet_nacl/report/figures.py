@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation.output import replacing
-from nnunet_nacl.figure_style import STYLE
+from nnunet_nacl.files.whole_file import replacing
+from nnunet_nacl.report.figure_style import STYLE
 from nnunet_nacl.report.prepare_diagrams import class_diagrams, top_diagram
 from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram
 from nnunet_nacl.report.prepare_scores import label_names, voxel_sets

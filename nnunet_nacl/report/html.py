@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from nnunet_nacl import __version__
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import today
+from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.report.number import fixed
 from nnunet_nacl.report.page_content import Page
 from nnunet_nacl.report.prepare_reliability import BAND_MIN_VOXELS

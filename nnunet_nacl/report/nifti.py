@@ -19,7 +19,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.files.whole_file import replacing
 
 SLOPE = 2.0**-15
 SLOPE_SIGNED = 2.0**-14

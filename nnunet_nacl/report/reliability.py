@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram, prepare_reliability
 from nnunet_nacl.study.run import Run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.benchmark.plan.places import Places
 from nnunet_nacl.results_page.markdown import NOTHING, code, item, sentence, table, wrapped
 from nnunet_nacl.results_page.task_results import TaskResults, named
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from nnunet_nacl.benchmark.convergence import MIN_ITERATIONS
-from nnunet_nacl.benchmark.status import job_states
+from nnunet_nacl.benchmark.curves.convergence import MIN_ITERATIONS
+from nnunet_nacl.benchmark.engine.status import job_states
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.report.prepare_scores import label_names
 from nnunet_nacl.results_page.markdown import code, item, text

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_nacl.benchmark.config import Study
-from nnunet_nacl.benchmark.job import Training
-from nnunet_nacl.benchmark.places import Places
-from nnunet_nacl.json_files import mapping_if_any
+from nnunet_nacl.benchmark.config.study import Study
+from nnunet_nacl.benchmark.plan.job import Training
+from nnunet_nacl.benchmark.plan.places import Places
+from nnunet_nacl.files.json_files import mapping_if_any
 from nnunet_nacl.results_page.task_results import TaskResults
 
 DEBUG_FILE = "debug.json"

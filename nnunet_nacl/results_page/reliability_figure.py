@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nnunet_nacl.calibration.statistics import total
-from nnunet_nacl.evaluation.output import replacing
-from nnunet_nacl.figure_style import STYLE
+from nnunet_nacl.files.whole_file import replacing
+from nnunet_nacl.report.figure_style import STYLE
 from nnunet_nacl.report.prepare_reliability import ReliabilityDiagram, prepare_reliability
 from nnunet_nacl.report.svg import PALE_BELOW
 from nnunet_nacl.results_page.task_results import TaskResults

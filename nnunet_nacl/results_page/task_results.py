@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nnunet_nacl import json_files
-from nnunet_nacl.benchmark.config import Study, TaskEntry
-from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.benchmark.config.study import Study, TaskEntry
+from nnunet_nacl.benchmark.plan.places import Places
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.output import SUMMARY_FILE
+from nnunet_nacl.files import json_files
 from nnunet_nacl.results_page.consistency import is_outdated
 from nnunet_nacl.results_page.markdown import code, text
 from nnunet_nacl.study.comparison_files import JSON_FILE

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from nnunet_nacl.benchmark.config import CONFIG_FILE, Study, TaskEntry
+from nnunet_nacl.benchmark.config.study import CONFIG_FILE, Study, TaskEntry
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.evaluation.output import prepare_folder, replacing
 from nnunet_nacl.evaluation.provenance import today
+from nnunet_nacl.files.output_folder import prepare_folder
+from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.results_page.page import Figures, page
 from nnunet_nacl.results_page.reliability_figure import prepare_panels, write_reliability_figure
 from nnunet_nacl.results_page.task_results import CURVES, TaskResults, read_task

@@ -13,8 +13,8 @@ from typing import Any
 import scipy
 
 from nnunet_nacl.calibration.intervals import METHOD
-from nnunet_nacl.evaluation.output import replacing
 from nnunet_nacl.evaluation.provenance import provenance
+from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.study import paired, signed_rank, trained_again
 from nnunet_nacl.study import verdict as rules
 from nnunet_nacl.study.cautions import cautions

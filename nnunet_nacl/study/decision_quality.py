@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.study import failure_detection as detection
 from nnunet_nacl.study import volume_errors as volumes
 from nnunet_nacl.study.comparison import Comparison

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nnunet_nacl import json_files
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.arrays import FloatArray
 from nnunet_nacl.calibration.statistics import total
@@ -16,6 +15,7 @@ from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, RESULT_FOLDER, read_result, result_folder
 from nnunet_nacl.evaluation.output import SUMMARY_FILE
 from nnunet_nacl.evaluation.protocol import check_readable, difference
+from nnunet_nacl.files import json_files
 from nnunet_nacl.study.summary_check import check_summary
 
 

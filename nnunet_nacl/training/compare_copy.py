@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.json_files import read_mapping
+from nnunet_nacl.files.json_files import read_mapping
 from nnunet_nacl.training import predict_alone
 from nnunet_nacl.training.baked_temperature import (
     OUTPUT_TOLERANCE,

@@ -20,11 +20,11 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.json_files import read_mapping
-from nnunet_nacl.nnunet_folders import dataset_folders
-from nnunet_nacl.processes import results_of
+from nnunet_nacl.files.json_files import read_mapping
+from nnunet_nacl.files.whole_folder import whole_folder
+from nnunet_nacl.nnunet.dataset_folders import dataset_folders
+from nnunet_nacl.processes.pool import results_of
 from nnunet_nacl.training.raters import RaterIndex, open_maps, preprocessed_raters
-from nnunet_nacl.whole_folder import whole_folder
 
 RAW_FOLDER = "ratersTr"
 

@@ -19,7 +19,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from torch import Tensor, nn
 
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.json_files import read_mapping
+from nnunet_nacl.files.json_files import read_mapping
 from nnunet_nacl.training.calibrated_loss import CalibratedLossMixin
 from nnunet_nacl.training.dice import dice_term
 

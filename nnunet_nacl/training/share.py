@@ -28,7 +28,9 @@ from numpy.typing import NDArray
 
 from nnunet_nacl import __version__
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.json_files import read_mapping
+from nnunet_nacl.files.json_files import read_mapping
+from nnunet_nacl.files.whole_folder import whole_folder
+from nnunet_nacl.nnunet.model_folder import NEEDED_FILES, folds_with, parts_of
 from nnunet_nacl.training.baked_temperature import (
     OUTPUT_TOLERANCE,
     PROBABILITY_TOLERANCE,
@@ -36,10 +38,8 @@ from nnunet_nacl.training.baked_temperature import (
     divided,
 )
 from nnunet_nacl.training.compare_copy import check_equal, check_tempered, predictions
-from nnunet_nacl.training.model_folder import NEEDED_FILES, folds_with, parts_of
 from nnunet_nacl.training.trainer_search import find_trainer
 from nnunet_nacl.training.variants import UnknownVariantError, resolve
-from nnunet_nacl.whole_folder import whole_folder
 
 KEPT_KEYS = ("network_weights", "init_args", "inference_allowed_mirroring_axes")
 WELCOME_FILES = ("dataset_fingerprint.json",)

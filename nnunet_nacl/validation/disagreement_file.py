@@ -10,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nnunet_nacl import json_files
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation.output import replacing
+from nnunet_nacl.files import json_files
+from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.validation.disagreement import Disagreement, mean_or_nan
 
 ENSEMBLE_FILE = "ensemble.json"

@@ -10,10 +10,10 @@ from typing import Any
 from nnunetv2 import paths
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_nacl import json_files
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.cases import case_names
-from nnunet_nacl.nnunet_files import label_places
+from nnunet_nacl.files import json_files
+from nnunet_nacl.nnunet.prediction_folder import label_places
 from nnunet_nacl.validation.case_inputs import PREPROCESSED_ENDINGS, CaseInput, PreprocessedCase, RawCase
 from nnunet_nacl.validation.model import ALL, TrainedModel
 from nnunet_nacl.validation.network import FoldPredictor

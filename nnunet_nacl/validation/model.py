@@ -10,9 +10,9 @@ from typing import Any
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
-from nnunet_nacl.json_files import read_mapping
-from nnunet_nacl.nnunet_files import DATASET_JSON, PLANS_JSON
-from nnunet_nacl.training.model_folder import folds_with, parts_of
+from nnunet_nacl.files.json_files import read_mapping
+from nnunet_nacl.nnunet.model_folder import folds_with, parts_of
+from nnunet_nacl.nnunet.prediction_folder import DATASET_JSON, PLANS_JSON
 
 ALL = "fold_all"
 """Trained on all cases, which nnU-Net then "validates" it on."""

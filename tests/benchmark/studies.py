@@ -4,7 +4,7 @@ import copy
 
 import yaml
 
-from nnunet_nacl.benchmark.config import load_study
+from nnunet_nacl.benchmark.config.study import load_study
 
 SMALL = {
     "version": 1,

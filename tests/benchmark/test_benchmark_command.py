@@ -10,8 +10,8 @@ import pytest
 import yaml
 from studies import write_study
 
-from nnunet_nacl.benchmark.config import load_study
-from nnunet_nacl.benchmark.jobs import all_jobs
+from nnunet_nacl.benchmark.config.study import load_study
+from nnunet_nacl.benchmark.plan.jobs import all_jobs
 from nnunet_nacl.cli import main
 
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from studies import write_study
 
-from nnunet_nacl.benchmark.learning_curves import read_curve
-from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.benchmark.curves.learning_curves import read_curve
+from nnunet_nacl.benchmark.plan.places import Places
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.training.share import read_checkpoint
 

@@ -8,9 +8,9 @@ import pytest
 from mutations import Member, zip_of
 from targets_of_studies import Configurations
 
-from nnunet_nacl.benchmark.config import load_study
-from nnunet_nacl.benchmark.finished import is_finished, is_fold_finished, is_readable
-from nnunet_nacl.benchmark.jobs import find_job
+from nnunet_nacl.benchmark.config.study import load_study
+from nnunet_nacl.benchmark.existing.finished import is_finished, is_fold_finished, is_readable
+from nnunet_nacl.benchmark.plan.jobs import find_job
 from nnunet_nacl.errors import InputError
 
 SMALL = "version: 1\ntasks: [Task04_Hippocampus]\ntrainers: [nnUNetTrainer]\nfolds: [0]\nscale: cpu\n"

@@ -6,7 +6,7 @@ import re
 import pytest
 from pages import ROOT
 
-from nnunet_nacl.benchmark.msd import LICENCE
+from nnunet_nacl.benchmark.tasks.msd import LICENCE
 
 PAGE = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
 

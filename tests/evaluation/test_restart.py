@@ -15,7 +15,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
-from nnunet_nacl.benchmark.phantom import write_task
+from nnunet_nacl.benchmark.tasks.phantom import write_task
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation import evaluate_folder
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result, write_result

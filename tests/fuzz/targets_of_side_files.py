@@ -8,7 +8,7 @@ from unittest import mock
 import numpy as np
 import tifffile
 
-from nnunet_nacl.benchmark.learning_curves import read_curve
+from nnunet_nacl.benchmark.curves.learning_curves import read_curve
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.case_groups import read_groups
 from nnunet_nacl.evaluation.case_result import evaluate_case

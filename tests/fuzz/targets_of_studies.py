@@ -8,14 +8,19 @@ from unittest import mock
 import numpy as np
 import yaml
 
-from nnunet_nacl.benchmark.config import load_study
-from nnunet_nacl.benchmark.cpu_plans import small_plans
-from nnunet_nacl.benchmark.data_record import RECORD, preprocessed_cases, write_record
-from nnunet_nacl.benchmark.estimate import basis, duration
-from nnunet_nacl.benchmark.finished import is_finished, is_fold_finished, is_readable, set_broken_checkpoints_aside
-from nnunet_nacl.benchmark.jobs import all_jobs
-from nnunet_nacl.benchmark.places import Places
-from nnunet_nacl.benchmark.status import job_states
+from nnunet_nacl.benchmark.config.study import load_study
+from nnunet_nacl.benchmark.duration.estimate import basis, duration
+from nnunet_nacl.benchmark.engine.status import job_states
+from nnunet_nacl.benchmark.existing.finished import (
+    is_finished,
+    is_fold_finished,
+    is_readable,
+    set_broken_checkpoints_aside,
+)
+from nnunet_nacl.benchmark.plan.jobs import all_jobs
+from nnunet_nacl.benchmark.plan.places import Places
+from nnunet_nacl.benchmark.tasks.cpu_plans import small_plans
+from nnunet_nacl.benchmark.tasks.data_record import RECORD, preprocessed_cases, write_record
 from nnunet_nacl.calibration.checks import SUM_TOLERANCE
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.bins_file import write_result

@@ -13,13 +13,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {
     # the exception that a checkpoint raises which weights_only refuses; nothing is loaded with it
     "pickle": {"training/share.py"},
-    "requests": {"benchmark/download.py"},
-    "pooch": {"benchmark/download.py"},
-    "tarfile": {"benchmark/download.py"},
+    "requests": {"benchmark/tasks/download.py"},
+    "pooch": {"benchmark/tasks/download.py"},
+    "tarfile": {"benchmark/tasks/download.py"},
     # a system call: a child ends with its parent
-    "ctypes": {"benchmark/child.py"},
+    "ctypes": {"benchmark/engine/child.py"},
     # where this host's name goes into states and locks of a benchmark; no connection is made
-    "socket": {"benchmark/status.py", "benchmark/step.py"},
+    "socket": {"benchmark/engine/status.py", "benchmark/engine/step.py"},
 } | {
     name: set()
     for name in ("_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "urllib", "http", "ftplib", "httpx",
@@ -87,7 +87,7 @@ def test_nothing_is_unpickled_executed_or_fetched(path):
 
 
 def test_the_package_was_looked_at():
-    assert {"evaluation/probabilities.py", "training/share.py", "benchmark/download.py"} <= {
+    assert {"evaluation/probabilities.py", "training/share.py", "benchmark/tasks/download.py"} <= {
         path.relative_to(PACKAGE).as_posix() for path in FILES
     }
 

@@ -50,9 +50,14 @@ def test_content(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"nnunet_nacl"}
     assert "nnunet_nacl/_trainers/nnunet_nacl_trainers.py" in names
     assert "nnunet_nacl/py.typed" in names
-    of_report = {path.name for path in (SOURCE / "nnunet_nacl/report/templates").iterdir()}
-    assert {f"nnunet_nacl/report/templates/{name}" for name in of_report} <= set(names)
-    assert {"report.html.j2", "style.css", "table.js"} <= of_report
+    package = SOURCE / "nnunet_nacl"
+    files = {
+        path.relative_to(SOURCE).as_posix() for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"
+    }
+    assert files <= set(names)
+    assert {"report/templates/style.css", "benchmark/engine/workflow/Snakefile", "benchmark/config/schema.json"} <= {
+        name.removeprefix("nnunet_nacl/") for name in files
+    }
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

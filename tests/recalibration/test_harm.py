@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.special import softmax
 
-from nnunet_nacl.benchmark.phantom import write_task
+from nnunet_nacl.benchmark.tasks.phantom import write_task
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.cli import main

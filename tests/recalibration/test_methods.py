@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import brentq, minimize
 from scipy.special import expit, logit, softmax
 
-from nnunet_nacl.benchmark.phantom import make_phantom
+from nnunet_nacl.benchmark.tasks.phantom import make_phantom
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.log_probabilities import floor_of, is_exact, log_probabilities, two_classes
 from nnunet_nacl.calibration.temperature import HIGHEST_FACTOR, LOWEST_FACTOR, NoVoxelsError

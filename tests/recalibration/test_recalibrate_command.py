@@ -16,7 +16,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from scipy.special import softmax
 
-from nnunet_nacl.benchmark.phantom import write_task
+from nnunet_nacl.benchmark.tasks.phantom import write_task
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
 from nnunet_nacl.cli import main
 from nnunet_nacl.commands.recalibrate import VOXEL_SETS as NAMED_SETS

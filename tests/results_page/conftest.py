@@ -10,8 +10,8 @@ import SimpleITK as sitk
 from finished_study import DATASET, LENGTH, TRAINERS
 from studies import write_study
 
-from nnunet_nacl.benchmark.jobs import all_jobs
-from nnunet_nacl.benchmark.places import Places
+from nnunet_nacl.benchmark.plan.jobs import all_jobs
+from nnunet_nacl.benchmark.plan.places import Places
 from nnunet_nacl.cli import main
 from nnunet_nacl.evaluation.bins_file import read_result, result_folder, write_result
 from nnunet_nacl.evaluation.folder import evaluate_folder

@@ -11,7 +11,7 @@ import pytest
 from finished_study import BASE, CE, DATASET, NACL, content, edit, results, run_folder, summary
 from markdown_it import MarkdownIt
 
-from nnunet_nacl.benchmark.config import load_study
+from nnunet_nacl.benchmark.config.study import load_study
 from nnunet_nacl.calibration import VOXEL_SETS
 from nnunet_nacl.cli import main
 from nnunet_nacl.results_page.header import caveats_section, header_section

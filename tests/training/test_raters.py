@@ -14,7 +14,7 @@ import SimpleITK as sitk
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_nacl.benchmark.phantom import write_task
+from nnunet_nacl.benchmark.tasks.phantom import write_task
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.losses import SVLSLoss
 from nnunet_nacl.training.rater_preprocessing import preprocess_raters

@@ -1,0 +1,1 @@
+"""The configuration of a study: read, checked, and written as a template."""

@@ -1,0 +1,1 @@
+"""How long a study takes, and what that rests on."""

@@ -1,0 +1,1 @@
+"""What is there already: whether it is finished, and whether it is what the study names."""

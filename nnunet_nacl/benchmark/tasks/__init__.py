@@ -1,0 +1,1 @@
+"""The tasks that a study trains on, and their data in nnU-Net's folders."""
