@@ -52,7 +52,9 @@ def test_content(wheel):
     assert "nnunet_nacl/py.typed" in names
     package = SOURCE / "nnunet_nacl"
     files = {
-        path.relative_to(SOURCE).as_posix() for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"
+        path.relative_to(SOURCE).as_posix()
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert files <= set(names)
     assert {"report/templates/style.css", "benchmark/engine/workflow/Snakefile", "benchmark/config/schema.json"} <= {
