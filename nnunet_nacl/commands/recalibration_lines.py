@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 REMARKS = {
-    "separable": "no voxel is wrong ({where}), so that no factor is the best one: nothing is changed there",
+    "separable": "no voxel is wrong ({where}), so the fit has no optimum: nothing is changed there",
     "flat": "all classes are equally probable in every voxel ({where}): no factor changes anything",
-    "no_voxel": "never predicted in the voxels fitted on ({where}): nothing is changed there",
-    "not_labelled": "no voxel is labelled {where}: it has the factor of its like",
-    "at_bound": "a number ended at the end of its range ({where}): too few errors, or nothing but errors",
+    "no_voxel": "never predicted in the voxels that are fitted on ({where}): nothing is changed there",
+    "not_labelled": "no voxel is labelled {where}: it gets the one factor of all classes (margins: the slope of by-prediction, no offset)",
+    "at_bound": "a fitted parameter is at the limit of its range ({where}): too few voxels are wrong, or all of them",
 }
 """By :attr:`nnunet_nacl.recalibration.methods.base.Remark.what`."""
 
@@ -18,7 +18,7 @@ MOST_NAMES = 6
 
 EXACT = (
     ("n_exact_left_out", "with all probability on one class left out (outside of nnU-Net's crop)"),
-    ("n_exact_and_wrong", "of these with another label: no recalibration repairs them"),
+    ("n_exact_and_wrong", "of these have another label: no recalibration can correct them"),
     ("n_floored", "with a probability of 0, taken as the floor"),
 )
 
@@ -67,7 +67,7 @@ def harm_lines(in_words: Sequence[str]) -> list[str]:
 
 def _no_harm(content: dict[str, Any]) -> str:
     if not content["scores"]["held_out"]:
-        return f"a single {'group' if content['groups'] else 'case'}: there is no other one to tell whether anything got worse"
+        return f"a single {'group' if content['groups'] else 'case'}: whether scores got worse cannot be checked on other cases"
     return (
         "nothing got worse on cases that it was not fitted on (ECE, NLL, Brier in `all` and `predicted`; soft volumes)"
     )
