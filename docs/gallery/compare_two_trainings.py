@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Compare two trainings
 #
-# Is the new training better than the old one, or was that luck? Paired over the cases, with an interval, a test and a word for it. It
-# runs as it is, on a phantom with "trainings" that we know everything about; then set `OWN` to two folders that `nnunet-nacl evaluate`
-# has been through, and run it again.
+# This script compares a new training with an old one, paired over the cases, with an interval, a test and a verdict, to see whether the
+# difference could be chance. It runs as it is, on a phantom with simulated "trainings" of known quality; then set `OWN` to two folders
+# that `nnunet-nacl evaluate` has evaluated, and run it again.
 #
-# All that it writes goes into `gallery_compare` in the folder that it is started in.
+# All output is written into `gallery_compare` in the current folder.
 
 # %%
 import json
@@ -33,12 +33,12 @@ WORK.mkdir(exist_ok=True)
 # %% [markdown]
 # ## The trainings
 #
-# All of them see the phantom's 20 cases, whose true probabilities are known:
+# All of them predict the phantom's 20 cases, whose true probabilities are known:
 #
-# - `old` is overconfident: the truth, squared;
-# - `calmer` is less so: the truth to the power of 1.3;
-# - `blurred` is `old` with its probabilities smeared over the neighbours: less sure, and it loses fine shapes;
-# - `again` is `old` trained a second time: each case comes out a little more or less sure, by chance.
+# - `old` is overconfident: the true probabilities, squared;
+# - `calmer` is less overconfident: the true probabilities to the power of 1.3;
+# - `blurred` is `old` with its probabilities smoothed over the neighbours: less confident, and fine shapes are lost;
+# - `again` imitates a second training of `old`: each case is a little more or less confident, by chance.
 
 
 # %%
@@ -79,7 +79,7 @@ base, *others = [load_run(Path(folder)) for folder in OWN or phantom()]
 # %% [markdown]
 # ## Look first
 #
-# All cases together, where a structure is predicted; of more than three runs the first three.
+# All cases together, where a structure is predicted. At most three runs are shown.
 
 # %%
 runs = [base, *others][:3]
@@ -94,9 +94,9 @@ figure.savefig(WORK / "diagrams.svg")
 # %% [markdown]
 # ## Case by case
 #
-# Each dot is a case: its ECE after the old training, and after the other. Below the line the other one is better. Cases differ more from
-# one another than trainings do, so only the distance from the line counts: that is what *paired* means. Dots all on one side are a
-# difference; dots on both sides are luck.
+# Each dot is a case: its ECE with the old training (x) and with the other one (y). Below the line the other training is better. Cases
+# differ more from one another than trainings do, so only the distance from the line counts: this is what *paired* means. If all dots are
+# on one side of the line, the trainings differ; if they are on both sides, the difference may be chance.
 
 
 # %%
@@ -118,8 +118,8 @@ figure.savefig(WORK / "pairs.svg")
 # %% [markdown]
 # ## The verdict
 #
-# Choose the scores **before** you look: each row is a test, and p is adjusted (Holm) for all of them. Here Dice, ECE and NLL, in the two
-# voxel sets in which an honest network scores 0. `nnunet-nacl compare` prints the same.
+# Choose the scores **before** you see results: each row is a test, and p is adjusted (Holm) for all of them. Here: Dice, and ECE and NLL in the
+# two voxel sets in which a calibrated network has an ECE of 0. `nnunet-nacl compare` prints the same.
 
 # %%
 comparison = compare_runs(base, others, ("Dice", "ECE", "NLL"), ("all", "predicted"))
@@ -133,26 +133,26 @@ for run in comparison.runs:
 # %% [markdown]
 # What the words mean:
 #
-# - **better**, **worse**: such a difference would rarely come by chance, over all tests of this call (adjusted p below 0.05), and the interval
-#   of the mean leaves out 0. `calmer` is better calibrated, as we made it.
-# - **unclear**: it could be chance. It does not say that the trainings are equal: see how far the interval reaches. `again` is the same
-#   training, and `unclear` is the right answer.
-# - **no test**: too few cases differ. `calmer` and `again` segment exactly as `old` does, so there is no Dice to test.
-# - **mixed** (not here): most cases went one way, and a few far out the other. Look at the dots.
+# - **better**, **worse**: such a difference is unlikely to be chance, over all tests of this call (adjusted p below 0.05), and the interval
+#   of the mean excludes 0. `calmer` is better calibrated, as it was simulated.
+# - **unclear**: the difference could be chance. This does not say that the trainings are equal: check how wide the interval is. `again` is
+#   the same training, and `unclear` is the right answer.
+# - **no test**: too few cases differ. `calmer` and `again` have exactly the segmentations of `old`, so there is no difference in Dice to test.
+# - **mixed** (not here): most cases differ in one direction, and a few cases differ strongly in the other. Look at the dots.
 #
-# All of this is about *these networks on other patients*. Whether the loss is better, so that it would be if both were trained again, is another
-# question: it takes the five folds of each ([two questions](../comparing.md#two-questions)).
+# All of this is about *these networks on other patients*. Whether the loss is better, that is, whether the result would be the same if both were
+# trained again, is another question: it needs five folds of each ([two questions](../comparing.md#two-questions)).
 #
-# ## What to beware of
+# ## Cautions
 
 # %%
 for text in cautions(comparison):
     print(f"- {text}")
 
 # %% [markdown]
-# `blurred` is the trap: a network that segments worse can have the smaller calibration error, since it says less. Read Dice first.
+# `blurred` is an example: a network that segments worse can have the smaller calibration error, since it is less confident. Read Dice first.
 #
-# And the number of cases: with the first five, nothing can be shown, however large the difference.
+# The number of cases matters too: with only the first five cases no difference can be significant, however large it is.
 
 # %%
 few = comparison.cases[:5]
@@ -164,8 +164,12 @@ print(
 # %% [markdown]
 # ## What next
 #
-# - Over several folds: make one folder of each training's folds with `nnunet-nacl merge`, and compare those. All columns and rules:
+# - Several folds: join each training's folds into one folder with `nnunet-nacl merge`, and compare these folders. All columns and rules:
 #   [comparing runs](../comparing.md).
-# - The test asks what other *cases* would give. What another *run* of the same training would give, only a second run tells.
-# - In pictures, for others: `nnunet-nacl report`, [how to read it](../report.md).
-# - Which training to try: [trainers](../trainers.md). Is one of them [overconfident](is_my_model_overconfident.md)?
+# - A report with pictures for others: `nnunet-nacl report`, [how to read it](../report.md).
+# - Which trainer to try: [trainers](../trainers.md). Is one of them [overconfident](is_my_model_overconfident.md)?
+#
+# ## Limits
+#
+# The tests are about other *cases*. What another *run* of the same training would give can be seen only from further runs. The simulated
+# trainings differ in simple ways; the figures say nothing about real losses.

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Is my model overconfident?
 #
-# Ten minutes with a folder of saved probabilities, without training anything. It runs as it is, on a phantom whose true
-# probabilities are known: once as an honest network would say them, once sharpened, as an overconfident one would. Then set
-# `OWN` to a folder of yours and run it again.
+# This script measures, from a folder of saved probabilities, whether a network is overconfident, shows where, and recalibrates it. It takes
+# about ten minutes and needs no training. It runs as it is, on a phantom whose true probabilities are known: once with these
+# probabilities (`honest`), once with overconfident ones (`sharpened`). Then set `OWN` to a folder of your own and run it again.
 #
-# All that it writes goes into `gallery_overconfident` in the folder that it is started in.
+# All output is written into `gallery_overconfident` in the current folder.
 
 # %%
 import json
@@ -33,11 +33,11 @@ WORK.mkdir(exist_ok=True)
 # %% [markdown]
 # ## The folders
 #
-# The phantom's probabilities are files like those of `--save_probabilities`, and its labels were drawn with them: no network can
-# know more. Squaring them leaves each segmentation as it is and makes each voxel surer than it should be.
+# The phantom's probabilities are in files like those of `--save_probabilities`, and its labels were drawn from them, so they are
+# perfectly calibrated. Squaring them does not change any segmentation and makes each voxel more confident than it should be.
 #
-# `dataset.json` and `plans.json` lie beside predictions of nnU-Net. The phantom was not predicted, so the few entries that are
-# needed are written here.
+# Next to predictions of nnU-Net there are `dataset.json` and `plans.json`. The phantom was not predicted by nnU-Net, so the few entries
+# that are needed are written here.
 
 
 # %%
@@ -76,10 +76,10 @@ for name, result in results.items():
 # %% [markdown]
 # ## Look
 #
-# Each bar holds the voxels of about the same confidence; its height is the share of them that are right. Bars that end at the
-# dashed line are honest. Orange is what is missing: confidence that is not earned. The grey bars tell how many voxels there are.
+# Each bar contains the voxels of about the same confidence; its height is the share of them that are right. Bars that end at the
+# dashed line are calibrated. Orange is the part by which confidence exceeds accuracy. The grey bars show how many voxels there are.
 #
-# These are the voxels in `predicted`, where the model claims a structure.
+# These are the voxels in `predicted`, where the model predicts a structure.
 
 # %%
 size = (3.4 * len(models) + 0.4, 4)
@@ -93,8 +93,8 @@ figure.savefig(WORK / "reliability.svg")
 # %% [markdown]
 # ## Read the numbers
 #
-# `gap` is confidence minus accuracy: above 0 is overconfident, below 0 is underconfident. `ECE` is how far the two lie apart, bin by
-# bin, whatever the sign. All voxels of all cases together:
+# `gap` is confidence minus accuracy: above 0 is overconfident, below 0 is underconfident. `ECE` is the mean absolute difference of the
+# two over the bins. All voxels of all cases together:
 
 # %%
 for name, result in results.items():
@@ -104,26 +104,26 @@ for name, result in results.items():
         print(f"  {voxel_set:12}{scores.confidence:8.3f} {scores.accuracy:8.3f} {scores.gap:+7.3f} {scores.ece:6.3f}")
 
 # %% [markdown]
-# **Start with `predicted`, then `all`.** In these two the honest model has a gap of 0, since they are chosen without looking at the
-# label: there a confidence can be taken at its word. `all` is mostly background that nobody doubts, so its numbers are small.
+# **Start with `predicted`, then `all`.** In these two sets the calibrated model has a gap of 0, since they are selected without the
+# label. `all` is mostly background with an easy decision, so its numbers are small.
 #
-# **`foreground` misleads.** The honest model seems overconfident there, and more so in `union`. Both sets are chosen by the label, that
-# is by how it came out: they keep each voxel of the structure that was missed, and leave out the background voxels at the same border
-# that were rightly called background. It is like judging a weather forecast on rainy days only. Papers report `foreground`, so
-# compare with papers there, and models with one another, but do not ask it whether a model is honest.
+# **`foreground` is misleading.** The calibrated model seems overconfident there, and more so in `union`. Both sets are selected by the
+# label, that is, by the outcome: they contain each voxel of the structure that was missed, but not the background voxels at the same
+# border that were correctly predicted as background. It is like judging a weather forecast on rainy days only. Papers report
+# `foreground`, so use it to compare with papers, and models with one another, but not to decide whether a model is calibrated.
 #
-# A gap above 0 in `predicted`, and orange over most bars: the model is overconfident. How sure that is with so many cases, the intervals
-# of `nnunet-nacl evaluate` say.
+# A gap above 0 in `predicted`, and orange over most bars: the model is overconfident. The intervals of `nnunet-nacl evaluate` show how
+# certain this is with the given number of cases.
 
 # %%
 result = results[list(models)[-1]]
 gap = result.pooled.scores("predicted").gap
-print(f"{list(models)[-1]}: {'over' if gap > 0 else 'under'}confident by {abs(gap):.3f} where it claims a structure")
+print(f"{list(models)[-1]}: {'over' if gap > 0 else 'under'}confident by {abs(gap):.3f} where it predicts a structure")
 
 # %% [markdown]
 # ## Look where
 #
-# One number hides where the error lies. Take the case with the largest ECE and, of its slices, the one with the largest error.
+# One number does not show where the error is. Take the case with the largest ECE and, of its slices, the one with the largest error.
 # The local gap is confidence minus accuracy around each voxel, averaged over some 3 mm: orange is overconfident, violet is
 # underconfident. `nnunet-nacl map` writes such maps as NIfTI for ITK-SNAP and 3D Slicer.
 
@@ -153,13 +153,13 @@ if dataset.regions is None:
     print(f"{worst.case.name}, slice {z}")
 
 # %% [markdown]
-# The error sits at the borders, as it mostly does. Inside a structure and far from it, sure and right go together.
+# The error is at the borders, as in most models. Inside a structure and far from it, the model is confident and right.
 #
-# ## Repair
+# ## Recalibrate
 #
-# Temperature scaling makes the voxels less sure by one factor for each predicted class, and leaves each segmentation as it is. A
-# temperature above 1 says that the model was overconfident there. It must not be judged on the cases that it was fitted on, so five
-# parts of the cases take turns: each is scored with the temperatures of the other four.
+# Temperature scaling makes the voxels less confident, by one factor for each predicted class, and does not change any segmentation. A
+# temperature above 1 means that the model was overconfident there. It must not be judged on the cases on which it was fitted, so the
+# cases are divided into five parts, and each part is scored with the temperatures that were fitted on the other four.
 
 # %%
 fitted = fit_folders([result.cases[0].case.probabilities.parent], labels, *files, Options(), WORK)
@@ -171,7 +171,7 @@ for title, statistics in (("before", before), ("after", after)):
     print(f"{title:8} gap {scores.gap:+.3f}  ECE {scores.ece:.3f}  NLL {scores.nll:.3f}")
 
 # %% [markdown]
-# The posterior was squared, so the right temperature is 2 everywhere.
+# The posterior was squared, so the correct temperature is 2 for every predicted class.
 #
 # ## Look again
 
@@ -184,13 +184,18 @@ figure.savefig(WORK / "repaired.svg")
 # %% [markdown]
 # ## What next
 #
-# - **Use the repair**: `nnunet-nacl recalibrate fit` on validation cases, `nnunet-nacl recalibrate apply` on new predictions
-#   ([how](../recalibrating.md)). The phantom was spoilt in the one way that a temperature undoes; a real network keeps an error that
-#   it cannot ([what is left](../results/temperature-scaling.md)).
-# - **Train for it**: NACL and SVLS learn better confidence from the start ([which trainer](../trainers.md)); a temperature afterwards
-#   helps them too.
-# - **Compare before you believe it**: [compare two trainings](compare_two_trainings.md), paired over the cases.
-# - **Show it**: `nnunet-nacl report` makes [one page](../report.md) with the worst cases in pictures.
+# - **Use the recalibration**: `nnunet-nacl recalibrate fit` on validation cases, `nnunet-nacl recalibrate apply` on new predictions
+#   ([how](../recalibrating.md)).
+# - **Train a better calibrated network**: there are trainers with other losses ([which trainer](../trainers.md)); a temperature
+#   afterwards can improve them too.
+# - **Test the difference**: [compare two trainings](compare_two_trainings.md), paired over the cases.
+# - **Show it**: `nnunet-nacl report` writes [one page](../report.md) with the worst cases in pictures.
 #
-# With predictions of your own, take cases that were not trained on: a model is never so sure as about what it has seen. nnU-Net's
-# `fold_0/validation` of a training with `--npz` will do, with `gt_segmentations` of the preprocessed data set as labels.
+# With predictions of your own, use cases that the model was not trained on: on its training cases it is more confident and more accurate
+# than on new ones. nnU-Net's `fold_0/validation` of a training with `--npz` is such a folder, with `gt_segmentations` of the
+# preprocessed data set as labels.
+#
+# ## Limits
+#
+# The phantom has exactly the error that a temperature corrects. In a real network an error remains after recalibration
+# ([how much](../results/temperature-scaling.md)).
