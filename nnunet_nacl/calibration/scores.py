@@ -3,7 +3,8 @@
 Every score is NaN where it has no voxel to speak of. The names follow the calibration literature: expected, average and
 maximum calibration error (ECE: Guo et al. 2017, arXiv 1706.04599; ACE as the unweighted mean over non-empty bins: Neumann
 et al. 2018; MCE: Naeini et al. 2015), class-wise ECE (Kull et al. 2019, arXiv 1910.12656; CECE in the NACL paper), bins of
-equal mass and thresholded scores (Nixon et al. 2019, arXiv 1904.01685), and the decomposition of the Brier score (Murphy 1973).
+equal mass and thresholded scores (Nixon et al. 2019, arXiv 1904.01685), and the decomposition of the Brier score (Murphy 1973). Those
+without bins have files of their own: :mod:`~nnunet_nacl.calibration.smooth_ece` and :mod:`~nnunet_nacl.calibration.isotonic`.
 
 The functions on bins take any leading axes, with the bins last.
 """
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunet_nacl.calibration.arrays import Array, Float64Array
+from nnunet_nacl.calibration.isotonic import corp
+from nnunet_nacl.calibration.smooth_ece import smooth_ece
 
 Bins = tuple[Array, Array, Array]
 """Voxels per bin, the sum of their predicted probabilities, and the number of them for which the event occurred."""
@@ -32,6 +35,7 @@ class Scores:
         gap: confidence minus accuracy: positive where the network is overconfident.
         ece, ace, mce: top-label expected, average and maximum calibration error.
         equal_mass_ece: top-label ECE with bins of equally many voxels instead of equal width.
+        smooth_ece: top-label smooth ECE, without bins.
         class_wise_ece, class_wise_ace, class_wise_mce: per class, one against the rest, ``(K,)``; NaN for a class that has
             no labelled voxel.
         thresholded_class_wise_ece: the same over voxels where the class has a probability above 1e-3.
@@ -41,6 +45,8 @@ class Scores:
         brier: mean over voxels of the squared distance between probabilities and one-hot label, 0 to 2 (Brier 1950).
         brier_reliability, brier_resolution, brier_uncertainty: ``brier`` is reliability - resolution + uncertainty, up to the
             spread of the probabilities within their bins; summed over the classes.
+        corp_brier, corp_nll: mean squared distance of the confidence to whether the prediction is right, 0 to 1, and mean negative
+            log likelihood of that, in nats. Each is miscalibration - discrimination + uncertainty, by an isotonic fit.
     """
 
     n_voxels: int
@@ -51,6 +57,7 @@ class Scores:
     ace: float
     mce: float
     equal_mass_ece: float
+    smooth_ece: float
     class_wise_ece: Float64Array
     class_wise_ace: Float64Array
     class_wise_mce: Float64Array
@@ -64,6 +71,14 @@ class Scores:
     brier_reliability: float
     brier_resolution: float
     brier_uncertainty: float
+    corp_brier: float
+    corp_brier_miscalibration: float
+    corp_brier_discrimination: float
+    corp_brier_uncertainty: float
+    corp_nll: float
+    corp_nll_miscalibration: float
+    corp_nll_discrimination: float
+    corp_nll_uncertainty: float
 
 
 def scores_from(top: Bins, grid: Bins, classes: Bins, labelled: Array, nll: Array, brier: Array) -> dict[str, Array]:
@@ -77,6 +92,8 @@ def scores_from(top: Bins, grid: Bins, classes: Bins, labelled: Array, nll: Arra
         nll, brier: ``(...)``, sums over the voxels.
     """
     n_voxels = top[0].sum(-1)
+    used = grid[0].any(tuple(range(grid[0].ndim - 1)))  # most cells of the grid are empty
+    grid = grid[0][..., used], grid[1][..., used], grid[2][..., used]
     whole = join_first_two(classes[0]), join_first_two(classes[1]), join_first_two(classes[2])
     thresholded = classes[0][..., 1:], classes[1][..., 1:], classes[2][..., 1:]
     accuracy, confidence = divided(top[2].sum(-1), n_voxels), divided(top[1].sum(-1), n_voxels)
@@ -97,6 +114,7 @@ def scores_from(top: Bins, grid: Bins, classes: Bins, labelled: Array, nll: Arra
         "ace": average_calibration_error(*top),
         "mce": maximum_calibration_error(*top),
         "equal_mass_ece": expected_calibration_error(*bins_of_equal_mass(grid, top[0].shape[-1])),
+        "smooth_ece": smooth_ece(*grid),
         **per_class,
         **{f"mean_{name}": mean_of_defined(values) for name, values in per_class.items()},
         "nll": divided(nll, n_voxels),
@@ -104,6 +122,7 @@ def scores_from(top: Bins, grid: Bins, classes: Bins, labelled: Array, nll: Arra
         "brier_reliability": reliability,
         "brier_resolution": resolution,
         "brier_uncertainty": uncertainty,
+        **corp(*grid),
     }
 
 

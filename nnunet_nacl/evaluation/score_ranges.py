@@ -9,8 +9,11 @@ import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
 
-# HD95 in mm and NLL in nats have no upper end; Brier and its parts are sums over classes of squares
-_UP_TO = {"NLL": math.inf, "HD95": math.inf, "Brier": 2.0, "Brier_reliability": 2.0, "Brier_resolution": 2.0}
+# HD95 in mm and NLL in nats have no upper end; Brier and its parts are sums over classes of squares. The uncertainty of one event is at most
+# ln 2 nats or 1/4, and what tells its voxels apart cannot exceed it
+_UP_TO = {"NLL": math.inf, "HD95": math.inf, "Brier": 2.0, "Brier_reliability": 2.0, "Brier_resolution": 2.0,
+          "CORP_NLL": math.inf, "CORP_NLL_miscalibration": math.inf,
+          **{f"CORP_{score}_{part}": most for score, most in (("NLL", math.log(2)), ("Brier", 0.25)) for part in ("discrimination", "uncertainty")}}  # fmt: skip
 
 
 def range_of(score: str) -> tuple[float, float]:

@@ -62,11 +62,23 @@ ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         "Brier_reliability": "brier_reliability",
         "Brier_resolution": "brier_resolution",
         "Brier_uncertainty": "brier_uncertainty",
+        "smooth_ECE": "smooth_ece",
+        "CORP_Brier": "corp_brier",
+        "CORP_Brier_miscalibration": "corp_brier_miscalibration",
+        "CORP_Brier_discrimination": "corp_brier_discrimination",
+        "CORP_Brier_uncertainty": "corp_brier_uncertainty",
+        "CORP_NLL": "corp_nll",
+        "CORP_NLL_miscalibration": "corp_nll_miscalibration",
+        "CORP_NLL_discrimination": "corp_nll_discrimination",
+        "CORP_NLL_uncertainty": "corp_nll_uncertainty",
     }
 )
 """Attribute of :class:`Scores` by the name of the score in calibration.json and calibration_cases.csv."""
 
 SCORE_NAMES = tuple(ATTRIBUTES)
+
+WITHOUT_BINS = tuple(name for name in SCORE_NAMES if name == "smooth_ECE" or name.startswith("CORP_"))
+"""Scores that older files do not have."""
 
 CLASS_SCORES: Mapping[str, str] = MappingProxyType(
     {
@@ -132,38 +144,47 @@ def summarize(result: FolderResult, groups: Groups | None = None) -> dict[str, A
 
 def named_scores(problems: Sequence[CalibrationStatistics], voxel_set: str) -> dict[str, float]:
     """Return the scores of a voxel set under their names in the files: of the one problem, or means over regions."""
-    scores = [problem.scores(voxel_set) for problem in problems]
+    return _named([problem.scores(voxel_set) for problem in problems])
+
+
+def _named(scores: Sequence[Scores]) -> dict[str, float]:
     return {name: _mean_or_nan([getattr(each, attribute) for each in scores]) for name, attribute in ATTRIBUTES.items()}
 
 
 def _case_entry(result: CaseResult, labels: list[str]) -> dict[str, Any]:
+    scores = {name: [problem.scores(name) for problem in result.problems] for name in VOXEL_SETS}
     return {
         "case": result.case.name,
         **({"part": result.part} if result.part else {}),
         "reference_file": str(result.case.labels),
         "prediction_file": str(result.case.probabilities),
-        "metrics": dict(zip(labels, _class_entries(result), strict=True)),
-        "voxel_sets": {voxel_set: _set_entry(result.problems, voxel_set) for voxel_set in VOXEL_SETS},
+        "metrics": dict(zip(labels, _class_entries(result, scores), strict=True)),
+        "voxel_sets": {
+            name: {**_counts(result.problems, name), **_plain_values(_named(of_set))} for name, of_set in scores.items()
+        },
         # each region's problem leaves out the same voxels
         "n_ignored": int(result.problems[0].ignored),
     }
 
 
-def _class_entries(result: CaseResult) -> list[dict[str, Any]]:
-    """Return the entry of each channel: the classes of the one problem, or the inside of each region."""
+def _class_entries(result: CaseResult, scores: Mapping[str, Sequence[Scores]]) -> list[dict[str, Any]]:
+    """Return the entry of each channel: the classes of the one problem, or the inside of each region.
+
+    Args:
+        scores: of each problem, by voxel set.
+    """
     problems = result.problems
     if len(problems) == 1 and problems[0].num_classes == len(result.hd95_mm):
-        places = [(problems[0], label) for label in range(problems[0].num_classes)]
+        places = [(0, label) for label in range(problems[0].num_classes)]
     else:
-        places = [(problem, 1) for problem in problems]
-    scores = {id(problem): {name: problem.scores(name) for name in VOXEL_SETS} for problem in problems}
+        places = [(number, 1) for number in range(len(problems))]
     dice = dice_of_overlap(result.overlap)
     volumes, confidences = _volumes_ml(result), _confidences(result)
     return [
         {
             "Dice": _plain(dice[channel]),
             "HD95": _plain(float(result.hd95_mm[channel])),
-            **_class_entry(label, scores[id(problem)], result.overlap[channel]),
+            **_class_entry(label, {name: of_set[problem] for name, of_set in scores.items()}, result.overlap[channel]),
             "volume_ml": volumes[channel],
             "confidence": confidences[channel],
         }
@@ -199,12 +220,19 @@ def _confidences(result: CaseResult) -> list[dict[str, float | None]]:
 
 
 def _set_entry(problems: Sequence[CalibrationStatistics], voxel_set: str) -> dict[str, Any]:
+    return {**_counts(problems, voxel_set), **_plain_values(named_scores(problems, voxel_set))}
+
+
+def _plain_values(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _counts(problems: Sequence[CalibrationStatistics], voxel_set: str) -> dict[str, int]:
     strata = list(VOXEL_SETS[voxel_set])
     return {
         "n_voxels": sum(int(problem.top_count[strata].sum()) for problem in problems),
         "n_floored": sum(int(problem.floored[strata].sum()) for problem in problems),
         "n_certain": sum(int(problem.certain[strata].sum()) for problem in problems),
-        **{name: _plain(value) for name, value in named_scores(problems, voxel_set).items()},
     }
 
 

@@ -30,11 +30,32 @@ SCORES = {
     "gap": ScoreName("gap", "mean confidence minus accuracy: above 0 overconfident, below 0 underconfident", None),
     "ECE": ScoreName("ECE", "expected calibration error: mean gap of the bins, each weighted by its voxels", True),
     "equal_mass_ECE": ScoreName("emECE", "ECE over bins of equally many voxels instead of equal width", True),
+    "smooth_ECE": ScoreName(
+        "smECE", "smooth ECE: calibration error of confidences smoothed by a kernel, without bins", True
+    ),
     "ACE": ScoreName("ACE", "average calibration error: mean gap of the bins that are not empty, unweighted", True),
     "MCE": ScoreName("MCE", "maximum calibration error: gap of the worst bin, however few voxels it has", True),
     "class_wise_ECE": ScoreName("CECE", "class-wise ECE: ECE of each class against the rest, mean over classes", True),
     "NLL": ScoreName("NLL", "mean negative log likelihood of the label, in nats", True),
     "Brier": ScoreName("Brier", "mean squared distance of the probabilities to the label, 0 to 2", True),
+    "CORP_Brier": ScoreName(
+        "CORP Brier",
+        "mean squared distance of the confidence to whether the prediction is right, 0 to 1: "
+        "miscalibration - discrimination + uncertainty",
+        True,
+    ),
+    "CORP_Brier_miscalibration": ScoreName(
+        "CORP MCB", "miscalibration: what an isotonic recalibration would take off that Brier score", True
+    ),
+    "CORP_Brier_discrimination": ScoreName(
+        "CORP discr.", "discrimination: how well confidences tell right voxels from wrong ones", False
+    ),
+    "CORP_NLL_miscalibration": ScoreName(
+        "CORP MCB, nats", "miscalibration of the likelihood of being right, in nats", True
+    ),
+    "CORP_NLL_discrimination": ScoreName(
+        "CORP discr., nats", "discrimination by the likelihood of being right, in nats", False
+    ),
 }
 
 

@@ -40,9 +40,13 @@ _SEGMENTS = ("segments better", "segments worse")
 # by the whole name; the first that fits. A name that fits none has no better direction: a wrong verdict is worse than none.
 _DIRECTIONS = (
     (r"(\w+_)?(ECE|ACE|MCE)(_\S*)?", Direction(Better.LOWER, *_CALIBRATED)),
-    (r"Brier_(calibration|reliability)", Direction(Better.LOWER, *_CALIBRATED)),
+    (r"Brier_(calibration|reliability)|CORP_(Brier|NLL)_miscalibration", Direction(Better.LOWER, *_CALIBRATED)),
     (r"(\w+_)?gap", Direction(Better.NEARER_TO_ZERO, *_CALIBRATED)),
-    (r"NLL|Brier", Direction(Better.LOWER, *_PROBABILITIES)),
+    (r"(CORP_)?(NLL|Brier)", Direction(Better.LOWER, *_PROBABILITIES)),
+    (
+        r"CORP_(Brier|NLL)_discrimination",
+        Direction(Better.HIGHER, "tells errors apart better", "tells errors apart worse"),
+    ),
     (r"Dice", Direction(Better.HIGHER, *_SEGMENTS, of_probabilities=False)),
     (r"HD95(_mm)?", Direction(Better.LOWER, *_SEGMENTS, of_probabilities=False)),
     (r"accuracy", Direction(Better.HIGHER, "more accurate", "less accurate", of_probabilities=False)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from nnunet_nacl.evaluation.summary import CLASS_SCORES, CONFIDENCES, SCORE_NAMES
+from nnunet_nacl.evaluation.summary import CLASS_SCORES, CONFIDENCES, SCORE_NAMES, WITHOUT_BINS
 
 Check = Callable[[Any, str], None]
 
@@ -20,7 +20,7 @@ def check_summary(summary: Any) -> None:
     voxel_sets = list(summary["protocol"]["voxel_sets"])
     of_voxel_sets = _entries(dict.fromkeys(voxel_sets, _score))
     of_class = {"Dice": _score, "HD95": _score, **dict.fromkeys(CLASS_SCORES, of_voxel_sets)}
-    scores = dict.fromkeys(SCORE_NAMES, _score)
+    scores = {name: _score if name not in WITHOUT_BINS else _or_absent for name in SCORE_NAMES}
     class_mean = _entries(of_class | {"n_defined": _count})
     case = {
         "case": _text,
@@ -49,6 +49,8 @@ def _entries(checks: Mapping[str, Check]) -> Check:
     def check(value: Any, place: str) -> None:
         _expect(isinstance(value, dict), value, place, "a mapping")
         for key, of_entry in checks.items():
+            if of_entry is _or_absent and key not in value:
+                continue
             _expect(key in value, value, f"{place}{key}", "there")
             of_entry(value[key], f"{place}{key}.")
         for key, entry in value.items():
@@ -142,6 +144,11 @@ def _count(value: Any, place: str) -> None:
 
 def _score(value: Any, place: str) -> None:
     _expect(value is None or _is_number(value), value, place, "a number or null")
+
+
+def _or_absent(value: Any, place: str) -> None:
+    """Take a score that older files do not have."""
+    _score(value, place)
 
 
 def _interval(value: Any, place: str) -> None:
