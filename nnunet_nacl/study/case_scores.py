@@ -99,8 +99,9 @@ class CaseScores:
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """The names of all scores, those of classes first."""
-        return tuple(dict.fromkeys((*self.of_classes, *self.of_sets, *self.of_classes_and_sets)))
+        """The names of the scores that every training of it has, those of classes first."""
+        own = dict.fromkeys((*self.of_classes, *self.of_sets, *self.of_classes_and_sets))
+        return tuple(name for name in own if all(name in repeat.scores for repeat in self._repeats))
 
     def quantities(self, scores: Sequence[str], voxel_sets: Sequence[str], per_class: bool) -> list[Quantity]:
         """Return what there is of the given scores, in their order, and of each in the order of the voxel sets.

@@ -153,7 +153,7 @@ def compare_runs(
         check_same_references(tables[0], table, common)
     if parts is not None:
         cases = cases_of_parts(tables[0], tables[1:], common, parts)
-    quantities = _chosen(tables[0], scores, voxel_sets, per_class)
+    quantities = _chosen(tables, scores, voxel_sets, per_class)
     units = None if groups is None else groups.of(cases)
     results = [
         result for table in tables[1:] for result in _compare_with(tables[0], table, cases, quantities, settings, units)
@@ -198,15 +198,19 @@ def _common_cases(tables: Sequence[CaseScores]) -> list[str]:
 
 
 def _chosen(
-    base: CaseScores, scores: Sequence[str], voxel_sets: Sequence[str] | None, per_class: bool
+    tables: Sequence[CaseScores], scores: Sequence[str], voxel_sets: Sequence[str] | None, per_class: bool
 ) -> list[Quantity]:
+    base = tables[0]
     if tuple(scores) == (ALL,):
-        scores = [name for name in base.scores if direction_of(name).better is not Better.NEITHER]
+        # a run that was evaluated before there was a score does not have it
+        shared = [name for name in base.scores if all(name in table.scores for table in tables)]
+        scores = [name for name in shared if direction_of(name).better is not Better.NEITHER]
     sets = base.voxel_sets if voxel_sets is None else voxel_sets
-    for kind, given, known in (("scores", scores, base.scores), ("voxel sets", sets, base.voxel_sets)):
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise InputError(f"{base.folder}: has no {kind} {', '.join(unknown)}; it has {', '.join(known)}.")
+    for table in tables:
+        for kind, given, known in (("scores", scores, table.scores), ("voxel sets", sets, base.voxel_sets)):
+            unknown = [name for name in given if name not in known]
+            if unknown:
+                raise InputError(f"{table.folder}: has no {kind} {', '.join(unknown)}; it has {', '.join(known)}.")
     chosen = base.quantities(tuple(dict.fromkeys(scores)), tuple(dict.fromkeys(sets)), per_class)
     if not chosen:
         raise InputError(f"{base.folder}: has {', '.join(scores)} for each class only; ask for the classes.")

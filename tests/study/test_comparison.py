@@ -376,6 +376,21 @@ def test_unknown_names(base, tmp_path):
         compare_runs(base, [other], scores=("ECE",), voxel_sets=("edge",))
 
 
+def test_a_score_that_one_run_was_evaluated_without(base, tmp_path):
+    older = changed(base, tmp_path / "older", ece=0.1)
+    for case in older.summary["metric_per_case"]:
+        for of_set in case["voxel_sets"].values():
+            del of_set["gap"]
+    with pytest.raises(InputError, match="older: has no scores gap; it has Dice, ECE, confidence"):
+        compare_runs(base, [older], scores=("gap",))
+    compared = {each.quantity.score for each in compare_runs(base, [older], scores=("all",)).differences}
+    assert "ECE" in compared and "gap" not in compared
+    assert "gap" in {
+        each.quantity.score
+        for each in compare_runs(base, [changed(base, tmp_path / "new")], scores=("all",)).differences
+    }
+
+
 def test_files(base, tmp_path, random):
     other = changed(base, tmp_path / "other", ece=random.normal(-0.01, 0.02, 30))
     comparison = compare_runs(base, [other], scores=("Dice", "ECE"))

@@ -31,6 +31,7 @@ DAMAGE = {
     "a list in place of a score": lambda s: s["pooled"]["all"].update(ECE=[0.1]),
     "a text in place of a count": lambda s: s["metric_per_case"][0]["metrics"]["1"].update(n_ref="1"),
     "a count below 0": lambda s: s["pooled"]["all"].update(n_voxels=-1),
+    "a text in place of a score without bins": lambda s: s["pooled"]["all"].update(smooth_ECE="little"),
     "a number beyond float64": lambda s: s["pooled"]["all"].update(NLL=10**400),
     "infinity": lambda s: s["pooled"]["all"].update(NLL=float("inf")),
     "no provenance": lambda s: s.pop("provenance"),
@@ -52,6 +53,17 @@ def test_refused(name, whole, summary):
     (whole / "calibration.json").write_text(json.dumps(summary))
     with pytest.raises(InputError, match=r"^[^\n]*calibration\.json: (is not as|cannot be read)[^\n]*$"):
         load_run(whole)
+
+
+def test_a_summary_of_before_the_scores_without_bins_is_read(whole, summary):
+    assert "smooth_ECE_interval" in summary["pooled"]["all"]
+    of_sets = [*summary["pooled"].values(), *summary["per_case"].values()]
+    of_sets += [scores for case in summary["metric_per_case"] for scores in case["voxel_sets"].values()]
+    for scores in of_sets:
+        for name in [name for name in scores if name.startswith(("smooth_ECE", "CORP_"))]:
+            del scores[name]
+    (whole / "calibration.json").write_text(json.dumps(summary))
+    assert "smooth_ECE" not in load_run(whole).summary["pooled"]["all"]
 
 
 def test_nested_too_deeply(whole, summary):
