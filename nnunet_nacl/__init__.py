@@ -1,3 +1,5 @@
 """Confidence that nnU-Net users can trust: calibrated training, exact evaluation."""
 
 __version__ = "0.1.0"
+
+__all__ = ["__version__"]

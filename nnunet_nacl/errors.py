@@ -1,6 +1,9 @@
 """The one exception that means: the input is at fault, and the message says how to mend it; and how others are quoted."""
 
+from __future__ import annotations
+
 import re
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -16,8 +19,15 @@ _REASON_OF_ITK = re.compile(r"^(?:ITK |itk::|sitk::)ERROR: *(.*\S)", re.MULTILIN
 """SimpleITK says in its first line where it was, and after that what was wrong."""
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception says, for SimpleITK's the first that gives a reason, or its name where it says nothing."""
+def first_line(error: BaseException, path: Path | None = None) -> str:
+    """Return the first line of what an exception says, for SimpleITK's the first that gives a reason, or its name where it says nothing.
+
+    Args:
+        error: what was raised.
+        path: a file that the message names anyway: of the system's errors about it the reason alone is returned.
+    """
+    if isinstance(error, OSError) and error.strerror and path is not None and str(error.filename) == str(path):
+        return error.strerror
     lines = str(error).strip().splitlines() or [type(error).__name__]
     found = _REASON_OF_ITK.search(str(error))
     if found is None:

@@ -31,3 +31,13 @@ from nnunet_nacl.errors import first_line
 def test_reasons_are_quoted_not_places(text, reason):
     """SimpleITK's first line says where in its source it was; the rest what was wrong."""
     assert first_line(RuntimeError(text)) == reason
+
+
+def test_a_path_that_the_message_names_is_not_said_twice(tmp_path):
+    missing = tmp_path / "none"
+    with pytest.raises(OSError) as failed:
+        missing.read_text()
+    assert first_line(failed.value, missing) == "No such file or directory"
+    assert str(missing) in first_line(failed.value)
+    assert str(missing) in first_line(failed.value, tmp_path), "another file than the message is about"
+    assert first_line(OSError("no reason of the system's"), missing) == "no reason of the system's"

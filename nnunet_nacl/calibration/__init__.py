@@ -13,3 +13,7 @@ from nnunet_nacl.calibration.statistics import CalibrationStatistics
 from nnunet_nacl.calibration.voxel_sets import VOXEL_SETS
 
 __all__ = ["VOXEL_SETS", "CalibrationStatistics", "Scores"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

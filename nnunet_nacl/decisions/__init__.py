@@ -17,3 +17,7 @@ __all__ = [
     "risk_coverage",
     "soft_dice_confidence",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -87,7 +87,7 @@ def read_result(path: Path) -> FolderResult:
         raise
     except Exception as error:  # zipfile and numpy fail on damaged files in many ways
         raise InputError(
-            f"{path}: cannot be read ({first_line(error)}). Run `nnunet-nacl evaluate` on this folder first."
+            f"{path}: cannot be read ({first_line(error, path)}). Run `nnunet-nacl evaluate` on this folder first."
         ) from error
 
 

@@ -46,7 +46,9 @@ def read_groups(path: Path) -> Groups:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read ({first_line(error)}). Expected a CSV file: case,group.") from error
+        raise InputError(
+            f"{path}: cannot be read ({first_line(error, path)}). Expected a CSV file: case,group."
+        ) from error
     missing = [name for name in COLUMNS if not rows or name not in rows[0]]
     if missing:
         raise InputError(

@@ -51,7 +51,7 @@ def read_mapping(path: Path, hint: str) -> dict[str, Any]:
     try:
         content = read(path, finite=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({first_line(error)}).") from error
+        raise InputError(f"{path}: cannot be read ({first_line(error, path)}).") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON mapping, but got a {type(content).__name__}.")
     return content

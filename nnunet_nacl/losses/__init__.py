@@ -25,3 +25,7 @@ __all__ = [
     "SVLSLoss",
     "soft_class_proportions",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -105,7 +105,7 @@ def load_summary(path: Path) -> dict[str, Any]:
         summary: dict[str, Any] = json_files.read(path)
         version = summary["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({first_line(error)}). {_advice(path.parent)}") from error
+        raise InputError(f"{path}: cannot be read ({first_line(error, path)}). {_advice(path.parent)}") from error
     check_readable(path, version)
     try:
         check_summary(summary)

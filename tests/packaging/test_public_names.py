@@ -1,0 +1,61 @@
+"""What the package says of itself: its public names, and the Python versions that it is for."""
+
+import ast
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2]
+PUBLIC = ["calibration", "decisions", "evaluation", "losses"]
+API = ast.parse((SOURCE / "tests" / "typing" / "public_api.py").read_text(encoding="utf-8"))
+CONFIG = (SOURCE / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def imported(module):
+    """Return the names that tests/typing/public_api.py takes from a module."""
+    found = [node for node in ast.walk(API) if isinstance(node, ast.ImportFrom) and node.module == module]
+    return {alias.name for node in found for alias in node.names}
+
+
+@pytest.mark.parametrize("room", PUBLIC)
+def test_public_names_are_those_of_all(room):
+    module = importlib.import_module(f"nnunet_nacl.{room}")
+    assert dir(module) == sorted(module.__all__)
+    assert all(getattr(module, name) is not None for name in module.__all__)
+
+
+@pytest.mark.parametrize("room", PUBLIC)
+def test_each_is_type_checked_as_a_user_writes_it(room):
+    module = importlib.import_module(f"nnunet_nacl.{room}")
+    assert imported(module.__name__) == set(module.__all__)
+    used = {node.id for node in ast.walk(API) if isinstance(node, ast.Name)}
+    assert set(module.__all__) <= used
+
+
+def test_no_other_package_has_public_names():
+    """One that gets some belongs into PUBLIC."""
+    packages = [path.parent for path in (SOURCE / "nnunet_nacl").rglob("__init__.py")]
+    with_names = {path.name for path in packages if "__all__" in (path / "__init__.py").read_text(encoding="utf-8")}
+    assert with_names == {*PUBLIC, "nnunet_nacl"}
+
+
+def minor_versions(text):
+    return sorted({int(minor) for minor in re.findall(r"3\.(\d+)", text)})
+
+
+def test_python_versions_are_said_once():
+    """The classifiers are the place; everything else is held to them."""
+    versions = minor_versions("\n".join(re.findall(r'"Programming Language :: Python :: (3\.\d+)"', CONFIG)))
+    lowest, highest = versions[0], versions[-1]
+    assert versions == list(range(lowest, highest + 1))
+    assert f'requires-python = ">=3.{lowest}"' in CONFIG
+    assert f'target-version = "py3{lowest}"' in CONFIG
+    compatibility = (SOURCE / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    row, *_ = re.findall(r"^\| Python \| (.*) \|$", compatibility, re.M)
+    assert row.startswith(f"3.{lowest} or newer")
+    assert minor_versions(row) == versions
+    assert f"Python 3.{lowest} or newer" in (SOURCE / "README.md").read_text(encoding="utf-8")
+    assert sys.version_info[1] in versions, "CI and whoever runs this use one of them"
