@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,22 +15,18 @@ from nnunet_nacl.evaluation.cases import Case, case_names, find_cases
 from nnunet_nacl.evaluation.dataset import load_dataset
 from nnunet_nacl.evaluation.fingerprint import fingerprint
 from nnunet_nacl.evaluation.folder_result import FolderResult
-from nnunet_nacl.evaluation.memory import PROCESS_BYTES, bytes_needed, processes_within
 from nnunet_nacl.evaluation.parts import take_part
 from nnunet_nacl.evaluation.protocol import protocol_of
 from nnunet_nacl.evaluation.settings import Settings
 from nnunet_nacl.evaluation.store import CaseStore
 from nnunet_nacl.evaluation.stored_paths import absolute
 from nnunet_nacl.evaluation.validation_cases import KINDS, remarks_on_cases
-from nnunet_nacl.evaluation.workers import Evaluate, evaluate_here, evaluate_in_processes
-from nnunet_nacl.processes.available_memory import default_budget
+from nnunet_nacl.evaluation.workers import Warn, evaluate_each
 
 DEFAULT_SETTINGS = Settings()
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished cases and of all cases."""
-
-Warn = Callable[[str], object]
 
 
 def evaluate_folder(
@@ -85,7 +81,7 @@ def evaluate_folder(
     finished = {result.case for result in results}
     missing = [case for case in cases if case not in finished]
     evaluate = partial(evaluate_case, dataset=dataset, settings=settings)
-    for result in _evaluated(missing, evaluate, num_processes, max_memory, warn):
+    for result in evaluate_each(missing, evaluate, num_processes, max_memory, warn):
         results.append(replace(result, fingerprint=prints[result.case]))
         if store is not None:
             store.save(results[-1])
@@ -125,27 +121,3 @@ def _recalled(prints: dict[Case, str], store: CaseStore) -> list[CaseResult]:
     loaded = ((case, store.load(print_)) for case, print_ in prints.items())
     # a case that was renamed or copied is found by its content; what was evaluated is a part of nothing yet
     return [replace(result, case=case, part="") for case, result in loaded if result is not None]
-
-
-def _evaluated(
-    cases: Sequence[Case], evaluate: Evaluate, num_processes: int, max_memory: int | None, warn: Warn
-) -> Iterator[CaseResult]:
-    if not cases:
-        return
-    budget = default_budget() if max_memory is None else max_memory
-    needs = [bytes_needed(case) for case in cases]
-    for case, need in zip(cases, needs, strict=True):
-        if PROCESS_BYTES + need > budget:
-            warn(
-                f"{case.name} needs about {_gib(PROCESS_BYTES + need)} of memory, more than the {_gib(budget)} "
-                "there are; it is evaluated alone."
-            )
-    processes = processes_within(needs, num_processes, budget)
-    if processes == 1:
-        yield from evaluate_here(cases, evaluate)
-    else:
-        yield from evaluate_in_processes(cases, evaluate, needs, processes, budget)
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

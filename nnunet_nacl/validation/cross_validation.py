@@ -15,7 +15,7 @@ from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.cases import Case, case_names
-from nnunet_nacl.evaluation.folder import Progress, Warn
+from nnunet_nacl.evaluation.folder import Progress
 from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.label_files import files_read, spacing_files
 from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION, protocol_of
@@ -23,6 +23,7 @@ from nnunet_nacl.evaluation.settings import Settings
 from nnunet_nacl.evaluation.store import CaseStore
 from nnunet_nacl.evaluation.stored_paths import absolute
 from nnunet_nacl.evaluation.validation_cases import remarks_on_cases
+from nnunet_nacl.evaluation.workers import Warn
 from nnunet_nacl.processes.available_memory import default_budget
 from nnunet_nacl.validation.case_inputs import CaseInput, Preprocessing
 from nnunet_nacl.validation.fold_cases import inputs_of, validation_cases

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case, case_names
-from nnunet_nacl.evaluation.folder import Progress, Warn
+from nnunet_nacl.evaluation.folder import Progress
 from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.protocol import protocol_of
 from nnunet_nacl.evaluation.store import CaseStore
 from nnunet_nacl.evaluation.stored_paths import absolute
+from nnunet_nacl.evaluation.workers import Warn
 from nnunet_nacl.processes.available_memory import default_budget
 from nnunet_nacl.validation.case_inputs import Preprocessing, RawCase
 from nnunet_nacl.validation.cross_validation import Options, fingerprint, provenance_files

@@ -8,8 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation.folder import Warn
-from nnunet_nacl.evaluation.workers import OUT_OF_MEMORY
+from nnunet_nacl.evaluation.workers import OUT_OF_MEMORY, Warn
 from nnunet_nacl.processes.pool import process_pool
 from nnunet_nacl.validation.predicted_case import PROCESS_BYTES, Work
 

@@ -1,0 +1,130 @@
+"""``nnunet-nacl lesions``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from nnunet_nacl.commands import inputs
+from nnunet_nacl.commands.arguments import Commands, default_processes, memory_size
+from nnunet_nacl.commands.groups import add_groups, groups_of
+
+# of lesions.rules; not imported, so that --help is instant
+OVERLAPS = ("any", "iou", "centroid")
+CONFIDENCES = ("largest", "mean")
+DUPLICATES = ("false", "ignored")
+SIZES = (10.0, 100.0, 1000.0, 10000.0)
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    text = "findings against lesions: how many are true, what their confidence is worth, FROC, sensitivity by size"
+    parser = commands.add_parser("lesions", help=text, description=f"{text}. docs/lesions.md explains the figures.")
+    inputs.add_predicted(parser)
+    inputs.add_labels(parser)
+    inputs.add_descriptions(parser)
+    parser.add_argument(
+        "-o", type=Path, default=None, metavar="FOLDER", help="output folder (default: PREDICTED/lesions)"
+    )
+    inputs.add_processes(parser)
+    parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
+                        help="for all processes, e.g. 8G (default: 80 %% of what is available, cgroup limits respected)")  # fmt: skip
+    _add_rules(parser)
+    add_groups(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--class", dest="classes", action="append", default=None, metavar="NAME",
+                        help="name of a class or region to look at; may be given several times (default: all)")  # fmt: skip
+    parser.add_argument("--overlap", choices=OVERLAPS, default="any",
+                        help="a finding is true if it shares a voxel with a lesion, or an IoU of at least --iou, or if its centroid lies in one "
+                             "(default: %(default)s); one finding a lesion, one lesion a finding")  # fmt: skip
+    parser.add_argument(
+        "--iou", type=_share, default=0.1, metavar="IOU", help="of --overlap iou (default: %(default)s)"
+    )
+    parser.add_argument("--confidence", choices=CONFIDENCES, default="largest",
+                        help="of a finding: largest or mean probability within it (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--duplicates", choices=DUPLICATES, default="false",
+                        help="what a second finding in a lesion counts as (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--connectivity", type=int, choices=(6, 26), default=26,
+                        help="neighbours that belong together; in 2D 4 and 8 (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--sizes", type=float, nargs="+", default=list(SIZES), metavar="MM3",
+                        help=f"edges of the bins of lesion sizes, in 2D in pixels (default: {' '.join(f'{size:g}' for size in SIZES)})")  # fmt: skip
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1, got {text}")
+    return share
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    from nnunet_nacl.commands.progress_bar import progress_bar
+    from nnunet_nacl.errors import InputError
+    from nnunet_nacl.evaluation.remarks import in_words
+    from nnunet_nacl.files.output_folder import output_folder
+    from nnunet_nacl.lesions.folder import lesions_of_folder
+    from nnunet_nacl.lesions.output import CSV_FILE, JSON_FILE, RESULT_FOLDER, content_of, write_csv, write_json
+    from nnunet_nacl.lesions.rules import Rules
+
+    try:
+        rules = Rules(parsed.overlap, parsed.iou, parsed.confidence, parsed.duplicates, parsed.connectivity, parsed.sizes)  # fmt: skip
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    groups = groups_of(parsed)
+    files = inputs.find_inputs(parsed, [parsed.predicted])
+    folder: Path = parsed.o if parsed.o is not None else parsed.predicted / RESULT_FOLDER
+    with output_folder(folder):
+        with progress_bar("finding lesions") as advance:
+            result = lesions_of_folder(
+                files.label_folder,
+                parsed.predicted,
+                files.dataset_json,
+                files.plans_json,
+                rules,
+                parsed.np or default_processes(),
+                parsed.max_memory,
+                progress=lambda done, of: advance("finding lesions", done, of),
+                warn=lambda message: print(f"nnunet-nacl: warning: {message}", file=sys.stderr),
+                classes=parsed.classes,
+                groups=groups,
+            )
+        content = content_of(result)
+        write_csv(result, folder / CSV_FILE)
+        write_json(content, folder / JSON_FILE)
+    _print(content)
+    for sentence in in_words(result.remarks, len(result.cases)):
+        print(f"nnunet-nacl: note: {sentence}", file=sys.stderr)
+    for name in (CSV_FILE, JSON_FILE):
+        print(f"wrote {folder / name}")
+    return 0
+
+
+def _print(content: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    units = "cases" if content["unit_of_intervals"] == "case" else "patients"
+    n_patients = next(iter(content["classes"].values()))["n_patients"]
+    table = Table("class", "found", "sensitivity", "true findings", f"false per {units[:-1]}", "AP", "overconfident by",
+                  title=f"{n_patients} {units}; 95 % intervals over {units}", title_justify="left")  # fmt: skip
+    for name, of in content["classes"].items():
+        gap = of["reliability"][content["rules"]["confidence"]]["gap"]
+        table.add_row(
+            name, f"{of['n_found']} of {of['n_lesions']}", _figure(of["sensitivity"]), f"{of['n_true']} of {of['n_findings']}",
+            _figure(of["false_findings_per_patient"]), _figure(of["average_precision"]), _figure(gap, "+"),
+        )  # fmt: skip
+    Console().print(table)
+    print(f"{content['rules']['in_words'][:1].upper()}{content['rules']['in_words'][1:]}.")
+
+
+def _figure(figure: dict[str, Any], sign: str = "") -> str:
+    if figure["value"] is None:
+        return "-"
+    ends = "" if figure["low"] is None else f" ({figure['low']:{sign}.2f} to {figure['high']:{sign}.2f})"
+    return f"{figure['value']:{sign}.2f}{ends}"

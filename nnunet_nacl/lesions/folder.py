@@ -1,0 +1,136 @@
+"""The findings and lesions of a prediction folder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.case_groups import Groups
+from nnunet_nacl.evaluation.cases import Case, find_cases
+from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
+from nnunet_nacl.evaluation.label_files import read_case_labels
+from nnunet_nacl.evaluation.probabilities import open_probabilities
+from nnunet_nacl.evaluation.remarks import gather
+from nnunet_nacl.evaluation.saved_segmentation import remarks_on_geometry, remarks_on_saved
+from nnunet_nacl.evaluation.stored_paths import absolute
+from nnunet_nacl.evaluation.validation_cases import remarks_on_cases
+from nnunet_nacl.evaluation.workers import Warn, evaluate_each
+from nnunet_nacl.lesions.case_lesions import CaseLesions
+from nnunet_nacl.lesions.find import lesions_of_case
+from nnunet_nacl.lesions.rules import Rules
+
+Progress = Callable[[int, int], None]
+"""Called with the number of finished cases and of all cases."""
+
+
+@dataclass(frozen=True)
+class FolderLesions:
+    """A prediction folder.
+
+    Attributes:
+        cases: sorted by name.
+        dataset: how it was read.
+        rules: what counted.
+        remarks: what to know of some cases before believing the figures, by kind.
+        files: the folders and files that were read.
+        groups: the patient of each case; None: each case is its own.
+    """
+
+    cases: tuple[CaseLesions, ...]
+    dataset: Dataset
+    rules: Rules
+    remarks: dict[str, Any]
+    files: dict[str, str]
+    groups: list[str] | None = None
+
+
+def lesions_of_folder(
+    gt_folder: Path,
+    pred_folder: Path,
+    dataset_json: Path,
+    plans_json: Path,
+    rules: Rules,
+    num_processes: int = 1,
+    max_memory: int | None = None,
+    progress: Progress = lambda done, of: None,
+    warn: Warn = warnings.warn,
+    classes: Sequence[str] | None = None,
+    groups: Groups | None = None,
+) -> FolderLesions:
+    """Return the findings and lesions of all cases of a prediction folder.
+
+    Args:
+        gt_folder: folder with the label files.
+        pred_folder: folder with ``<case>.npz``, as nnU-Net saves them.
+        dataset_json: nnU-Net's ``dataset.json``.
+        plans_json: nnU-Net's plans file.
+        rules: what is a finding's confidence, and when it is true.
+        num_processes, max_memory, warn: as in :func:`~nnunet_nacl.evaluation.workers.evaluate_each`.
+        progress: called at the start and after each case.
+        classes: names of the classes or regions to look at; None: all.
+        groups: the patient of each case.
+
+    Raises:
+        InputError: files that are missing or cannot be used, a class that there is not, or a case without group; the first case at
+            fault stops it.
+    """
+    dataset = load_dataset(dataset_json, plans_json)
+    cases = find_cases(gt_folder, pred_folder, dataset.file_ending)
+    of_cases = None if groups is None else groups.of(case.name for case in cases)
+    chosen = _chosen(dataset, classes, dataset_json)
+    found: dict[str, tuple[CaseLesions, dict[str, str]]] = {}
+    progress(0, len(cases))
+    work = partial(_of_case, dataset=dataset, rules=rules, chosen=chosen)
+    for lesions, remarks in evaluate_each(cases, work, num_processes, max_memory, warn):
+        found[lesions.case] = lesions, remarks
+        progress(len(found), len(cases))
+    trained = remarks_on_cases(cases, dataset.name)
+    said = [(case.name, found[case.name][1] | trained.get(case.name, {})) for case in cases]
+    given = {"labels": gt_folder, "predictions": pred_folder, "dataset_json": dataset_json, "plans_json": plans_json}
+    files = {name: absolute(path) for name, path in given.items()}
+    lesions_of_cases = tuple(found[case.name][0] for case in cases)
+    return FolderLesions(lesions_of_cases, dataset, rules, gather(said), files, of_cases)
+
+
+def _chosen(dataset: Dataset, classes: Sequence[str] | None, dataset_json: Path) -> tuple[int, ...]:
+    """Return the numbers of the classes or regions to look at."""
+    names = dict(enumerate(dataset.target_names.values()))
+    if dataset.regions is None:
+        del names[0]
+    unknown = next((name for name in classes or () if name not in names.values()), None)
+    if unknown is not None:
+        raise InputError(
+            f"{dataset_json}: has no {'class' if dataset.regions is None else 'region'} {unknown!r} for --class. There are "
+            f"{', '.join(names.values())}."
+        )
+    return tuple(number for number, name in names.items() if classes is None or name in classes)
+
+
+def _of_case(case: Case, dataset: Dataset, rules: Rules, chosen: tuple[int, ...]) -> tuple[CaseLesions, dict[str, str]]:
+    label_map = read_case_labels(case, dataset)
+    file = open_probabilities(case.probabilities, dataset.num_channels, label_map.values.shape)
+    try:
+        lesions, segmentation = lesions_of_case(
+            file,
+            label_map.values,
+            label_map.geometry.affine,
+            label_map.geometry.voxel_volume_mm3,
+            tuple(dataset.target_names.values()),
+            dataset.regions,
+            dataset.region_labels,
+            dataset.ignore_label,
+            rules,
+            case.name,
+        )
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{case.probabilities} with {case.labels}: {error}") from error
+    return lesions.only(chosen), remarks_on_geometry(label_map) | remarks_on_saved(
+        case, dataset, segmentation, label_map
+    )

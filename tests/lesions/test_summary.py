@@ -1,0 +1,180 @@
+"""FROC, average precision, shares over patients and the summary: by hand, against scikit-learn, and by simulation."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from nnunet_nacl.lesions import Rules, find_lesions, summarize
+from nnunet_nacl.lesions.froc import average_precision, froc, froc_score, sensitivity_at
+from nnunet_nacl.lesions.matching import NONE, match_in_order
+from nnunet_nacl.lesions.proportions import share_over_patients, wilson
+from nnunet_nacl.lesions.reliability import reliability
+from nnunet_nacl.lesions.table import ClassTable
+
+
+def table(confidence, is_true, n_missed=0, finding_patient=None, n_patients=1, sizes=None):
+    is_true = np.array(is_true, bool)
+    n = int(is_true.sum()) + n_missed
+    patients = np.zeros(len(is_true), int) if finding_patient is None else np.array(finding_patient)
+    confidence = np.array(confidence, float)
+    return ClassTable(
+        n_patients, patients, is_true, confidence, confidence / 2, np.zeros(n, int), np.arange(n) >= n_missed,
+        np.ones(n) if sizes is None else np.array(sizes),
+    )  # fmt: skip
+
+
+def test_a_curve_by_hand():
+    """Five findings in two patients, three of four lesions found; the two of 0.8 count together."""
+    known = table([0.9, 0.8, 0.8, 0.6, 0.3], [1, 1, 0, 0, 1], n_missed=1, n_patients=2)
+    curve = froc(known, "largest")
+    assert curve.threshold.tolist() == [0.9, 0.8, 0.6, 0.3]
+    assert curve.false_per_patient.tolist() == [0, 0.5, 1, 1]
+    assert curve.sensitivity.tolist() == [0.25, 0.5, 0.5, 0.75]
+    assert sensitivity_at(curve, (0.25, 0.5, 0.99, 1, 8)).tolist() == [0.25, 0.5, 0.5, 0.75, 0.75]
+    assert average_precision(known, "largest").value == pytest.approx((1 + 2 / 3 + 3 / 5) / 4)
+    assert froc_score(known, "largest").value == pytest.approx((0.25 + 0.25 + 0.5 + 4 * 0.75) / 7)
+
+
+def test_before_the_first_point_nothing_is_found():
+    curve = froc(table([0.9, 0.8], [0, 1]), "largest")
+    assert sensitivity_at(curve, (0.5, 1)).tolist() == [0, 1]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.1, 0.3, 0.5, 0.9]), st.booleans()), min_size=1, max_size=12),
+    st.integers(0, 3),
+)
+def test_average_precision_is_that_of_scikit_learn(findings, n_missed):
+    confidence, is_true = map(np.array, zip(*findings, strict=True))
+    n_lesions = is_true.sum() + n_missed
+    ours = average_precision(table(confidence, is_true, n_missed), "largest").value
+    if not n_lesions:
+        assert np.isnan(ours)
+    elif not is_true.any():
+        assert ours == 0
+    else:
+        theirs = average_precision_score(is_true, confidence)
+        assert ours == pytest.approx(theirs * is_true.sum() / n_lesions)
+
+
+@given(st.integers(0, 10**6))
+def test_the_curve_is_that_of_matching_anew_at_each_threshold(seed):
+    rng = np.random.default_rng(seed)
+    n, n_lesions = 6, 4
+    candidates = [np.flatnonzero(rng.random(n_lesions) < 0.4).tolist() for _ in range(n)]
+    confidence = rng.choice([0.2, 0.5, 0.8], n)
+    order = np.argsort(-confidence, kind="stable")
+    is_true = match_in_order(candidates, order.tolist(), n_lesions) != NONE
+    curve = froc(table(confidence, is_true, n_lesions - is_true.sum()), "largest")
+    for threshold, false, sensitivity in zip(curve.threshold, curve.false_per_patient, curve.sensitivity, strict=True):
+        kept = [row for row in order if confidence[row] >= threshold]
+        anew = match_in_order([candidates[row] for row in kept], range(len(kept)), n_lesions) != NONE
+        assert (sensitivity, false) == (anew.sum() / n_lesions, (~anew).sum())
+
+
+def test_without_findings_or_lesions():
+    nothing = table([], [])
+    assert np.isnan(average_precision(nothing, "largest").value) and np.isnan(froc_score(nothing, "largest").value)
+    assert average_precision(table([], [], n_missed=2), "largest").value == 0
+    assert froc_score(table([], [], n_missed=2), "largest").value == 0
+
+
+def test_reliability_by_hand():
+    known = table([0.55, 0.6, 0.95, 1.0], [0, 1, 1, 1], finding_patient=[0, 1, 0, 1], n_patients=2)
+    found = reliability(known, "largest")
+    filled = {round(each.low, 1): each for each in found.bins if each.true.n}
+    assert list(filled) == [0.5, 0.9]
+    assert (filled[0.5].confidence, filled[0.5].true.value) == (pytest.approx(0.575), 0.5)
+    assert found.gap.value == pytest.approx((0.55 + 0.6 + 0.95 + 1) / 4 - 0.75)
+    assert found.ece == pytest.approx((2 * abs(0.575 - 0.5) + 2 * abs(0.975 - 1)) / 4)
+
+
+def test_with_one_finding_a_patient_it_is_wilsons_interval():
+    """Wilson 1927 for 8 of 20, with the variance taken from the patients: N - 1 in the place of N, and Student's t on both sides."""
+    share = share_over_patients([1] * 8 + [0] * 12, [1] * 20)
+    assert (share.low, share.high) == pytest.approx(wilson(0.4, 19))
+    assert wilson(0.4, 20) == pytest.approx((0.2188, 0.6134), abs=1e-4)
+
+
+def test_findings_that_always_agree_count_as_patients():
+    each, several = share_over_patients([1, 0, 1, 0], [1] * 4), share_over_patients([9, 0, 9, 0], [9] * 4)
+    assert several.n == 36 and several.high - several.low > 0.9 * (each.high - each.low)
+    assert share_over_patients([9] * 4, [9] * 4)[1:3] == wilson(1, 4)
+    assert np.isnan(share_over_patients([3], [4]).low)
+
+
+def test_the_interval_holds_for_findings_that_depend_on_each_other():
+    """Beta-binomial findings of 20 patients: the interval over patients holds, that over findings does not."""
+    rng = np.random.default_rng(0)
+    over_patients, over_findings = [], []
+    for _ in range(400):
+        sizes = rng.integers(1, 12, 20)
+        hits = rng.binomial(sizes, rng.beta(1.4, 0.6, 20))
+        share = share_over_patients(hits, sizes)
+        over_patients.append(share.low <= 0.7 <= share.high)
+        low, high = wilson(hits.sum() / sizes.sum(), sizes.sum())
+        over_findings.append(low <= 0.7 <= high)
+    assert 0.92 <= np.mean(over_patients) <= 0.98
+    assert np.mean(over_findings) < 0.8
+
+
+def cases(n=6, seed=0):
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(n):
+        p = np.where(rng.random((2, 8, 8)) < 0.12, rng.uniform(0.55, 1, (2, 8, 8)), 0.1)
+        labels = ((p > 0.5) & (rng.random(p.shape) < 0.5)) | (rng.random(p.shape) < 0.02)
+        found.append(find_lesions(np.stack([1 - p, p]), labels.astype(int), spacing=(2, 2, 2), case=f"c{number}"))
+    return found
+
+
+def test_summary_adds_up():
+    found = cases()
+    (of_class,) = summarize(found).values()
+    assert of_class["n_findings"] == sum(len(case.findings.number) for case in found)
+    assert of_class["n_findings"] == of_class["n_true"] + of_class["n_duplicate"] + of_class["n_false"]
+    assert of_class["n_lesions"] == of_class["n_found"] + of_class["n_merged"] + of_class["n_missed"]
+    assert of_class["n_true"] == of_class["n_found"]
+    assert sum(each["sensitivity"]["n"] for each in of_class["sensitivity_by_size"]) == of_class["n_lesions"]
+    for which in ("largest", "mean"):
+        assert sum(each["true"]["n"] for each in of_class["reliability"][which]["bins"]) == of_class["n_findings"]
+    # the curve ends at the segmentation's own operating point
+    last = {name: column[-1] for name, column in of_class["froc"].items()}
+    assert last["sensitivity"] == of_class["sensitivity"]["value"]
+    assert last["false_per_patient"] == pytest.approx(of_class["false_findings_per_patient"]["value"])
+    assert last["precision"] == of_class["precision"]["value"]
+    json.dumps(of_class, allow_nan=False)
+
+
+def test_cases_of_one_patient_are_one_unit():
+    found = cases()
+    (alone,), (grouped,) = summarize(found).values(), summarize(found, list("aabbcc")).values()
+    assert (alone["n_patients"], grouped["n_patients"]) == (6, 3)
+    assert grouped["sensitivity"]["value"] == alone["sensitivity"]["value"]
+    assert grouped["sensitivity"]["n_patients"] == 3
+    assert grouped["false_findings_per_patient"]["value"] == pytest.approx(
+        2 * alone["false_findings_per_patient"]["value"]
+    )
+
+
+def test_duplicates_may_be_ignored():
+    labels = np.zeros((1, 4, 9), int)
+    labels[0, 1] = 1
+    p = np.zeros(labels.shape)
+    p[0, 1, ::4] = 0.9
+    found = [find_lesions(np.stack([1 - p, p]), labels)]
+    strict, lenient = (summarize(found, rules=Rules(duplicates=kind))["1"] for kind in ("false", "ignored"))
+    assert (strict["n_duplicate"], strict["false_findings_per_patient"]["value"]) == (2, 2)
+    assert (lenient["n_duplicate"], lenient["false_findings_per_patient"]["value"]) == (2, 0)
+    assert lenient["precision"]["value"] == 1 and strict["precision"]["value"] == pytest.approx(1 / 3)
+
+
+def test_wrong_cases():
+    with pytest.raises(ValueError, match="at least one case"):
+        summarize([])
+    with pytest.raises(ValueError, match="groups"):
+        summarize(cases(2), ["a"])
