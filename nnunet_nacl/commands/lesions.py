@@ -22,11 +22,16 @@ def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     text = "findings against lesions: how many are true, what their confidence is worth, FROC, sensitivity by size"
     parser = commands.add_parser("lesions", help=text, description=f"{text}. docs/lesions.md explains the figures.")
-    inputs.add_predicted(parser)
+    parser.add_argument("predicted", type=Path, nargs="+", metavar="PREDICTED",
+                        help="folder of predictions with their .npz files, e.g. fold_0/validation; several are folds of one cross-validation")  # fmt: skip
     inputs.add_labels(parser)
     inputs.add_descriptions(parser)
     parser.add_argument(
-        "-o", type=Path, default=None, metavar="FOLDER", help="output folder (default: PREDICTED/lesions)"
+        "-o",
+        type=Path,
+        default=None,
+        metavar="FOLDER",
+        help="output folder (default, of one folder: PREDICTED/lesions)",
     )
     inputs.add_processes(parser)
     parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
@@ -68,7 +73,7 @@ def run(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.errors import InputError
     from nnunet_nacl.evaluation.remarks import in_words
     from nnunet_nacl.files.output_folder import output_folder
-    from nnunet_nacl.lesions.folder import lesions_of_folder
+    from nnunet_nacl.lesions.folder import lesions_of_folders
     from nnunet_nacl.lesions.output import CSV_FILE, JSON_FILE, RESULT_FOLDER, content_of, write_csv, write_json
     from nnunet_nacl.lesions.rules import Rules
 
@@ -77,11 +82,15 @@ def run(parsed: argparse.Namespace) -> int:
     except ValueError as error:
         raise InputError(str(error)) from error
     groups = groups_of(parsed)
-    files = inputs.find_inputs(parsed, [parsed.predicted])
-    folder: Path = parsed.o if parsed.o is not None else parsed.predicted / RESULT_FOLDER
+    if parsed.o is None and len(parsed.predicted) > 1:
+        raise InputError(
+            "several folders of predictions have no folder of their own for the results. Pass one with -o."
+        )
+    files = inputs.find_inputs(parsed, parsed.predicted)
+    folder: Path = parsed.o if parsed.o is not None else parsed.predicted[0] / RESULT_FOLDER
     with output_folder(folder):
         with progress_bar("finding lesions") as advance:
-            result = lesions_of_folder(
+            result = lesions_of_folders(
                 files.label_folder,
                 parsed.predicted,
                 files.dataset_json,
@@ -111,20 +120,20 @@ def _print(content: dict[str, Any]) -> None:
 
     units = "cases" if content["unit_of_intervals"] == "case" else "patients"
     n_patients = next(iter(content["classes"].values()))["n_patients"]
-    table = Table("class", "found", "sensitivity", "true findings", f"false per {units[:-1]}", "AP", "overconfident by",
+    table = Table("class", "sensitivity", "true of findings", f"false per {units[:-1]}", "average precision", "overconfident by",
                   title=f"{n_patients} {units}; 95 % intervals over {units}", title_justify="left")  # fmt: skip
     for name, of in content["classes"].items():
         gap = of["reliability"][content["rules"]["confidence"]]["gap"]
         table.add_row(
-            name, f"{of['n_found']} of {of['n_lesions']}", _figure(of["sensitivity"]), f"{of['n_true']} of {of['n_findings']}",
+            name, _figure(of["sensitivity"], of=of["n_lesions"]), _figure(of["precision"], of=of["precision"]["n"]),
             _figure(of["false_findings_per_patient"]), _figure(of["average_precision"]), _figure(gap, "+"),
         )  # fmt: skip
     Console().print(table)
     print(f"{content['rules']['in_words'][:1].upper()}{content['rules']['in_words'][1:]}.")
 
 
-def _figure(figure: dict[str, Any], sign: str = "") -> str:
+def _figure(figure: dict[str, Any], sign: str = "", of: int | None = None) -> str:
     if figure["value"] is None:
         return "-"
-    ends = "" if figure["low"] is None else f" ({figure['low']:{sign}.2f} to {figure['high']:{sign}.2f})"
-    return f"{figure['value']:{sign}.2f}{ends}"
+    ends = "" if figure["low"] is None else f"\n{figure['low']:{sign}.2f} to {figure['high']:{sign}.2f}"
+    return f"{figure['value']:{sign}.2f}{'' if of is None else f' of {of}'}{ends}"

@@ -1,4 +1,4 @@
-"""The findings and lesions of a prediction folder."""
+"""The findings and lesions of prediction folders."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class FolderLesions:
-    """A prediction folder.
+    """One or several prediction folders.
 
     Attributes:
         cases: sorted by name.
         dataset: how it was read.
         rules: what counted.
         remarks: what to know of some cases before believing the figures, by kind.
-        files: the folders and files that were read.
+        files: the folders and files that were read; under ``cases`` the two of each case, by its name.
         groups: the patient of each case; None: each case is its own.
     """
 
@@ -45,13 +45,13 @@ class FolderLesions:
     dataset: Dataset
     rules: Rules
     remarks: dict[str, Any]
-    files: dict[str, str]
+    files: dict[str, Any]
     groups: list[str] | None = None
 
 
-def lesions_of_folder(
+def lesions_of_folders(
     gt_folder: Path,
-    pred_folder: Path,
+    pred_folders: Sequence[Path],
     dataset_json: Path,
     plans_json: Path,
     rules: Rules,
@@ -62,11 +62,11 @@ def lesions_of_folder(
     classes: Sequence[str] | None = None,
     groups: Groups | None = None,
 ) -> FolderLesions:
-    """Return the findings and lesions of all cases of a prediction folder.
+    """Return the findings and lesions of all cases of one or several prediction folders.
 
     Args:
         gt_folder: folder with the label files.
-        pred_folder: folder with ``<case>.npz``, as nnU-Net saves them.
+        pred_folders: folders with ``<case>.npz``, as nnU-Net saves them; of several folds, or one.
         dataset_json: nnU-Net's ``dataset.json``.
         plans_json: nnU-Net's plans file.
         rules: what is a finding's confidence, and when it is true.
@@ -80,7 +80,7 @@ def lesions_of_folder(
             fault stops it.
     """
     dataset = load_dataset(dataset_json, plans_json)
-    cases = find_cases(gt_folder, pred_folder, dataset.file_ending)
+    cases = _all_cases(gt_folder, pred_folders, dataset.file_ending)
     of_cases = None if groups is None else groups.of(case.name for case in cases)
     chosen = _chosen(dataset, classes, dataset_json)
     found: dict[str, tuple[CaseLesions, dict[str, str]]] = {}
@@ -91,10 +91,26 @@ def lesions_of_folder(
         progress(len(found), len(cases))
     trained = remarks_on_cases(cases, dataset.name)
     said = [(case.name, found[case.name][1] | trained.get(case.name, {})) for case in cases]
-    given = {"labels": gt_folder, "predictions": pred_folder, "dataset_json": dataset_json, "plans_json": plans_json}
-    files = {name: absolute(path) for name, path in given.items()}
+    given = {"labels": gt_folder, "dataset_json": dataset_json, "plans_json": plans_json}
+    files: dict[str, Any] = {name: absolute(path) for name, path in given.items()}
+    files["predictions"] = [absolute(folder) for folder in pred_folders]
+    files["cases"] = {case.name: [absolute(case.probabilities), absolute(case.labels)] for case in cases}
     lesions_of_cases = tuple(found[case.name][0] for case in cases)
     return FolderLesions(lesions_of_cases, dataset, rules, gather(said), files, of_cases)
+
+
+def _all_cases(gt_folder: Path, pred_folders: Sequence[Path], file_ending: str) -> list[Case]:
+    """Return the cases of all folders, sorted by name; InputError where one is in two of them."""
+    found: dict[str, Case] = {}
+    for folder in pred_folders:
+        for case in find_cases(gt_folder, folder, file_ending):
+            other = found.setdefault(case.name, case)
+            if other is not case:
+                raise InputError(
+                    f"{case.name}: is in {other.probabilities.parent} and in {folder}. Expected folders that share no case, as the folds of a "
+                    "cross-validation."
+                )
+    return [found[name] for name in sorted(found)]
 
 
 def _chosen(dataset: Dataset, classes: Sequence[str] | None, dataset_json: Path) -> tuple[int, ...]:

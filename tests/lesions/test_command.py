@@ -131,6 +131,25 @@ def test_no_softmax_files(command, predicted, capsys):
     assert "no softmax file (.npz)" in one_line(capsys)
 
 
+def test_folds(predicted, phantom_task, tmp_path, capsys):
+    """Two folders give what one of all cases gives; a case that is in both is refused, and so is no place to write to."""
+    other, labels = tmp_path / "other", ["-gt", str(phantom_task / "labelsTr"), "-np", "1"]
+    assert main(["lesions", str(predicted), *labels, "-o", str(tmp_path / "one")]) == 0
+    shutil.copytree(predicted, other)
+    for number in range(3):
+        (predicted / f"phantom_00{number}.npz").unlink()
+        (other / f"phantom_00{number + 3}.npz").unlink()
+    assert main(["lesions", str(predicted), str(other), *labels, "-o", str(tmp_path / "two")]) == 0
+    (rows, content), (of_two, both) = read(tmp_path / "one"), read(tmp_path / "two")
+    assert rows == of_two and content["classes"] == both["classes"]
+    capsys.readouterr()
+    assert main(["lesions", str(predicted), str(other), *labels]) == 1
+    assert "Pass one with -o" in one_line(capsys)
+    shutil.copy(other / "phantom_000.npz", predicted)
+    assert main(["lesions", str(predicted), str(other), *labels, "-o", str(tmp_path / "three")]) == 1
+    assert one_line(capsys).startswith(f"phantom_000: is in {predicted} and in {other}.")
+
+
 def test_swapped_folders(predicted, phantom_task, capsys):
     assert main(["lesions", str(phantom_task / "labelsTr"), "-gt", str(predicted)]) == 1
     assert "are they swapped? Predictions come first" in one_line(capsys)

@@ -1,0 +1,104 @@
+"""Which confidence of a finding is calibrated, its largest or its mean probability, where the probability of every voxel is known?
+
+Two worlds, both with the true posterior in the place of a network's probabilities, so every voxel is calibrated exactly:
+
+- *presence*: each candidate is a lesion or not, with a probability of its own (0.3 to 1); within it the voxels stand and fall together, and the
+  border is fuzzy. This is what a radiologist doubts.
+- *extent*: every lesion is there and its border is unsure: labels follow the posterior by a smooth random field, as a rater's would. Small or
+  faint lesions have low probabilities everywhere.
+
+In each, also with the log-odds doubled: an overconfident network. Run: ``python scripts/simulate_findings.py`` (minutes; ``--cases`` for fewer).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.special import expit, logit, ndtr
+
+from nnunet_nacl.lesions import Rules, find_lesions, summarize
+
+SHAPE = (32, 48, 48)
+N_CANDIDATES = 8
+RATER_SCALE = 1.5
+RULES = {
+    "any": Rules("any"),
+    "centroid": Rules("centroid"),
+    "IoU 0.1": Rules("iou", 0.1),
+    "IoU 0.5": Rules("iou", 0.5),
+}
+
+
+def uniform_field(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a smooth field whose values are uniform in each voxel."""
+    field = gaussian_filter(rng.normal(size=SHAPE), RATER_SCALE, mode="wrap")
+    impulse = np.zeros(SHAPE)
+    impulse[0, 0, 0] = 1
+    return np.asarray(ndtr(field / np.linalg.norm(gaussian_filter(impulse, RATER_SCALE, mode="wrap"))))
+
+
+def balls(rng: np.random.Generator) -> list[NDArray[np.float64]]:
+    """Return the signed distance to the surface of each candidate in voxels, negative inside; no two touch."""
+    grid = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1)
+    centres: list[NDArray[np.float64]] = []
+    made = []
+    for _ in range(20 * N_CANDIDATES):
+        centre, radius = rng.uniform(6, np.array(SHAPE) - 6), rng.uniform(1.5, 4)
+        if len(made) < N_CANDIDATES and all(np.linalg.norm(centre - other) > 12 for other in centres):
+            centres.append(centre)
+            made.append(np.linalg.norm(grid - centre, axis=-1) - radius)
+    return made
+
+
+def presence(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return posterior and labels of a case in which candidates are lesions or not."""
+    posterior, labels = np.zeros(SHAPE), np.zeros(SHAPE, np.int64)
+    for distance in balls(rng):
+        exists, shape = rng.uniform(0.3, 1), expit(-distance / 0.35)
+        shape[distance > 3] = 0
+        posterior += exists * shape
+        if rng.random() < exists:
+            labels[uniform_field(rng) < shape] = 1
+    return posterior, labels
+
+
+def extent(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return posterior and labels of a case whose lesions have unsure borders, some of them faint."""
+    odds = np.full(SHAPE, -12.0)
+    for distance in balls(rng):
+        odds = np.maximum(odds, np.minimum(-distance / 0.7, rng.uniform(-0.5, 4)))
+    posterior = np.where(odds < -6, 0, expit(odds))
+    return posterior, (uniform_field(rng) < posterior).astype(np.int64)
+
+
+def main() -> None:
+    """Print a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=200)
+    n_cases = parser.parse_args().cases
+    print("| world | network | rule | findings | true | largest: overconfident by | mean: overconfident by |")
+    print("|---|---|---|---|---|---|---|")
+    for world in (presence, extent):
+        drawn = [world(np.random.default_rng([7, number])) for number in range(n_cases)]
+        for network, factor in (("calibrated", 1.0), ("log-odds doubled", 2.0)):
+            for name, rules in RULES.items():
+                print(_row(world.__name__, network, name, drawn, factor, rules))
+
+
+def _row(world: str, network: str, name: str, drawn: list, factor: float, rules: Rules) -> str:  # type: ignore[type-arg]
+    cases = []
+    for posterior, labels in drawn:
+        p = expit(factor * logit(posterior))
+        cases.append(find_lesions(np.stack([1 - p, p]), labels, rules=rules))
+    (found,) = summarize(cases, rules=rules).values()
+    gaps = [found["reliability"][which]["gap"] for which in ("largest", "mean")]
+    shown = [f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" for gap in gaps]
+    share = found["n_true"] / found["n_findings"]
+    return f"| {world} | {network} | {name} | {found['n_findings']} | {share:.0%} | {shown[0]} | {shown[1]} |"
+
+
+if __name__ == "__main__":
+    main()
