@@ -1,5 +1,5 @@
 """Confidence that nnU-Net users can trust: calibrated training, exact evaluation."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["__version__"]

@@ -8,6 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from nnunet_nacl import __version__
+from nnunet_nacl.decisions import triage_fit, volume_fit
+from nnunet_nacl.evaluation import protocol
+from nnunet_nacl.recalibration import temperature_file
+from nnunet_nacl.study import comparison_files
+from nnunet_nacl.validation import disagreement_file
+
 SOURCE = Path(__file__).parents[2]
 PUBLIC = ["calibration", "decisions", "evaluation", "losses"]
 API = ast.parse((SOURCE / "tests" / "typing" / "public_api.py").read_text(encoding="utf-8"))
@@ -59,3 +66,24 @@ def test_python_versions_are_said_once():
     assert minor_versions(row) == versions
     assert f"Python 3.{lowest} or newer" in (SOURCE / "README.md").read_text(encoding="utf-8")
     assert sys.version_info[1] in versions, "CI and whoever runs this use one of them"
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = (SOURCE / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", citation, re.M) == [__version__]
+    changes = (SOURCE / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## ([\d.]+)", changes, re.M)[0] == __version__
+
+
+def test_file_versions_are_those_that_upgrading_says():
+    """Each file of ours: the version that is written."""
+    page = (SOURCE / "docs" / "upgrading.md").read_text(encoding="utf-8")
+    said = {name: int(version) for name, version in re.findall(r"^\| `(\w+\.json)`.*?\|[^|]*\| (\d+) \|", page, re.M)}
+    assert said == {
+        "calibration.json": protocol.SCHEMA_VERSION,
+        "temperature.json": temperature_file.SCHEMA_VERSION,
+        "volumes.json": volume_fit.SCHEMA_VERSION,
+        "triage.json": triage_fit.SCHEMA_VERSION,
+        "comparison.json": comparison_files.SCHEMA_VERSION,
+        "ensemble.json": disagreement_file.SCHEMA_VERSION,
+    }
