@@ -57,10 +57,14 @@ def distance(text: str) -> float:
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add what changes the figures of an evaluation: ``bins``, ``boundary_mm`` and ``hd95``."""
-    parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
+    parser.add_argument(
+        "--bins", type=bins, default=15, help="number of equal-width confidence bins (default: %(default)s)"
+    )
     parser.add_argument("--boundary-mm", type=distance, default=3.0, metavar="MM",
-                        help="how near to another label the voxel set `boundary` is (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--hd95", action="store_true", help="also the HD95 of each class in mm, which takes longer")
+                        help="the voxel set `boundary` contains the voxels within this distance of another label, in mm (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--hd95", action="store_true", help="also compute the HD95 of each class in mm, which takes longer"
+    )
 
 
 def default_processes() -> int:

@@ -14,35 +14,40 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "a whole study: tasks x trainers x folds, from data to report"
+    text = "run a whole study: tasks x trainers x folds, from data to report"
     parser = commands.add_parser(
-        "benchmark", help=text, description=f"{text}. The page The benchmark of the documentation has a tour."
+        "benchmark", help=text, description=f"{text}. See the page Benchmark of the documentation."
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     _add_init(actions)
-    _add(actions, "plan", plan, "say what would run, and roughly for how long")
+    _add(actions, "plan", plan, "print what would run, and roughly for how long")
     run_parser = _add(actions, "run", run, "run what is not done yet")
     run_parser.add_argument("snakemake", nargs="*", metavar="-- OPTION", help="further options for Snakemake")
     status_parser = _add(actions, "status", status, "what is done, running and failed, and why")
     status_parser.add_argument(
-        "--lines", type=positive, default=10, help="of a failed job's log (default: %(default)s)"
+        "--lines",
+        type=positive,
+        default=10,
+        help="number of lines to print of a failed job's log (default: %(default)s)",
     )
-    _add(actions, "report", report, "compare and report the trainers that are evaluated so far")
+    _add(actions, "report", report, "compare the trainers that are evaluated so far, and write their report")
     results_parser = _add(
         actions,
         "results",
         results,
-        "write a Markdown page with figures for each evaluated task (the workflow does, at the end)",
+        "write a Markdown page with figures for each evaluated task (run by the workflow at the end)",
     )
     results_parser.add_argument("-o", type=Path, default=None, metavar="FOLDER",
                                 help="folder of the pages (default: pages/ in the study's folder)")  # fmt: skip
-    results_parser.add_argument("--task", metavar="NAME", default=None, help="only that of a task (default: all)")
+    results_parser.add_argument(
+        "--task", metavar="NAME", default=None, help="write only the page of this task (default: all)"
+    )
     lines_parser = _add(actions, "commands", print_commands, "print the commands, to run them without Snakemake")
     lines_parser.add_argument(
-        "--form", default="shell", choices=("shell", "sbatch", "bsub"), help="default: %(default)s"
+        "--form", default="shell", choices=("shell", "sbatch", "bsub"), help="kind of script (default: %(default)s)"
     )
     # what the workflow calls
-    step_parser = _add(actions, "step", step, "run one job (the workflow does)")
+    step_parser = _add(actions, "step", step, "run one job (called by the workflow)")
     step_parser.add_argument("job", help="e.g. train/Dataset004_Hippocampus/nnUNetTrainerNACL/fold_0")
     _add_split(actions)
     _add_curves(actions)
@@ -51,7 +56,7 @@ def add(commands: Commands) -> None:
 def _add(actions: Commands, name: str, action: object, text: str) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=text, description=text)
     parser.add_argument("study", type=Path, nargs="?" if name != "step" else None, default=Path(), metavar="FOLDER",
-                        help="folder with benchmark.yaml, or that file (default: here)")  # fmt: skip
+                        help="folder with benchmark.yaml, or that file" + ("" if name == "step" else " (default: the current folder)"))  # fmt: skip
     parser.set_defaults(run=action)
     return parser
 
@@ -59,15 +64,27 @@ def _add(actions: Commands, name: str, action: object, text: str) -> argparse.Ar
 def _add_init(actions: Commands) -> None:
     text = "write a configuration to edit"
     parser = actions.add_parser("init", help=text, description=text)
-    parser.add_argument("folder", type=Path, help="folder of the study; made if missing")
-    parser.add_argument("--scale", default="paper", choices=("paper", "cpu"), help="default: %(default)s")
-    parser.add_argument("--tasks", default="msd", choices=("msd", "phantom"), help="default: %(default)s")
-    parser.add_argument("--profile", default="local", choices=("local", "slurm", "lsf"), help="default: %(default)s")
+    parser.add_argument("folder", type=Path, help="folder of the study; created if missing")
+    parser.add_argument(
+        "--scale",
+        default="paper",
+        choices=("paper", "cpu"),
+        help="paper: nnU-Net's plans and length, on a GPU; cpu: small plans and short trainings (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tasks",
+        default="msd",
+        choices=("msd", "phantom"),
+        help="tasks to write into the configuration (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--profile", default="local", choices=("local", "slurm", "lsf"), help="where jobs run (default: %(default)s)"
+    )
     parser.set_defaults(run=init)
 
 
 def _add_split(actions: Commands) -> None:
-    text = "write nnU-Net's five-fold split before the first training (the workflow does)"
+    text = "write nnU-Net's five-fold split before the first training (called by the workflow)"
     parser = actions.add_parser("split", help=text, description=text)
     parser.add_argument("dataset", help="data set name or ID")
     parser.add_argument("-c", required=True, help="configuration")
@@ -76,11 +93,13 @@ def _add_split(actions: Commands) -> None:
 
 
 def _add_curves(actions: Commands) -> None:
-    text = "learning curves of trained folds, and which are not long enough (the workflow does)"
+    text = "draw learning curves of trained folds, and say which trainings are not long enough (called by the workflow)"
     parser = actions.add_parser("curves", help=text, description=text)
     parser.add_argument("folds", type=Path, nargs="+", metavar="FOLD",
                         help="nnU-Net's folder <trainer>__<plans>__<configuration>/fold_X")  # fmt: skip
-    parser.add_argument("-o", type=Path, default=Path(), help="output folder (default: here)")
+    parser.add_argument(
+        "-o", type=Path, default=Path(), metavar="FOLDER", help="output folder (default: the current folder)"
+    )
     parser.set_defaults(run=curves)
 
 

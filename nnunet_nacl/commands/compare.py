@@ -10,35 +10,39 @@ from nnunet_nacl.commands.former import OptionWithoutEffect
 from nnunet_nacl.commands.groups import add_groups, groups_of
 
 DESCRIPTION = """\
-Compare evaluated runs with a base over the cases that all of them have: mean differences with intervals over
-cases, and Wilcoxon signed-rank tests adjusted (Holm) for all tests of this call. The tests are the rows of the table, so choose
-scores and voxel sets before you see results. These answer: would other patients give this with these networks? To ask what
-these trainers would give if trained again, make one result folder of each trainer's folds with `nnunet-nacl merge`; it is one RUN
-here, and from five folds there is an interval and a test over trainings, and a verdict by fixed margins (Protocol of the benchmark, in the documentation)."""
+Compare evaluated runs with a base over the cases that all of them have: mean differences with intervals over cases, and Wilcoxon
+signed-rank tests adjusted (Holm) for all tests of this call. Each row of the table is a test, so choose scores and voxel sets before you
+see results. The tests answer: would these networks differ in other patients too? To ask whether the trainers would differ if they were
+trained again, first join each trainer's folds with `nnunet-nacl merge`; the joined folder is one RUN. With five or more folds there is
+an interval and a test over trainings, and a verdict by fixed margins (see the page Protocol of the documentation)."""
 
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser(
-        "compare", help="evaluated runs against a base, paired over cases, with tests", description=DESCRIPTION
+        "compare",
+        help="compare evaluated runs with a base: paired differences over cases, with intervals and tests",
+        description=DESCRIPTION,
     )
     parser.add_argument("base", type=Path, metavar="BASE", help="result folder of the run to compare with")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN",
-                        help="result folder of `nnunet-nacl evaluate`, or of `nnunet-nacl merge` for several folds; the results of a "
-                             "trainer that was trained several times on the same folds are one RUN, joined by commas")  # fmt: skip
+                        help="result folder of `nnunet-nacl evaluate`, or of `nnunet-nacl merge` for several folds; join the results of "
+                             "one trainer that was trained several times on the same folds with commas: they are one RUN")  # fmt: skip
     parser.add_argument("--scores", nargs="+", default=None, metavar="SCORE",
                         help="scores to compare, by their names in calibration.json, or `all` (default: Dice ECE NLL)")  # fmt: skip
     parser.add_argument("--voxel-sets", nargs="+", default=None, metavar="SET",
-                        help="voxel sets of the scores (default: every one) and of the figure (default: all predicted)")  # fmt: skip
+                        help="voxel sets of the scores (default: every voxel set) and of the figure (default: all predicted)")  # fmt: skip
     parser.add_argument("--per-class", action="store_true", help="also compare each class")
     parser.add_argument("--parts", nargs="+", default=None, metavar="PART",
-                        help="only the cases of these folds of merged runs, such as fold_1 fold_2 (default: all)")  # fmt: skip
+                        help="use only the cases of these folds of merged runs, such as fold_1 fold_2 (default: all)")  # fmt: skip
     add_groups(parser)
     for former, kind in (("--replicates", positive), ("--seed", natural)):
-        parser.add_argument(former, type=kind, action=OptionWithoutEffect, why="intervals draw nothing at random")
+        parser.add_argument(former, type=kind, action=OptionWithoutEffect, why="intervals no longer use random numbers")
     parser.add_argument("-o", type=Path, default=None, metavar="FOLDER",
-                        help="also write comparison.csv, comparison.json and comparison_decisions.csv there")  # fmt: skip
-    parser.add_argument("--figure", type=Path, default=None, help="also draw reliability diagrams (.png, .svg, .pdf)")
+                        help="also write comparison.csv, comparison.json and comparison_decisions.csv into this folder")  # fmt: skip
+    parser.add_argument(
+        "--figure", type=Path, default=None, metavar="FILE", help="also draw reliability diagrams (.png, .svg, .pdf)"
+    )
     parser.set_defaults(run=run)
 
 

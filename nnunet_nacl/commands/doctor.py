@@ -9,7 +9,7 @@ from nnunet_nacl.commands.arguments import Commands
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "say what keeps nnU-Net from finding the trainers, and what to set"
+    text = "check versions, variables and whether nnU-Net finds the trainers, and say what to set"
     parser = commands.add_parser("doctor", help=text, description=text)
     parser.set_defaults(run=run)
 

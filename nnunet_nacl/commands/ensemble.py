@@ -11,13 +11,13 @@ from nnunet_nacl.commands.arguments import Commands, default_processes
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "the mean of the probabilities of several folders of predictions, as a folder of predictions"
+    text = "average the probabilities of several prediction folders, and write them as a prediction folder"
     parser = commands.add_parser("ensemble", help=text, description=text)
     parser.add_argument("predicted", type=Path, nargs="+", metavar="PREDICTED",
-                        help="two or more folders of predictions of the same cases, with their .npz files")  # fmt: skip
+                        help="two or more prediction folders of the same cases, with .npz files")  # fmt: skip
     parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="new or empty folder")
     parser.add_argument("--geometric", action="store_true",
-                        help="the normalized geometric mean, that of logits, instead of the mean that nnUNetv2_ensemble takes")  # fmt: skip
+                        help="normalized geometric mean (the mean of the logits), instead of the arithmetic mean that nnUNetv2_ensemble uses")  # fmt: skip
     inputs.add_descriptions(parser)
     inputs.add_processes(parser)
     parser.set_defaults(run=run)

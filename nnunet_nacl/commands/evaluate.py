@@ -15,7 +15,7 @@ from nnunet_nacl.errors import InputError
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "calibration of the softmax files of a prediction folder"
+    text = "evaluate the calibration of the softmax files in a prediction folder"
     parser = commands.add_parser("evaluate", help=text, description=text)
     inputs.add_predicted(parser)
     parser.add_argument("former", type=Path, nargs="?", default=None, help=argparse.SUPPRESS)
@@ -28,13 +28,17 @@ def add(commands: Commands) -> None:
     inputs.add_processes(parser)
     add_settings(parser)
     parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
-                        help="for all processes, e.g. 8G (default: 80 %% of what is available, cgroup limits respected)")  # fmt: skip
+                        help="memory for all processes, e.g. 8G (default: 80 %% of the available memory, within cgroup limits)")  # fmt: skip
     parser.add_argument(
-        "--fresh", action="store_true", help="compute all cases anew, also unchanged ones of an earlier run"
+        "--fresh",
+        action="store_true",
+        help="compute all cases again, also those that have not changed since an earlier run",
     )
     parser.add_argument("-num_parts", type=positive, default=1,
-                        help="evaluate one of this many parts, into OUTPUT/part_I_of_N; join them with `nnunet-nacl merge`")  # fmt: skip
-    parser.add_argument("-part_id", type=int, default=0, help="which one, counted from 0")
+                        help="number of parts; evaluates one of them, into OUTPUT/part_I_of_N (join the parts with `nnunet-nacl merge`)")  # fmt: skip
+    parser.add_argument(
+        "-part_id", type=int, default=0, help="which part to evaluate, counted from 0 (default: %(default)s)"
+    )
     add_groups(parser)
     parser.set_defaults(run=run)
 
@@ -78,7 +82,7 @@ def run(parsed: argparse.Namespace) -> int:
         clear_store(output)
     if result.recalled:
         print(
-            f"{result.recalled} of {len(result.cases)} cases had not changed since an earlier run (--fresh computes all anew)"
+            f"{result.recalled} of {len(result.cases)} cases had not changed since an earlier run (--fresh computes them again)"
         )
     return 0
 

@@ -27,13 +27,13 @@ def add_fit(steps: Commands, text: str, file: str) -> argparse.ArgumentParser:
     """Add ``fit``: evaluated folders in, a file out."""
     parser = steps.add_parser("fit", help=text, description=text)
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT",
-                        help="evaluated folder, e.g. fold_0/validation, or output folder of `nnunet-nacl evaluate`; one per fold")  # fmt: skip
+                        help="evaluated prediction folder, e.g. fold_0/validation, or output folder of `nnunet-nacl evaluate`; one per fold")  # fmt: skip
     parser.add_argument("-o", type=Path, required=True, metavar=file, help="file to write")
     parser.add_argument(
         "--level",
         type=_level,
         default=0.9,
-        help=f"of the intervals, from {MIN_LEVEL:g} to {MAX_LEVEL:g} (default: %(default)s)",
+        help=f"level of the intervals, from {MIN_LEVEL:g} to {MAX_LEVEL:g} (default: %(default)s)",
     )
     add_groups(parser)
     return parser
@@ -44,12 +44,12 @@ def add_apply(steps: Commands, text: str, file: str) -> argparse.ArgumentParser:
     parser = steps.add_parser("apply", help=text, description=text)
     parser.add_argument("fit", type=Path, metavar=file, help="file of `fit`")
     parser.add_argument("predicted", type=Path, metavar="PREDICTED",
-                        help="folder of predictions, with their .npz files if they were saved")  # fmt: skip
+                        help="prediction folder, with .npz files if they were saved")  # fmt: skip
     parser.add_argument("-o", type=Path, required=True, metavar="CASES_CSV", help="table to write")
     inputs.add_descriptions(parser)
     inputs.add_processes(parser)
     parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
-                        help="for all processes, e.g. 8G (default: 80 %% of what is available, cgroup limits respected)")  # fmt: skip
+                        help="memory for all processes, e.g. 8G (default: 80 %% of the available memory, within cgroup limits)")  # fmt: skip
     return parser
 
 
@@ -94,7 +94,7 @@ def read_fit_input(parsed: argparse.Namespace) -> tuple[Evaluated, list[str] | N
     warn(in_words(gather(seen), len(cases)))
     if evaluated.table.mask_sums is None:
         warn(
-            ["some cases were evaluated before confidences were summed up, so what needs them is left out; run "
+            ["some results are of an older version and contain no confidences of cases, so what needs them is left out; run "
              "`nnunet-nacl evaluate` on these folders again"]
         )  # fmt: skip
     return evaluated, None if groups is None else groups.of(evaluated.table.cases)
@@ -136,7 +136,7 @@ def read_predicted(parsed: argparse.Namespace, fit: Any) -> tuple[CaseTable, Dat
     warn(in_words(gather(seen), len(table.cases)))
     known = sorted(set(table.cases) & set(fit.content["cases"]))
     if known:
-        warn([f"{len(known)} of {len(table.cases)} cases have the name of a case of the fit, and fit too well if they are the same: "
+        warn([f"{len(known)} of {len(table.cases)} cases have the name of a case of the fit; if they are the same cases, the results are too good: "
               f"{', '.join(known[:3])}"])  # fmt: skip
     return table, dataset
 

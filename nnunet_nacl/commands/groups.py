@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def add_groups(parser: argparse.ArgumentParser) -> None:
     """Add ``--groups``."""
     parser.add_argument("--groups", type=Path, default=None, metavar="CASES_CSV",
-                        help="CSV file with the columns case,group: cases of one group (two frames or lesions of one patient) are "
-                             "one unit (default: each case is its own)")  # fmt: skip
+                        help="CSV file with the columns case,group: all cases of one group (e.g. of one patient) are one unit of intervals "
+                             "and tests (default: each case is a unit)")  # fmt: skip
 
 
 def groups_of(parsed: argparse.Namespace) -> Groups | None:

@@ -10,18 +10,28 @@ from nnunet_nacl.commands.arguments import Commands, default_processes, positive
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "bring a task of the Medical Segmentation Decathlon into nnUNet_raw: download, check, convert"
+    text = "import a task of the Medical Segmentation Decathlon into nnUNet_raw: download, verify, convert"
     parser = commands.add_parser("import-msd", help=text, description=text)
     parser.add_argument("task", nargs="?", help="e.g. Task04_Hippocampus, Hippocampus or 4; default: list the tasks")
     parser.add_argument("--from", type=Path, dest="source", default=None, metavar="PATH",
-                        help="the task's folder or archive, or a folder that holds it; nothing is downloaded")  # fmt: skip
+                        help="the task's folder or archive, or the folder that contains it; nothing is downloaded")  # fmt: skip
     parser.add_argument("--id", type=positive, default=None, help="number of the data set (default: the task's)")
     parser.add_argument("--mirror", action="append", default=None, metavar="URL",
-                        help="folder with the archives; more than one are tried in turn")  # fmt: skip
+                        help="address of a folder with the archives; may be given several times, they are tried in this order (default: AWS)")  # fmt: skip
     parser.add_argument(
-        "--downloads", type=Path, default=None, help="where archives are kept (default: nnUNet_raw/.msd)"
+        "--downloads",
+        type=Path,
+        default=None,
+        metavar="FOLDER",
+        help="folder for downloaded archives (default: $nnUNet_raw/.msd)",
     )
-    parser.add_argument("-np", type=positive, default=None, help="processes (default: nnUNet_def_n_proc or all cores)")
+    parser.add_argument(
+        "-np",
+        type=positive,
+        default=None,
+        metavar="N",
+        help="number of processes (default: nnUNet_def_n_proc or all cores)",
+    )
     parser.set_defaults(run=run)
 
 

@@ -44,13 +44,13 @@ def add_predicted(parser: argparse.ArgumentParser) -> None:
         "predicted",
         type=Path,
         metavar="PREDICTED",
-        help="folder of predictions with their .npz files, e.g. fold_0/validation",
+        help="prediction folder with .npz files (of --save_probabilities or --npz), e.g. fold_0/validation",
     )
 
 
 def add_labels(parser: argparse.ArgumentParser, text: str = "") -> None:
     """Add ``-gt``, with a text on what labels are for where a command does without them."""
-    default = text or "default: for fold_X/validation where nnU-Net has them"
+    default = text or "default: for a fold_X/validation those of nnU-Net"
     parser.add_argument(
         "-gt", "--labels", type=Path, dest="labels", default=None, metavar="LABELS",
         help=f"folder with the label files ({default})",
@@ -60,14 +60,16 @@ def add_labels(parser: argparse.ArgumentParser, text: str = "") -> None:
 def add_descriptions(parser: argparse.ArgumentParser) -> None:
     """Add ``-djfile`` and ``-pfile``."""
     parser.add_argument("-djfile", type=Path, default=None, metavar="FILE",
-                        help="dataset.json (default: that of PREDICTED or of its model)")  # fmt: skip
-    parser.add_argument("-pfile", type=Path, default=None, metavar="FILE", help="plans.json (default: likewise)")
+                        help="dataset.json (default: in PREDICTED or in the folder of its model)")  # fmt: skip
+    parser.add_argument(
+        "-pfile", type=Path, default=None, metavar="FILE", help="plans.json (default: in the same places)"
+    )
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
     """Add ``-np``; :func:`~nnunet_nacl.commands.arguments.default_processes` is its default."""
     parser.add_argument("-np", type=positive, default=None, metavar="N",
-                        help="processes (default: nnUNet_def_n_proc or all cores)")  # fmt: skip
+                        help="number of processes (default: nnUNet_def_n_proc or all cores)")  # fmt: skip
 
 
 def find_inputs(parsed: argparse.Namespace, predicted: Sequence[Path], labels: bool = True) -> Inputs:

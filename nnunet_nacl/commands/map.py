@@ -11,14 +11,14 @@ from nnunet_nacl.commands.arguments import Commands
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "maps of confidence, entropy and local calibration error as NIfTI, for ITK-SNAP and 3D Slicer"
+    text = "write maps of confidence, entropy and local calibration error as NIfTI, for ITK-SNAP and 3D Slicer"
     parser = commands.add_parser("map", help=text, description=text)
     inputs.add_predicted(parser)
     parser.add_argument("cases", nargs="*", metavar="CASE", help="names of cases (default: all)")
     parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="output folder")
-    inputs.add_labels(parser, "for the local calibration error; default: without it")
-    parser.add_argument("--sigma-mm", type=_length, default=3.0,
-                        help="sigma of the Gaussian over which the local error is averaged (default: %(default)s mm)")  # fmt: skip
+    inputs.add_labels(parser, "needed for the local calibration error; default: no such map")
+    parser.add_argument("--sigma-mm", type=_length, default=3.0, metavar="MM",
+                        help="sigma of the Gaussian average of the local calibration error, in mm (default: %(default)s)")  # fmt: skip
     inputs.add_descriptions(parser)
     parser.set_defaults(run=run)
 

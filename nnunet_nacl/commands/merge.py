@@ -11,11 +11,11 @@ from nnunet_nacl.commands.groups import add_groups, groups_of
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "join the results of folds, parts or machines into one, without the softmax files"
+    text = "join the results of folds, parts or machines into one result; needs no softmax files"
     parser = commands.add_parser("merge", help=text, description=text)
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT",
                         help="evaluated prediction folder, or output folder of `nnunet-nacl evaluate`; its calibration_bins.npz is read")  # fmt: skip
-    parser.add_argument("-o", type=Path, required=True, help="output folder")
+    parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="output folder")
     add_groups(parser)
     parser.set_defaults(run=run)
 
@@ -30,7 +30,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     folders = [result_folder(folder).resolve() for folder in parsed.results]
     if len(set(folders)) < len(folders):
-        raise InputError("Expected each RESULT once, but one came twice.")
+        raise InputError("Expected different RESULT folders, but one was given twice.")
     if parsed.o.resolve() in folders:
         raise InputError(f"{parsed.o}: is one of the results that are merged. Choose another output folder with -o.")
     merged = merge_results({folder: read_result(folder / BINS_FILE) for folder in map(result_folder, parsed.results)})

@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 VOXEL_SETS = ("predicted", "all", "foreground", "union")
 
 EPILOG = "\n".join(
-    ["methods, for K classes (of a region: outside and inside), what they keep, and what they are fitted on:"]
+    ["methods, for K classes (for a region: outside and inside), what they keep, and the voxels they are fitted on:"]
     + [f"  {line}" for line in guarantee_lines()]
     + [
-        "volumes: measured on four trainers, whose soft volumes came nearer to the labels' on folds that were not fitted on",
-        "each is convex and needs saved probabilities and labels only. docs/recalibrating.md says what each did on real folds.",
+        "volumes: how many of 8 soft volumes (two structures, four trainers) came closer to the labels', on folds not used for the fit",
+        "all are convex and need only saved probabilities and labels. See the page Recalibrating of the documentation.",
     ]
 )
 
 
 def add(commands: Commands) -> None:
     """Add the command, its two steps and their arguments."""
-    text = "repair the confidence of a trained network: fit on validation folds, apply to predictions"
+    text = "correct the confidence of a trained network: fit on validation folds, apply to predictions"
     parser = commands.add_parser("recalibrate", help=text, description=text)
     steps = parser.add_subparsers(title="steps", required=True, metavar="STEP")
     _add_fit(steps)
@@ -44,56 +44,62 @@ def add(commands: Commands) -> None:
 
 
 def _add_fit(steps: Commands) -> None:
-    text = "fit a recalibration on the softmax files of validation folders, and score it on cases that it was not fitted on"
+    text = "fit a recalibration on the softmax files of validation folders, and score it on cases that were not used for the fit"
     parser = steps.add_parser("fit", help=text, description=text, epilog=EPILOG,
                               formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("predicted", type=Path, nargs="+", metavar="PREDICTED",
-                        help="validation folders with their .npz files, one per fold")  # fmt: skip
+                        help="validation folders with .npz files, one per fold")  # fmt: skip
     inputs.add_labels(parser)
     inputs.add_descriptions(parser)
     parser.add_argument("-o", type=Path, required=True, metavar="TEMPERATURE_JSON", help="file to write")
     parser.add_argument("--method", choices=tuple(GUARANTEES), default=None,
-                        help=f"what to fit, see below (default: {DEFAULT_METHOD})")  # fmt: skip
+                        help=f"method, see below (default: {DEFAULT_METHOD})")  # fmt: skip
     parser.add_argument("--compare-methods", action="store_true",
-                        help="also fit all other methods and print one table of them, best NLL over all voxels first; the file "
-                             "is that of --method")  # fmt: skip
+                        help="also fit all other methods and print one table of them, lowest NLL over all voxels first; the file "
+                             "written is that of --method")  # fmt: skip
     parser.add_argument("--also", choices=tuple(GUARANTEES), action="append", default=[], metavar="METHOD",
-                        help="another method for that table and the file's `compared`; may be given several times")  # fmt: skip
-    parser.add_argument("--per-class", action="store_true", help="the older name of --method per-class")
+                        help="another method to fit, for the table and the entry `compared` of the file; may be given several times")  # fmt: skip
+    parser.add_argument("--per-class", action="store_true", help="old name of --method per-class")
     parser.add_argument("--voxel-set", choices=VOXEL_SETS, default=None,
-                        help="voxels to fit on (default: that of the method). `foreground` and `union` choose by the label and "
+                        help="voxels to fit on (default: those of the method, see below). `foreground` and `union` are selected by the label and "
                              "make even a calibrated network underconfident")  # fmt: skip
-    parser.add_argument("--cross-fit", action="store_true", help="the older name of what is always done by now: each folder, or "
-                        "each of several parts of a single one, is scored with what was fitted on the others")  # fmt: skip
+    parser.add_argument("--cross-fit", action="store_true", help="old option without effect: each folder, or each of several "
+                        "parts of a single folder, is always scored with a map that was fitted on the others")  # fmt: skip
     parser.add_argument("--cross-fit-parts", type=positive, default=None, metavar="N",
-                        help="random parts of a single folder (default: 5, or one a case)")  # fmt: skip
+                        help="number of random parts of a single folder (default: 5, or as many as there are cases)")  # fmt: skip
     parser.add_argument(
         "--parts", type=positive, dest="cross_fit_parts", action=FormerOption, now="--cross-fit-parts N"
     )
-    parser.add_argument("--max-voxels", type=positive, default=None, help="fit on that many, drawn at random")
-    parser.add_argument("--seed", type=int, default=0, help="of the random draws (default: %(default)s)")
-    parser.add_argument("--bins", type=bins, default=15, help="equal-width confidence bins (default: %(default)s)")
+    parser.add_argument(
+        "--max-voxels",
+        type=positive,
+        default=None,
+        metavar="N",
+        help="fit on N voxels, drawn at random (default: on all)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random draws (default: %(default)s)")
+    parser.add_argument(
+        "--bins", type=bins, default=15, help="number of equal-width confidence bins (default: %(default)s)"
+    )
     parser.add_argument("--ensemble", type=Path, nargs="+", default=[], metavar="PREDICTED",
-                        help="with --method temperature: what each fold alone predicts for the same cases, which no fold was "
-                             "trained on, a folder each; prints the temperature of their ensemble, estimated without labels")  # fmt: skip
+                        help="with --method temperature: a prediction folder of each single fold, for the same cases, which no fold was "
+                             "trained on; also estimates the temperature of the ensemble of these folds, without labels")  # fmt: skip
     _add_memory(parser)
     add_groups(parser)
     parser.set_defaults(run=run_fit)
 
 
 def _add_apply(steps: Commands) -> None:
-    text = (
-        "write a copy of a folder of predictions in which the probabilities are recalibrated and all else is as it was"
-    )
+    text = "write a copy of a prediction folder with recalibrated probabilities; everything else is copied unchanged"
     parser = steps.add_parser("apply", help=text, description=text)
-    parser.add_argument("temperature", type=Path, metavar="TEMPERATURE_JSON", help="file of `recalibrate fit`")
+    parser.add_argument("temperature", type=Path, metavar="TEMPERATURE_JSON", help="file that `recalibrate fit` wrote")
     inputs.add_predicted(parser)
     parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="new or empty folder")
     inputs.add_descriptions(parser)
-    parser.add_argument("--held-out", action="store_true", help="for the cases of the fit: each with what was fitted "
-                        "without it")  # fmt: skip
-    parser.add_argument("--rewrite-segmentations", action="store_true", help="make the segmentations anew from the new "
-                        "probabilities (default: the given ones, which may have been postprocessed, are copied)")  # fmt: skip
+    parser.add_argument("--held-out", action="store_true", help="for the cases that were used for the fit: apply to each "
+                        "the map that was fitted without it")  # fmt: skip
+    parser.add_argument("--rewrite-segmentations", action="store_true", help="compute the segmentations from the new "
+                        "probabilities (default: copy the given ones, which may have been postprocessed)")  # fmt: skip
     inputs.add_processes(parser)
     _add_memory(parser)
     parser.set_defaults(run=run_apply)
@@ -101,7 +107,7 @@ def _add_apply(steps: Commands) -> None:
 
 def _add_memory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-memory", type=memory_size, default=2 * 2**30, metavar="SIZE",
-                        help="for the probabilities of a case, e.g. 512M; larger ones are unpacked to a file in the folder of "
+                        help="memory for the probabilities of a case, e.g. 512M; larger cases are unpacked to a temporary file in the folder of "
                              "-o (default: 2G)")  # fmt: skip
     parser.add_argument("--memory", type=positive, dest="max_memory", action=FormerOption, now="--max-memory SIZE",
                         convert=lambda mebibytes: mebibytes * 2**20)  # fmt: skip
@@ -119,14 +125,14 @@ def run_fit(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.report.recalibration_table import prepare_methods_table, prepare_recalibration_table
 
     if parsed.cross_fit_parts is not None and len(parsed.predicted) > 1:
-        raise InputError("--cross-fit-parts goes with a single folder; several folders are the parts themselves.")
+        raise InputError("--cross-fit-parts is for a single folder; of several folders each is a part.")
     if parsed.o.is_dir():
         raise InputError(f"{parsed.o}: is a folder. Give -o the name of a file, e.g. temperature.json.")
     files = inputs.find_inputs(parsed, parsed.predicted)
     chosen = _method(parsed)
     if parsed.ensemble and (chosen != "temperature" or parsed.voxel_set not in (None, "predicted")):
         raise InputError(
-            "--ensemble goes with --method temperature on the voxel set `predicted`; elsewhere its estimate was far off."
+            "--ensemble needs --method temperature and the voxel set `predicted`; for others the estimate is far off."
         )
     with output_folder(parsed.o.parent):
         ensemble = _ensemble(parsed, files) if parsed.ensemble else None
@@ -201,7 +207,7 @@ def _ensemble(parsed: argparse.Namespace, files: inputs.Inputs) -> Disagreement:
 
 def _method(parsed: argparse.Namespace) -> str:
     if parsed.per_class and parsed.method not in (None, "per-class"):
-        raise InputError(f"--per-class is the older name of --method per-class; got --method {parsed.method} as well.")
+        raise InputError(f"--per-class is the old name of --method per-class; got --method {parsed.method} as well.")
     return "per-class" if parsed.per_class else parsed.method or DEFAULT_METHOD
 
 
@@ -229,7 +235,9 @@ def run_apply(parsed: argparse.Namespace) -> int:
         print(line)
     used = sum(result.case in fitted.fitted_on for result in applied)
     if used and not parsed.held_out:
-        print(f"{used} of these cases were fitted on: their scores flatter. Use --held-out for them.")
+        print(
+            f"{used} of these cases were used for the fit, so their scores will be too good. Use --held-out for them."
+        )
     for line in harm_lines(fitted.harm):
         print(line)
     print(f"wrote {parsed.o}")
@@ -243,14 +251,10 @@ def _segmentation_lines(applied: list[Applied]) -> list[str]:
     lines = [f"{len(applied)} cases; the recalibration changed the label of {changed} voxels."]
     if changed and not rewritten:
         lines.append(
-            "The segmentations are copies of the given ones, without these changes; --rewrite-segmentations makes them anew."
+            "The segmentations are copies of the given ones, without these changes; --rewrite-segmentations computes them again."
         )
     if edited:
-        outcome = (
-            "those written are, so what had been done to them is undone"
-            if rewritten
-            else "they were copied as they are"
-        )
+        outcome = "the new ones are, so any postprocessing is lost" if rewritten else "they were copied unchanged"
         lines.append(
             f"{sum(result.n_edited for result in edited)} voxels of {len(edited)} given segmentations were not those of their "
             f"own probabilities (postprocessed?); {outcome}."

@@ -18,26 +18,36 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "evaluated runs as one HTML file that opens offline"
+    text = "write evaluated runs as one HTML file that opens offline"
     parser = commands.add_parser(
         "report", help=text, description=f"{text}. Several results are compared with the first."
     )
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT",
-                        help="output folder of `nnunet-nacl evaluate` or `merge`, or the evaluated prediction folder; the results of a "
-                             "trainer that was trained several times on the same folds are one RESULT, joined by commas")  # fmt: skip
-    parser.add_argument("-o", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
-    parser.add_argument("--images", type=Path, default=None, metavar="FOLDER",
-                        help="nnU-Net's imagesTr or imagesTs, to show the image of the worst cases")  # fmt: skip
+                        help="output folder of `nnunet-nacl evaluate` or `merge`, or the evaluated prediction folder; join the results of "
+                             "one trainer that was trained several times on the same folds with commas: they are one RESULT")  # fmt: skip
     parser.add_argument(
-        "--voxel-set", default="predicted", help="ranks the cases and fills the case table (default: %(default)s)"
+        "-o", type=Path, default=Path("report.html"), metavar="FILE", help="file to write (default: %(default)s)"
     )
-    parser.add_argument("--worst", type=natural, default=6, help="worst cases to picture (default: %(default)s)")
+    parser.add_argument("--images", type=Path, default=None, metavar="FOLDER",
+                        help="nnU-Net's imagesTr or imagesTs, to show the images of the worst cases too")  # fmt: skip
+    parser.add_argument(
+        "--voxel-set",
+        default="predicted",
+        help="voxel set that ranks the cases and that the case table shows (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--worst",
+        type=natural,
+        default=6,
+        metavar="N",
+        help="number of worst cases with pictures (default: %(default)s)",
+    )
     parser.add_argument("--figures", type=Path, default=None, metavar="DIR",
-                        help="also write the diagrams as SVG and PDF files, one column wide")  # fmt: skip
+                        help="also write the diagrams into this folder, as SVG and PDF files, one column (84 mm) wide")  # fmt: skip
     for option in ("-djfile", "-pfile"):
         parser.add_argument(option, type=Path, default=None, metavar="FILE",
-                            help=f"{'dataset' if option == '-djfile' else 'plans'}.json, for the slices of the worst cases "
-                                 "(default: where the evaluation had it)")  # fmt: skip
+                            help=f"{'dataset' if option == '-djfile' else 'plans'}.json, for the pictures of the worst cases "
+                                 "(default: the file that the evaluation read)")  # fmt: skip
     add_groups(parser)
     parser.set_defaults(run=run)
 

@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "copy a trained model so that it predicts with nnU-Net alone, and compare the copy's predictions"
+    text = "copy a trained model so that it needs nnU-Net only, and check that the copy predicts the same"
     parser = commands.add_parser("share", help=text, description=text)
     parser.add_argument("model_folder", type=Path, help="folder <trainer>__<plans>__<configuration> with fold_0, ...")
-    parser.add_argument("-o", type=Path, required=True, help="parent of the new folder")
+    parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="folder in which the copy is created")
     # named as in nnUNetv2_predict
-    parser.add_argument("-f", nargs="+", default=None, help="folds (default: all that have the checkpoint)")
-    parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: %(default)s)")
+    parser.add_argument("-f", nargs="+", default=None, help="folds (default: all with the checkpoint)")
+    parser.add_argument(
+        "-chk", default="checkpoint_final.pth", help="file name of the checkpoint (default: %(default)s)"
+    )
     parser.add_argument("-i", type=Path, nargs="+", default=[], metavar="FILE",
-                        help="files of one case, one per channel, to predict with both models (default: a random patch)")  # fmt: skip
+                        help="image files of one case, one per channel, to compare both models on it as well (default: only a random patch)")  # fmt: skip
     parser.add_argument("--temperature", type=Path, nargs="+", default=[], metavar="TEMPERATURE_JSON",
                         help="divide the logits by the temperature of `recalibrate fit --method temperature`: one file for all "
-                             "folds, or one for each in the order of -f; a number is a temperature itself")  # fmt: skip
+                             "folds, or one for each fold in the order of -f; instead of a file, a temperature as a number")  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -89,8 +91,8 @@ def temperatures_of(path: Path, model: Path) -> NDArray[np.float64]:
     factors = [each.factor for each in fitted.maps if isinstance(each, OneFactor)]
     if len(factors) != len(fitted.maps):
         raise InputError(
-            f"{path}: the method {fitted.method} looks at all classes of a voxel, which no layer of a network can do; one "
-            "temperature can be put into it (fit with --method temperature). Use `nnunet-nacl recalibrate apply` for this one."
+            f"{path}: the method {fitted.method} depends on all classes of a voxel, which a layer of the network cannot compute. Fit with --method temperature "
+            "to store one temperature in the model, or use `nnunet-nacl recalibrate apply` with this file."
         )
     return 1 / np.array(factors * (len(heads.channels) if heads.kind == "softmax" else 1))
 

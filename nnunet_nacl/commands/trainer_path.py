@@ -9,7 +9,7 @@ from nnunet_nacl.commands.arguments import Commands
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "print the folder for nnUNet_extTrainer"
+    text = "print the folder to set as nnUNet_extTrainer"
     parser = commands.add_parser("trainer-path", help=text, description=text)
     parser.set_defaults(run=run)
 

@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="trainer or variant, ours, nnU-Net's or on nnUNet_extTrainer; default: all",
+        help="trainer or variant of nnunet-nacl, of nnU-Net or in a folder of nnUNet_extTrainer (default: list all)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)

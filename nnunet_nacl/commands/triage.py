@@ -29,13 +29,23 @@ SCORES = ("soft_Dice", "mean_probability", "mean_entropy", "volume", "agreement"
 
 def add(commands: Commands) -> None:
     """Add the command, its two steps and their arguments."""
-    text = "which cases to look at: confidences that need no label, and how well each finds the bad ones"
-    parser = commands.add_parser("triage", help=text, description=f"{text}. docs/decisions.md explains the figures.")
+    text = "which cases to review: confidences that need no label, and how well each finds cases with a low Dice"
+    parser = commands.add_parser(
+        "triage",
+        help=text,
+        description=f"{text}. The figures are explained on the page Volumes and triage of the documentation.",
+    )
     steps = parser.add_subparsers(title="steps", required=True, metavar="STEP")
-    fit = add_fit(steps, "see on evaluated validation folders which confidence finds bad cases", "TRIAGE_JSON")
+    fit = add_fit(
+        steps,
+        "measure on the results of validation folders which confidence finds cases with a low Dice",
+        "TRIAGE_JSON",
+    )
     _add_members(fit)
     fit.set_defaults(run=run_fit)
-    apply = add_apply(steps, "estimate the Dice of new predictions and mark those to check, worst first", "TRIAGE_JSON")
+    apply = add_apply(
+        steps, "estimate the Dice of new predictions and mark the cases to check, worst first", "TRIAGE_JSON"
+    )
     apply.add_argument("--budget", type=_share, default=0.1, metavar="SHARE",
                        help="share of the cases that are marked to be checked (default: %(default)s)")  # fmt: skip
     apply.add_argument(
@@ -47,8 +57,8 @@ def add(commands: Commands) -> None:
 
 def _add_members(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--members", type=Path, nargs="+", default=None, metavar="FOLDER",
-                        help="predictions of the same cases by each of several networks, as the folds of an ensemble: the Dice "
-                             "between their segmentations is one more confidence")  # fmt: skip
+                        help="prediction folders of the same cases by several networks, such as the folds of an ensemble: the Dice "
+                             "between their segmentations is a further confidence")  # fmt: skip
 
 
 def _share(text: str) -> float:

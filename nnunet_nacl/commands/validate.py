@@ -14,42 +14,42 @@ from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "calibration of a trained model, without softmax files: its folds predict their validation cases in memory"
+    text = "evaluate the calibration of a trained model without softmax files: each fold predicts its validation cases in memory"
     parser = commands.add_parser("validate", help=text, description=text)
     parser.add_argument("model_folder", type=Path, metavar="MODEL_FOLDER",
-                        help="nnU-Net's folder <trainer>__<plans>__<configuration> with fold_0, ...; any trainer")  # fmt: skip
+                        help="nnU-Net's folder <trainer>__<plans>__<configuration> with fold_0, ...; of any trainer")  # fmt: skip
     # named as in nnUNetv2_predict
-    parser.add_argument(
-        "-f", nargs="+", default=None, metavar="FOLD", help="folds (default: all that have the checkpoint)"
-    )
+    parser.add_argument("-f", nargs="+", default=None, metavar="FOLD", help="folds (default: all with the checkpoint)")
     parser.add_argument("-o", type=Path, default=None, metavar="FOLDER",
-                        help="output folder (default: MODEL_FOLDER/calibration, of one fold MODEL_FOLDER/fold_X/calibration)")  # fmt: skip
-    parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: %(default)s)")
+                        help="output folder (default: MODEL_FOLDER/calibration, or MODEL_FOLDER/fold_X/calibration for one fold)")  # fmt: skip
     parser.add_argument(
-        "-device", choices=("cuda", "cpu", "mps"), default=None, help="default: a GPU where there is one"
+        "-chk", default="checkpoint_final.pth", help="file name of the checkpoint (default: %(default)s)"
     )
+    parser.add_argument("-device", choices=("cuda", "cpu", "mps"), default=None, help="default: a GPU if there is one")
     parser.add_argument("-gt", "--labels", type=Path, dest="labels", default=None, metavar="LABELS",
-                        help="folder with the label files (default: where nnU-Net has them)")  # fmt: skip
+                        help="folder with the label files (default: nnU-Net's own of this data set)")  # fmt: skip
     parser.add_argument("--images", type=Path, default=None, metavar="IMAGES",
-                        help="predict the images of this folder, a test set with --labels, instead of the validation cases: with each "
-                             "fold, and with both ensembles of several folds")  # fmt: skip
+                        help="predict the images of this folder (a test set, whose labels are given with -gt) instead of the validation cases: with each "
+                             "fold, and with two or more folds also with both ensembles (mean of the logits, mean of the probabilities)")  # fmt: skip
     parser.add_argument("-prev_stage_predictions", type=Path, default=None, metavar="FOLDER",
-                        help="with --images, of a cascade: segmentations of its previous stage")  # fmt: skip
+                        help="with --images, for a cascade: folder with the segmentations of the previous stage")  # fmt: skip
     parser.add_argument("-np", type=positive, default=1, metavar="N",
-                        help="processes that resample and evaluate while the next case is predicted (default: 1, all in one)")  # fmt: skip
+                        help="processes that resample and evaluate while the next case is predicted (default: 1, everything in one process)")  # fmt: skip
     parser.add_argument("--keep", choices=("float16",), default=None,
-                        help="also write <case>.npz in half precision, <case>.pkl and the segmentation into fold_X/validation, for "
+                        help="also write <case>.npz in half precision, <case>.pkl and the segmentation into fold_X/validation, for use by "
                              "`recalibrate`, `map` and nnU-Net's ensembling")  # fmt: skip
     parser.add_argument("--fit", type=Path, default=None, metavar="TEMPERATURE_JSON",
-                        help="also fit a recalibration, as `recalibrate fit` does; each case is predicted twice, the second time to score it "
-                             "with what was fitted without its fold")  # fmt: skip
+                        help="also fit a recalibration, as `recalibrate fit` does, and write it to this file; each case is predicted twice, the second time to "
+                             "score it with a map that was fitted on the other folds")  # fmt: skip
     parser.add_argument("--method", choices=tuple(GUARANTEES), default=None,
                         help=f"what --fit fits, see `recalibrate fit --help` (default: {DEFAULT_METHOD})")  # fmt: skip
     add_settings(parser)
     parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
-                        help="for the cases that are evaluated, e.g. 8G (default: 80 %% of what is available, cgroup limits respected)")  # fmt: skip
+                        help="memory for the cases that are evaluated, e.g. 8G (default: 80 %% of the available memory, within cgroup limits)")  # fmt: skip
     parser.add_argument(
-        "--fresh", action="store_true", help="compute all cases anew, also unchanged ones of an earlier run"
+        "--fresh",
+        action="store_true",
+        help="compute all cases again, also those that have not changed since an earlier run",
     )
     add_groups(parser)
     parser.set_defaults(run=run)
@@ -110,7 +110,7 @@ def run(parsed: argparse.Namespace) -> int:
                 write_and_print_fit(fitted, parsed.fit)
     if result.recalled:
         print(
-            f"{result.recalled} of {len(result.cases)} cases had not changed since an earlier run (--fresh computes all anew)"
+            f"{result.recalled} of {len(result.cases)} cases had not changed since an earlier run (--fresh computes them again)"
         )
     return 0
 
@@ -121,7 +121,7 @@ def _check_options(parsed: argparse.Namespace) -> None:
         if given is not None and parsed.images is not None:
             raise InputError(f"{option} is for the validation cases, not for a test set. Leave out --images.")
     if parsed.method is not None and parsed.fit is None:
-        raise InputError("--method says what --fit TEMPERATURE_JSON fits. Give --fit, or leave it out.")
+        raise InputError("--method is the method of --fit TEMPERATURE_JSON. Give --fit as well, or leave --method out.")
     if parsed.fit is not None and parsed.np > 1:
         raise InputError("--fit works in one process. Leave out -np.")
     if parsed.fit is not None and parsed.fit.is_dir():
@@ -129,13 +129,13 @@ def _check_options(parsed: argparse.Namespace) -> None:
     if parsed.images is None:
         if parsed.prev_stage_predictions is not None:
             raise InputError(
-                "-prev_stage_predictions goes with --images; validation cases have theirs where nnU-Net put them."
+                "-prev_stage_predictions is for --images only; for validation cases nnU-Net's own files are used."
             )
         return
     if not parsed.images.is_dir():
         raise InputError(f"{parsed.images}: no such folder. Pass nnU-Net's imagesTs, or a folder like it.")
     if parsed.labels is None:
-        raise InputError("--images needs the folder of its label files with --labels.")
+        raise InputError("--images needs the folder of its label files: pass it with -gt.")
     if parsed.o is None:
         raise InputError("--images needs an output folder with -o.")
 

@@ -23,14 +23,16 @@ WAYS = ("hard", "soft", "hard_adaptive", "soft_adaptive")
 
 def add(commands: Commands) -> None:
     """Add the command, its two steps and their arguments."""
-    text = "how large each structure is, in ml, with an interval that holds the true volume of a new case"
+    text = "volume of each structure in ml, with an interval for the true volume of a new case"
     parser = commands.add_parser(
-        "volumes", help=text, description=f"{text}. docs/decisions.md says what that guarantees."
+        "volumes",
+        help=text,
+        description=f"{text}. What the interval guarantees is on the page Volumes and triage of the documentation.",
     )
     steps = parser.add_subparsers(title="steps", required=True, metavar="STEP")
-    fit = add_fit(steps, "fit the intervals on evaluated validation folders", "VOLUMES_JSON")
+    fit = add_fit(steps, "fit the intervals on the results of validation folders", "VOLUMES_JSON")
     fit.set_defaults(run=run_fit)
-    apply = add_apply(steps, "volumes with intervals of new predictions", "VOLUMES_JSON")
+    apply = add_apply(steps, "write the volumes of new predictions with their intervals", "VOLUMES_JSON")
     apply.add_argument("--way", choices=WAYS, default=None,
                        help="how volumes and errors are measured (default: what `fit` chose for each structure). The interval is valid for a way "
                             "that you name without looking at the results of the fit")  # fmt: skip
@@ -110,7 +112,7 @@ def _guarantee(content: dict[str, Any]) -> str:
     return (
         f"If new cases are drawn like those of the fit (exchangeable: same networks, scanners, kind of patients), the intervals hold for {level} of "
         "them, on average over all such cases and fits (marginal). For one patient, or some kind of them, that promises nothing; "
-        "docs/decisions.md says what breaks it."
+        "what breaks it is on the page Volumes and triage of the documentation."
     )
 
 

@@ -343,11 +343,11 @@ def test_postprocessed_segmentations_stay(fit, apply, predictions, tmp_path, cap
     capsys.readouterr()
     assert apply() == 0
     said = f"{n_removed} voxels of 1 given segmentations were not those of their own probabilities (postprocessed?); "
-    assert said + "they were copied as they are." in capsys.readouterr().out
+    assert said + "they were copied unchanged." in capsys.readouterr().out
     for given in predictions.glob("*.nii.gz"):
         assert (tmp_path / "out" / given.name).read_bytes() == given.read_bytes()
     assert apply("--rewrite-segmentations", output=tmp_path / "anew") == 0
-    assert said + "those written are, so what had been done to them is undone." in capsys.readouterr().out
+    assert said + "the new ones are, so any postprocessing is lost." in capsys.readouterr().out
     anew = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "anew" / path.name)))
     assert np.count_nonzero(anew == 2) == n_removed
 
@@ -580,7 +580,7 @@ def test_bad_fits(fit, predictions, phantom_task, tmp_path, capsys):
         (
             ("--per-class", "--method", "margins"),
             (predictions,),
-            "--per-class is the older name of --method per-class; got",
+            "--per-class is the old name of --method per-class; got",
         ),
         ((), (tmp_path / "nowhere",), "no such folder"),
         (("-o", other), (predictions,), "is a folder. Give -o the name of a file"),

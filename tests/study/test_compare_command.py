@@ -196,7 +196,7 @@ def test_the_same_folder_twice(runs, capsys):
 def test_former_options_of_the_bootstrap(runs, capsys):
     assert main(["compare", *map(str, runs), "--seed", "3", "--replicates", "100"]) == 0
     error = capsys.readouterr().err
-    assert error.count("has no effect, since intervals draw nothing at random") == 2
+    assert error.count("has no effect, since intervals no longer use random numbers") == 2
     assert "Traceback" not in error
 
 
