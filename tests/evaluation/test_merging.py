@@ -226,7 +226,7 @@ def test_parts_that_are_none(extra, message, folders, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("{0}", "{0}"), "one came twice"),
+        (("{0}", "{0}"), "one was given twice"),
         (("{0}", "{1}", "-o", "{1}"), "is one of the results that are merged"),
         (("{0}", "{0}/none"), "calibration_bins.npz: cannot be read"),
     ],

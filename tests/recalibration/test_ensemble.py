@@ -119,7 +119,7 @@ def test_fit_prints_and_records_it(tmp_path, capsys):
     command = ["recalibrate", "fit", predicted, "-gt", reference, "-o", tmp_path / "t.json", "--ensemble", *folders]
     for extra in ([], ["--method", "temperature", "--voxel-set", "all"]):
         assert main([str(part) for part in [*command, *extra]]) == 1
-        assert "--ensemble goes with --method temperature on the voxel set `predicted`" in capsys.readouterr().err
+        assert "--ensemble needs --method temperature and the voxel set `predicted`" in capsys.readouterr().err
     assert main([str(part) for part in [*command, "--method", "temperature"]]) == 0
     content = json.loads((tmp_path / "t.json").read_text())
     found = content["ensemble"]

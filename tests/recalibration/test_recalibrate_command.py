@@ -295,7 +295,7 @@ def test_apply_writes_what_nnunet_writes(extra, fit, apply, predictions, dataset
     capsys.readouterr()
     assert apply() == 0
     assert "6 cases; the recalibration changed the label of 0 voxels." in (printed := capsys.readouterr().out)
-    assert "6 of these cases were fitted on: their scores flatter." in printed
+    assert "6 of these cases were used for the fit, so their scores will be too good." in printed
     assert "postprocessed" not in printed
     out = tmp_path / "out"
     names = {path.name for path in predictions.iterdir()} | {"dataset.json", "plans.json", "recalibration.json"}
@@ -329,7 +329,7 @@ def test_factors_per_class_say_what_they_change(fit, apply, predictions, tmp_pat
     assert changed > 0
     printed = capsys.readouterr().out
     assert printed.count(f"the recalibration changed the label of {changed} voxels.") == 2
-    assert printed.count("without these changes; --rewrite-segmentations makes them anew") == 1
+    assert printed.count("without these changes; --rewrite-segmentations computes them again") == 1
 
 
 def test_postprocessed_segmentations_stay(fit, apply, predictions, tmp_path, capsys):
@@ -576,7 +576,7 @@ def test_bad_fits(fit, predictions, phantom_task, tmp_path, capsys):
             "expected --cross-fit-parts to be 2 to 6, the number of cases, got 7",
         ),
         (("--cross-fit-parts", 1), (predictions,), "expected --cross-fit-parts to be 2 to 6"),
-        (("--cross-fit-parts", 2), (predictions, other), "--cross-fit-parts goes with a single folder"),
+        (("--cross-fit-parts", 2), (predictions, other), "--cross-fit-parts is for a single folder"),
         (
             ("--per-class", "--method", "margins"),
             (predictions,),

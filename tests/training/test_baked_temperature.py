@@ -124,7 +124,7 @@ def model_folder(tmp_path, dataset_files):
 def test_files_that_are_refused(model_folder, tmp_path, capsys):
     one = temperature_file(tmp_path, "temperature", [2.0] * 3)
     for files, message in (
-        ([temperature_file(tmp_path, "by-prediction", [2.0, 1.0, 1.0])], "the method by-prediction looks at all classes of a voxel, which no layer of a network can do"),
+        ([temperature_file(tmp_path, "by-prediction", [2.0, 1.0, 1.0])], "the method by-prediction depends on all classes of a voxel, which a layer of the network cannot compute"),
         ([temperature_file(tmp_path, "temperature", [2.0] * 2, ("background", "body"))], "was fitted for the softmax channels background, body, but"),
         ([one, one, one], "expected one temperature file, or 2, in the order of fold_0, fold_1; got 3"),
         ([tmp_path / "none.json"], "none.json: cannot be read"),

@@ -133,7 +133,7 @@ def test_mistakes_are_one_line(tmp_path, dataset_files, monkeypatch, capsys):
         in said(model)
     )
     fit, images = ("--fit", tmp_path / "temperature.json"), ("--images", tmp_path)
-    assert "--method says what --fit TEMPERATURE_JSON fits" in said(model, "--method", "temperature")
+    assert "--method is the method of --fit TEMPERATURE_JSON" in said(model, "--method", "temperature")
     assert "--fit works in one process" in said(model, *fit, "-np", 2)
     assert "is a folder. Give --fit the name of a file" in said(model, "--fit", tmp_path)
     assert "--fit is for the validation cases" in said(model, *fit, *images)
@@ -141,7 +141,7 @@ def test_mistakes_are_one_line(tmp_path, dataset_files, monkeypatch, capsys):
     assert "--images needs the folder of its label files" in said(model, *images)
     assert "--images needs an output folder" in said(model, *images, "-gt", tmp_path)
     assert "no such folder. Pass nnU-Net's imagesTs" in said(model, "--images", tmp_path / "none")
-    assert "-prev_stage_predictions goes with --images" in said(model, "-prev_stage_predictions", tmp_path)
+    assert "-prev_stage_predictions is for --images only" in said(model, "-prev_stage_predictions", tmp_path)
     labels = tmp_path / "labels"
     labels.mkdir()
     assert "nnUNet_preprocessed is not set; its splits_final.json says" in said(model, "-gt", labels)
