@@ -81,8 +81,8 @@ def _sums_of_held(
     in_work: list[Future[int]] = []
 
     def add(sums: Sums, part: slice) -> int:
-        values = probabilities[:, part]
-        return kernels.add_array(values, label[part], group[part], n_bins, sums, SUM_TOLERANCE, prediction[part])
+        rest = n_bins, sums, SUM_TOLERANCE, True, prediction[part]
+        return kernels.add_array(probabilities, part.start, label[part], group[part], *rest)
 
     with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
         for channel, start, values in stream:
@@ -139,7 +139,7 @@ def _binned(voxels: Voxels, num_classes: int, n_bins: int) -> Sums:
     def slab(begin: int) -> tuple[Sums, int]:
         sums = no_sums(num_classes, n_bins)
         part = Voxels._make(array[begin : begin + SLAB] for array in voxels)
-        return sums, kernels.bin_voxels(part, n_bins, sums, SUM_TOLERANCE)
+        return sums, kernels.bin_voxels(part, n_bins, sums, SUM_TOLERANCE, True)
 
     total, astray = no_sums(num_classes, n_bins), 0
     with ThreadPoolExecutor(2) as pool:
@@ -177,9 +177,8 @@ class _OpenVoxels:
         sums = no_sums(self._num_classes, n_bins)
         # their values have been checked with all others
         prediction = np.empty(self.indices.size, np.int16)
-        kernels.add_array(
-            self._probabilities, label[self.indices], self._groups, n_bins, sums, SUM_TOLERANCE, prediction
-        )
+        rest = n_bins, sums, SUM_TOLERANCE, True, prediction
+        kernels.add_array(self._probabilities, 0, label[self.indices], self._groups, *rest)
         return sums
 
     def give_back(self) -> None:

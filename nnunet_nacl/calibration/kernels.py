@@ -4,25 +4,21 @@ All work on flat runs of voxels. Loops that only compute are kept apart from loo
 vector instructions. Neighbouring voxels mostly fall into the same bin, and an addition has to wait for the one before it
 into the same place, so the sums exist :data:`LANES` times and voxel i adds to copy ``i % LANES``.
 
-The constants stand here, since numba compiles again where this file has changed, not where one has that it imports.
+What volumes and triage need is in :mod:`nnunet_nacl.calibration.mask_kernels`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 
-from nnunet_nacl.calibration.compiled import compiled, compiled_in_any_order
+from nnunet_nacl.calibration.compiled import compiled
+from nnunet_nacl.calibration.mask_kernels import add_masks, add_spread
+from nnunet_nacl.calibration.sums import GRID_CELLS, GROUPS, LANES, Sums
 from nnunet_nacl.calibration.voxel_sets import N_STRATA, PREDICTED_FOREGROUND
 
-if TYPE_CHECKING:
-    from nnunet_nacl.calibration.sums import Sums
-
-LANES = 4
-GROUPS = N_STRATA + 1  # the strata, and the voxels that are left out
 SLAB = 1 << 18  # voxels for a thread at a time; the same for any number of threads, and so is the order of additions
 RUN = 4096  # voxels at a time, so that what is known of them stays in the nearest cache
 
@@ -32,18 +28,7 @@ THRESHOLD = 1e-3
 NLL_FLOOR = 1e-12
 """A label's probability below this enters the negative log likelihood as this (27.6 nats), and is counted."""
 
-GRID_CELLS = 1538
-"""Cells of the confidence grid: 64 for each halving of 1 - confidence down to float32's last, 2**-24; and 0 and 1 alone."""
-
 _GRID_ORIGIN = 1023 * 64  # the leading 17 bits of 1.0 in float64: sign, exponent and 6 of the mantissa
-
-_ROOT_OF_HALF = np.int32(0x3F3504F3)  # the bits of a float32
-_LN2 = float(np.log(2))
-_, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8, _L9 = (
-    float(term)
-    for term in Chebyshev.interpolate(np.log1p, 9, (np.sqrt(0.5) - 1, np.sqrt(2) - 1)).convert(kind=Polynomial).coef
-)
-"""Of ln (1 + x) between these ends, without the constant term of 2e-9, so that ln 1 is 0."""
 
 
 class Voxels(NamedTuple):
@@ -143,8 +128,9 @@ def bin_channel(values: NDArray[Any], channel: int, group: NDArray[np.uint8], n_
     cells = np.empty(RUN, np.int32)
     for begin in range(0, values.size, RUN):
         run, run_group = values[begin : begin + RUN], group[begin : begin + RUN]
-        spread = _find_class_cells(run, run_group, n_bins, cells)
-        sums.spread[channel] += spread if channel > 0 else 0.0
+        _find_class_cells(run, run_group, n_bins, cells)
+        if channel > 0:
+            add_spread(run, run_group, sums.of_masks[channel])
         whole = run.size - run.size % LANES
         for i in range(0, whole, LANES):
             for lane in range(LANES):
@@ -156,56 +142,15 @@ def bin_channel(values: NDArray[Any], channel: int, group: NDArray[np.uint8], n_
             probability[0, cells[i]] += run[i]
 
 
-@compiled_in_any_order
-def _find_class_cells(run: NDArray[Any], group: NDArray[np.uint8], n_bins: int, cells: NDArray[np.int32]) -> float:
-    """Write the cell of each voxel, and return the sum of p (1 - p) without the voxels that are left out."""
-    total = 0.0
+@compiled
+def _find_class_cells(run: NDArray[Any], group: NDArray[np.uint8], n_bins: int, cells: NDArray[np.int32]) -> None:
     for i in range(run.size):
-        value = np.float64(run[i])
-        cells[i] = np.int32(group[i]) * np.int32(n_bins + 1) + class_cell(value, n_bins)
-        counted = value if group[i] < N_STRATA else 0.0
-        total += counted * max(1 - counted, 0.0)
-    return total
+        cells[i] = np.int32(group[i]) * np.int32(n_bins + 1) + class_cell(np.float64(run[i]), n_bins)
 
 
 @compiled
-def entropies(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return -p ln p - (1 - p) ln (1 - p) of each probability in nats, within 1e-7; 0 at both ends, and beyond by rounding."""
-    size = probability.size
-    event, other = np.empty(size, np.float32), np.empty(size, np.float32)
-    for i in range(size):
-        event[i] = min(probability[i], 1.0)
-        other[i] = max(1 - probability[i], 0.0)
-    of_event, of_other = _logarithms(event), _logarithms(other)
-    for i in range(size):
-        of_event[i] = -event[i] * of_event[i] - other[i] * of_other[i]
-    return of_event
-
-
-@compiled
-def _logarithms(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return natural logarithms within 1e-8, of 0 some finite number: vector instructions, where the library's take one at a time.
-
-    A float32 is 2**e m with m between the square roots of 1/2 and 2, taken from its bits; ln m is a polynomial.
-    """
-    bits, found = values.view(np.int32), np.empty(values.size)
-    exponents, reduced = np.empty(values.size, np.int32), np.empty(values.size, np.int32)
-    for i in range(values.size):
-        exponents[i] = (bits[i] - _ROOT_OF_HALF) >> np.int32(23)
-        reduced[i] = bits[i] - (exponents[i] << np.int32(23))
-    mantissas = reduced.view(np.float32)
-    for i in range(values.size):
-        x = np.float64(mantissas[i]) - 1
-        total = _L9
-        for term in (_L8, _L7, _L6, _L5, _L4, _L3, _L2, _L1):
-            total = total * x + term
-        found[i] = exponents[i] * _LN2 + total * x
-    return found
-
-
-@compiled
-def bin_voxels(voxels: Voxels, n_bins: int, sums: Sums, tolerance: float) -> int:
-    """Add voxels all of whose channels have been seen, and return how many do not sum to 1 within the tolerance."""
+def bin_voxels(voxels: Voxels, n_bins: int, sums: Sums, tolerance: float, masks: bool) -> int:
+    """Add voxels all of whose channels have been seen, to ``of_masks`` as well if so; return how many do not sum to 1 within the tolerance."""
     astray = 0
     for begin in range(0, voxels.label.size, RUN):
         end = min(begin + RUN, voxels.label.size)
@@ -216,8 +161,9 @@ def bin_voxels(voxels: Voxels, n_bins: int, sums: Sums, tolerance: float) -> int
         _bin_grid(top, group, right, sums)
         _bin_label(label, argmax, of_label, group, n_bins, sums)
         _add_likelihood(of_label, group, sums)
+        if masks:
+            add_masks(top, argmax, group, 1, sums.of_masks[1:])
         _add_per_group(voxels.residual[begin:end], voxels.between[begin:end], group, sums)
-        _add_masks(argmax, top, group, sums)
         total = voxels.total[begin:end]
         for i in range(total.size):
             astray += not (abs(total[i] - 1) <= tolerance)
@@ -302,32 +248,6 @@ def _add_per_group(residual: NDArray[Any], between: NDArray[Any], group: NDArray
 
 
 @compiled
-def _add_masks(argmax: NDArray[Any], top: NDArray[Any], group: NDArray[Any], sums: Sums) -> None:
-    """Add what the probabilities say of the mask of each foreground class; few voxels are in one."""
-    found, n_found = np.empty(argmax.size, np.int32), 0
-    for i in range(argmax.size):
-        found[n_found] = i
-        n_found += (argmax[i] > 0) & (group[i] < N_STRATA)
-    if n_found == 0:
-        return
-    probability, label = np.empty(n_found), np.empty(n_found, np.int16)
-    for i in range(n_found):
-        probability[i], label[i] = top[found[i]], argmax[found[i]]
-    entropy = entropies(probability)
-    # neighbouring voxels mostly have the same class, whose sums wait until another one comes
-    current, summed, disorder = label[0], 0.0, 0.0
-    for i in range(n_found):
-        if label[i] != current:
-            sums.mask_sums[current, 0] += summed
-            sums.mask_sums[current, 1] += disorder
-            current, summed, disorder = label[i], 0.0, 0.0
-        summed += probability[i]
-        disorder += entropy[i]
-    sums.mask_sums[current, 0] += summed
-    sums.mask_sums[current, 1] += disorder
-
-
-@compiled
 def mark_predicted(voxels: Voxels) -> None:
     """Put into the groups whether the prediction is foreground, now that all channels have been seen."""
     for i in range(voxels.group.size):
@@ -338,28 +258,39 @@ def mark_predicted(voxels: Voxels) -> None:
 @compiled
 def add_array(
     probabilities: NDArray[Any],
+    start: int,
     label: NDArray[np.int16],
     group: NDArray[np.uint8],
     n_bins: int,
     sums: Sums,
     tolerance: float,
+    masks: bool,
     prediction: NDArray[np.int16],
 ) -> int:
-    """Add voxels whose probabilities ``(K, N)`` are all in memory; return how many values or sums are unusable.
+    """Add voxels whose probabilities are all in memory; return how many values or sums are unusable.
 
-    The predicted classes are written into ``prediction`` ``(N,)``. Nothing more is added after a run with unusable values: they have no bin.
+    Nothing more is added after a run with unusable values: they have no bin.
+
+    Args:
+        probabilities: ``(K, M)``, C-contiguous: of a part of it, numba would not know that voxels are side by side, and make no vector instructions.
+        start: the first of N voxels in it.
+        label, group: ``(N,)``.
+        n_bins, sums, tolerance, masks: as in :func:`bin_voxels`.
+        prediction: ``(N,)``, the predicted classes are written into it.
     """
     faults = 0
     for begin in range(0, label.size, RUN):
         end = min(begin + RUN, label.size)
         voxels = new_voxels(label[begin:end], group[begin:end].copy(), probabilities)
         for channel in range(probabilities.shape[0]):
-            faults += see_channel(probabilities[channel, begin:end], channel, voxels, 0, 1 + tolerance)
+            faults += see_channel(
+                probabilities[channel, start + begin : start + end], channel, voxels, 0, 1 + tolerance
+            )
         if faults:
             return faults
         mark_predicted(voxels)
         for channel in range(probabilities.shape[0]):
-            bin_channel(probabilities[channel, begin:end], channel, voxels.group, n_bins, sums)
-        faults += bin_voxels(voxels, n_bins, sums, tolerance)
+            bin_channel(probabilities[channel, start + begin : start + end], channel, voxels.group, n_bins, sums)
+        faults += bin_voxels(voxels, n_bins, sums, tolerance, masks)
         prediction[begin:end] = voxels.argmax
     return faults

@@ -15,13 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.channel_stream import Block
-from nnunet_nacl.calibration.compiled import compiled
-from nnunet_nacl.calibration.kernels import entropies
+from nnunet_nacl.calibration.mask_kernels import add_masks
 from nnunet_nacl.calibration.overlap import LABEL_VALUES
 from nnunet_nacl.calibration.scores import divided
+from nnunet_nacl.calibration.sums import MASK_ENTROPY, MASK_PROBABILITY, STRIP
 
 PROBABILITY, ENTROPY = range(2)
 """Columns of mask sums ``(C, 2)``: summed probability, and summed entropy of the class against the rest in nats, over a mask's voxels."""
+
+_REGIONS_A_BYTE = 8
 
 
 def soft_dice_confidence(inside: ArrayLike, soft: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
@@ -75,27 +77,26 @@ def mask_sums_of_regions(
         regions: label values that each region consists of.
         ignore_label: value in ``labels`` of voxels that are not counted.
     """
-    sums = np.zeros((len(regions), 2))
-    members = np.zeros((len(regions), LABEL_VALUES), np.bool_)
-    for member, region in zip(members, regions, strict=True):
-        member[list(region)] = True
-    flat_labels, flat_predicted = labels.ravel(), predicted.ravel()
-    ignored = np.int32(-1 if ignore_label is None else ignore_label)
+    lanes = np.zeros((len(regions), 3, STRIP))
+    inside, counted = np.empty(0, np.uint8), np.empty(0, np.uint8)
     for channel, start, values in blocks:
-        part = slice(start, start + values.size)
-        sums[channel] += _add_region(values, flat_labels[part], flat_predicted[part], members[channel], ignored)
-    return sums
+        if start == 0 and channel % _REGIONS_A_BYTE == 0:
+            inside = _memberships(labels, predicted, regions[channel : channel + _REGIONS_A_BYTE], ignore_label)
+        if counted.size < values.size:
+            counted = np.zeros(values.size, np.uint8)
+        mask = inside[start : start + values.size] >> channel % _REGIONS_A_BYTE & 1
+        add_masks(values, mask, counted[: values.size], 1, lanes[channel : channel + 1])
+    return np.asarray(lanes[:, [MASK_PROBABILITY, MASK_ENTROPY]].sum(-1))
 
 
-@compiled
-def _add_region(
-    values: NDArray[Any], labels: NDArray[Any], predicted: NDArray[Any], member: NDArray[Any], ignored: Any
-) -> NDArray[np.float64]:
-    found, n_found = np.empty(values.size, np.float64), 0
-    for i in range(values.size):
-        found[n_found] = values[i]
-        n_found += member[predicted[i]] & (labels[i] != ignored)
-    inside = found[:n_found]
-    sums = np.zeros(2)
-    sums[PROBABILITY], sums[ENTROPY] = inside.sum(), entropies(inside).sum()
-    return sums
+def _memberships(
+    labels: NDArray[Any], predicted: NDArray[np.uint16], regions: Sequence[Sequence[int]], ignore_label: int | None
+) -> NDArray[np.uint8]:
+    """Return for each voxel ``(N,)`` in which of up to eight regions it is predicted, a bit each; 0 where it is not counted."""
+    bits = np.zeros(LABEL_VALUES, np.uint8)
+    for number, region in enumerate(regions):
+        bits[list(region)] |= np.uint8(1 << number)
+    inside = bits[predicted.ravel()]
+    if ignore_label is not None:
+        inside[labels.ravel() == ignore_label] = 0
+    return inside

@@ -124,6 +124,7 @@ class _Region:
         self.labels[label_map == ignored] = NO_LABEL
         self.prediction = np.zeros(label_map.shape, bool)
         self.statistics = CalibrationStatistics.empty(2, n_bins)
+        self.statistics.mask_sums[...] = np.nan  # the mask is known after the last region: mask_sums_of_regions
         self.statistics.ignored += np.count_nonzero(self.labels == NO_LABEL)
         self._group = groups_of_labels(self.labels, NO_LABEL, spacing, boundary_mm).ravel()
 
@@ -133,7 +134,7 @@ class _Region:
         both = np.stack([1 - values, values])
         n_bins = self.statistics.n_bins
         self.statistics.add_sums(
-            sums_of_array(both, self.labels.reshape(-1)[part], self._group[part], n_bins, threads=1)
+            sums_of_array(both, self.labels.reshape(-1)[part], self._group[part], n_bins, threads=1, masks=False)
         )
 
     def result(self) -> tuple[CalibrationStatistics, NDArray[np.bool_]]:

@@ -8,8 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl.calibration.kernels import GRID_CELLS, GROUPS, LANES
 from nnunet_nacl.calibration.voxel_sets import N_STRATA
+
+LANES = 4
+GROUPS = N_STRATA + 1  # the strata, and the voxels that are left out
+
+GRID_CELLS = 1538
+"""Cells of the confidence grid: 64 for each halving of 1 - confidence down to float32's last, 2**-24; and 0 and 1 alone."""
+
+STRIP = 256
+"""Places of the sums over masks."""
+
+SPREAD, MASK_PROBABILITY, MASK_ENTROPY = range(3)
+"""Rows of what is summed up for each class: p (1 - p) over all voxels; over its mask p, and its entropy against the rest."""
 
 
 class Sums(NamedTuple):
@@ -17,8 +28,8 @@ class Sums(NamedTuple):
 
     ``top_*`` is ``(L, G * B)``, ``grid_*`` is ``(L, G * F)``, ``class_count`` and ``class_probability`` are
     ``(K, L, G * (B + 1))`` and ``class_positive`` ``(K + 1, G * (B + 1))``, ``confusion`` is ``(K + 1, K)``; the label K stands
-    for a voxel without one. ``spread`` is ``(K,)`` and ``mask_sums`` ``(K, 2)``; nothing is added for background. The others are
-    ``(L, G)``.
+    for a voxel without one. ``of_masks`` is ``(K, 3, STRIP)``, a row for each of :data:`SPREAD`, :data:`MASK_PROBABILITY` and
+    :data:`MASK_ENTROPY`; nothing is added for background. The others are ``(L, G)``.
     """
 
     top_count: NDArray[np.int64]
@@ -35,8 +46,7 @@ class Sums(NamedTuple):
     brier: NDArray[np.float64]
     floored: NDArray[np.int64]
     certain: NDArray[np.int64]
-    spread: NDArray[np.float64]
-    mask_sums: NDArray[np.float64]
+    of_masks: NDArray[np.float64]
 
 
 def no_sums(num_classes: int, n_bins: int) -> Sums:
@@ -58,8 +68,7 @@ def no_sums(num_classes: int, n_bins: int) -> Sums:
         brier=np.zeros(groups),
         floored=np.zeros(groups, np.int64),
         certain=np.zeros(groups, np.int64),
-        spread=np.zeros(num_classes),
-        mask_sums=np.zeros((num_classes, 2)),
+        of_masks=np.zeros((num_classes, 3, STRIP)),
     )
 
 
@@ -75,7 +84,8 @@ def joined(parts: Sequence[Sums], num_classes: int, n_bins: int) -> dict[str, ND
     added = {name: np.sum([getattr(part, name) for part in parts], axis=0) for name in Sums._fields}
     result = {name: added.pop(name)[:, :N_STRATA].sum(0) for name in ("nll", "brier", "floored", "certain")}
     result["confusion"] = added.pop("confusion")[:num_classes]
-    result |= {name: added.pop(name)[1:] for name in ("spread", "mask_sums")}
+    of_masks = added.pop("of_masks")[1:].sum(-1)
+    result |= {"spread": of_masks[:, SPREAD], "mask_sums": of_masks[:, [MASK_PROBABILITY, MASK_ENTROPY]]}
     for name in ("class_count", "class_probability"):
         added[name] = added[name].sum(1)
     added["class_positive"] = added["class_positive"][:num_classes]

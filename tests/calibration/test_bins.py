@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnunet_nacl.calibration import CalibrationStatistics
-from nnunet_nacl.calibration.kernels import GRID_CELLS, class_cell
+from nnunet_nacl.calibration.kernels import class_cell
+from nnunet_nacl.calibration.sums import GRID_CELLS
 
 
 def top_bin(confidence, n_bins, dtype=np.float64):

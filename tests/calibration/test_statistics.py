@@ -5,15 +5,17 @@ from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import reference
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics
-from nnunet_nacl.calibration.kernels import entropies
 from nnunet_nacl.calibration.mask_confidence import ENTROPY, PROBABILITY
+from nnunet_nacl.calibration.mask_kernels import add_masks
 from nnunet_nacl.calibration.statistics import total
+from nnunet_nacl.calibration.sums import MASK_ENTROPY, STRIP
 
 
 def random_voxels(seed, num_classes=3, n=200, sharpness=2.0, dtype=np.float32):
@@ -77,11 +79,32 @@ def test_spread_and_mask_sums_are_their_definitions(seed, num_classes, n, sharpn
         assert statistics.mask_sums[label - 1, ENTROPY] == pytest.approx(entropy, rel=1e-6, abs=1e-7 * inside.size)
 
 
-def test_entropies_are_those_of_the_formula():
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_entropies_are_those_of_the_formula(dtype):
+    ends = [0.0, 1.0, 1.005]
     inside = np.concatenate([np.linspace(0, 1, 2001)[1:-1], np.logspace(-37, -1, 200), 1 - np.logspace(-16, -1, 100)])
-    expected = scipy.stats.entropy([inside, 1 - inside])
-    np.testing.assert_allclose(entropies(inside), expected, rtol=2e-6, atol=1e-7)
-    np.testing.assert_array_equal(entropies(np.array([0.0, 1.0, 1.005])), 0)
+    probabilities = np.concatenate([inside, ends]).astype(dtype)
+    p = probabilities[: inside.size].astype(float)
+    expected = -scipy.special.xlogy(p, p) - scipy.special.xlog1py(1 - p, -p)
+    # each voxel is predicted as a class of its own
+    classes = np.arange(probabilities.size)
+    lanes = np.zeros((classes.size, 3, STRIP))
+    add_masks(probabilities, classes.astype(np.int16), np.zeros(classes.size, np.uint8), 0, lanes)
+    entropies = lanes[:, MASK_ENTROPY].sum(-1)
+    np.testing.assert_allclose(entropies[: p.size], expected, rtol=1e-6)
+    np.testing.assert_array_equal(entropies[p.size :], 0)
+
+
+def test_the_same_voxels_give_the_same_sums_to_the_last_bit_wherever_they_lie_in_memory():
+    """Which instructions add them up depends on how they are aligned, and must not be seen in the sums."""
+    probabilities, labels = random_voxels(0, n=3000)
+    expected = statistics_of(probabilities, labels)
+    for offset in range(1, 17):
+        room = np.empty((3, 3000 + offset), np.float32)
+        room[:, offset:] = probabilities
+        moved = statistics_of(np.ascontiguousarray(room)[:, offset:], labels)
+        np.testing.assert_array_equal(moved.spread, expected.spread)
+        np.testing.assert_array_equal(moved.mask_sums, expected.mask_sums)
 
 
 def test_confidence_of_zero_and_one():
