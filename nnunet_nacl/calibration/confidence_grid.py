@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
-from nnunet_nacl.calibration.kernels import GRID_CELLS
+from nnunet_nacl.calibration.sums import GRID_CELLS
 
 _BITS_OF_ONE = 1023 * 64  # the leading 17 of float64
 _DROPPED = 46
