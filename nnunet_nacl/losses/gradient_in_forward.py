@@ -34,6 +34,18 @@ def precise_sum(values: Tensor) -> Tensor:
     return values.sum(-1).sum(dtype=sum_dtype(values))
 
 
+def refuse_second_derivatives() -> None:
+    """Raise RuntimeError where a backward is itself to be differentiated."""
+    # once_differentiable would say so only where the incoming gradient is itself to be differentiated, which the 1 that
+    # backward() starts with never is. A compiler traces with gradients on, and refuses double backward by itself.
+    if torch.is_grad_enabled() and not is_compiling():
+        raise RuntimeError(
+            "Expected backward without create_graph=True, but got it: this loss computes its gradient together with its "
+            "value, so it can be differentiated once. For second derivatives (a gradient penalty, a Hessian) write the "
+            "loss in operations that autograd follows, such as nnunet_nacl.losses.FocalLoss is made of."
+        )
+
+
 class _GradientInForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, value_and_gradient: ValueAndGradient) -> Tensor:
@@ -44,13 +56,6 @@ class _GradientInForward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
-        # once_differentiable would say so only where the incoming gradient is itself to be differentiated, which the 1 that
-        # backward() starts with never is. A compiler traces with gradients on, and refuses double backward by itself.
-        if torch.is_grad_enabled() and not is_compiling():
-            raise RuntimeError(
-                "Expected backward without create_graph=True, but got it: this loss computes its gradient together with its "
-                "value, so it can be differentiated once. For second derivatives (a gradient penalty, a Hessian) write the "
-                "loss in operations that autograd follows, such as nnunet_nacl.losses.FocalLoss is made of."
-            )
+        refuse_second_derivatives()
         (gradient,) = ctx.saved_tensors
         return gradient * grad_output, None

@@ -13,6 +13,7 @@ from nnunet_nacl.errors import InputError
 from nnunet_nacl.training.calibration_evaluation import CalibrationEvaluationMixin
 from nnunet_nacl.training.calibration_logging import CalibrationLoggingMixin
 from nnunet_nacl.training.dice import LossPlusDice
+from nnunet_nacl.training.triton_switch import as_it_runs
 from nnunet_nacl.training.warm_up import WarmUp
 from nnunet_nacl.training.weight import Weighted, cross_entropy_weight
 
@@ -39,10 +40,13 @@ class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
         warm_up_epochs: number of epochs at the start that train with the base trainer's own loss, Dice and cross-entropy.
             Without Dice a short training can sit through all of its epochs before two similar structures are told
             apart (docs/training.md).
+        triton: run the loss as Triton kernels on a CUDA device, where there are some for it (docs/training.md). The variable
+            ``NNUNET_NACL_TRITON`` rules over it.
     """
 
     with_dice: bool = False
     warm_up_epochs: int = 0
+    triton: bool = False
     # nnUNetTrainer's own attribute
     num_epochs: int
     _loss_weight: int = 1
@@ -124,4 +128,5 @@ class CalibratedLossMixin(CalibrationLoggingMixin, CalibrationEvaluationMixin):
         self._calibrated_loss = self.make_loss(spacing, ignore_label, regions)
         self._loss_weight = cross_entropy_weight(compound, self.label_manager.num_segmentation_heads)
         loss = self._calibrated_loss if self._loss_weight == 1 else Weighted(self._calibrated_loss, self._loss_weight)
-        return LossPlusDice(loss, compound.dc, ignore_label, regions) if self.with_dice else loss
+        whole = LossPlusDice(loss, compound.dc, ignore_label, regions) if self.with_dice else loss
+        return as_it_runs(whole, self.triton, self.device, self.print_to_log_file)

@@ -1,4 +1,4 @@
-"""NACL, SVLS and CRaC written plainly, for autograd to differentiate: what the fast forms have to equal."""
+"""NACL, SVLS, CRaC, mL1-ACE and nnU-Net's soft Dice written plainly, for autograd to differentiate: what the fast forms have to equal."""
 
 import torch
 import torch.nn.functional as F
@@ -130,3 +130,50 @@ def lagrangian(tau, logits, boundary, margin, lambdas, rhos):
 def phr(h, lambdas, rhos):
     """The Powell-Hestenes-Rockafellar penalty with both its branches."""
     return torch.where(lambdas + rhos * h >= 0, lambdas * h + rhos * h**2 / 2, -(lambdas**2) / (2 * rhos))
+
+
+def calibration_error(probabilities, onehot, valid, bins, binning):
+    """mL1-ACE as its definition reads, one image, class and bin after the other."""
+    total = 0.0
+    for p_image, y_image, valid_image in zip(probabilities, onehot, valid, strict=True):
+        for p, y in zip(p_image, y_image, strict=True):
+            p, y = p[valid_image[0]], y[valid_image[0]]
+            gaps = []
+            for m in range(bins):
+                if binning == "hard":
+                    share = ((p > m / bins) | ((p == 0) & (m == 0))) & (p <= (m + 1) / bins)
+                    share = share.to(p.dtype)
+                else:
+                    # a hat of height 1 over the bin's centre; the outermost ones stay at 1 outwards
+                    share = (1 - (p.clamp(0.5 / bins, 1 - 0.5 / bins) * bins - 0.5 - m).abs()).relu()
+                if share.sum() >= 0.01:
+                    gaps.append(((share * p).sum() / share.sum() - (share * y).sum() / share.sum()).abs())
+            if y.sum() > 0:
+                total = total + torch.stack(gaps).mean()
+    return total / (probabilities.shape[0] * probabilities.shape[1])
+
+
+def l1ace(logits, target, weight, bins, binning, ignore_label=None):
+    valid = target != ignore_label if ignore_label is not None else torch.ones_like(target, dtype=torch.bool)
+    labels = target.masked_fill(~valid, 0)
+    onehot = F.one_hot(labels[:, 0], logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+    cross_entropy = F.cross_entropy(logits, labels[:, 0], reduction="none")[valid[:, 0]].mean()
+    return cross_entropy + weight * calibration_error(logits.softmax(1), onehot, valid, bins, binning)
+
+
+def l1ace_regions(logits, masks, valid, weight, bins, binning):
+    inside = masks.to(logits.dtype)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, inside, reduction="none").mean(1)[valid[:, 0]].mean()
+    return cross_entropy + weight * calibration_error(logits.sigmoid(), inside, valid, bins, binning)
+
+
+def soft_dice(logits, target, batch_dice, do_bg, smooth, ignore_label=None):
+    """Minus the mean over images, or over the batch as one, and classes of 2 |P and Y| / (|P| + |Y|), as nnU-Net has it."""
+    labels, valid = labels_of(target, logits.shape[1], ignore_label)
+    onehot = F.one_hot(labels[:, 0], logits.shape[1]).movedim(-1, 1) * valid
+    probabilities = logits.softmax(1) * valid
+    overlap, size = ((item).flatten(2).sum(2) for item in (probabilities * onehot, probabilities + onehot))
+    if batch_dice:
+        overlap, size = overlap.sum(0, keepdim=True), size.sum(0, keepdim=True)
+    dice = (2 * overlap + smooth) / (size + smooth).clamp(min=1e-8)
+    return -(dice if do_bg else dice[:, 1:]).mean()

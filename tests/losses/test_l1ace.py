@@ -2,6 +2,7 @@
 
 import math
 
+import plain
 import pytest
 import torch
 import torch.nn.functional as F
@@ -28,41 +29,6 @@ def value_and_gradient(loss, logits):
     value = loss(leaf)
     value.backward()
     return value.detach(), leaf.grad
-
-
-def plain_error(probabilities, onehot, valid, bins, binning):
-    """mL1-ACE as its definition reads, one image, class and bin after the other."""
-    total = 0.0
-    for p_image, y_image, valid_image in zip(probabilities, onehot, valid, strict=True):
-        for p, y in zip(p_image, y_image, strict=True):
-            p, y = p[valid_image[0]], y[valid_image[0]]
-            gaps = []
-            for m in range(bins):
-                if binning == "hard":
-                    share = ((p > m / bins) | ((p == 0) & (m == 0))) & (p <= (m + 1) / bins)
-                    share = share.to(p.dtype)
-                else:
-                    # a hat of height 1 over the bin's centre; the outermost ones stay at 1 outwards
-                    share = (1 - (p.clamp(0.5 / bins, 1 - 0.5 / bins) * bins - 0.5 - m).abs()).relu()
-                if share.sum() >= 0.01:
-                    gaps.append(((share * p).sum() / share.sum() - (share * y).sum() / share.sum()).abs())
-            if y.sum() > 0:
-                total = total + torch.stack(gaps).mean()
-    return total / (probabilities.shape[0] * probabilities.shape[1])
-
-
-def plain_loss(logits, target, weight, bins, binning, ignore_label=None):
-    valid = target != ignore_label if ignore_label is not None else torch.ones_like(target, dtype=torch.bool)
-    labels = target.masked_fill(~valid, 0)
-    onehot = F.one_hot(labels[:, 0], logits.shape[1]).movedim(-1, 1).to(logits.dtype)
-    cross_entropy = F.cross_entropy(logits, labels[:, 0], reduction="none")[valid[:, 0]].mean()
-    return cross_entropy + weight * plain_error(logits.softmax(1), onehot, valid, bins, binning)
-
-
-def plain_region_loss(logits, masks, valid, weight, bins, binning):
-    inside = masks.to(logits.dtype)
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, inside, reduction="none").mean(1)[valid[:, 0]].mean()
-    return cross_entropy + weight * plain_error(logits.sigmoid(), inside, valid, bins, binning)
 
 
 def test_hard_by_hand():
@@ -120,7 +86,7 @@ def test_equals_the_plain_form(binning, bins, shape, ignored):
     fast = L1ACELoss(0.7, bins, binning, ignore_label)
     torch.testing.assert_close(
         value_and_gradient(lambda x: fast(x, target), logits),
-        value_and_gradient(lambda x: plain_loss(x, target, 0.7, bins, binning, ignore_label), logits),
+        value_and_gradient(lambda x: plain.l1ace(x, target, 0.7, bins, binning, ignore_label), logits),
         rtol=1e-12,
         atol=1e-13,
     )
@@ -138,7 +104,7 @@ def test_regions_equal_the_plain_form(binning, ignored):
     fast = L1ACELoss(0.7, 5, binning, regions=True)
     torch.testing.assert_close(
         value_and_gradient(lambda x: fast(x, target), logits),
-        value_and_gradient(lambda x: plain_region_loss(x, masks, valid, 0.7, 5, binning), logits),
+        value_and_gradient(lambda x: plain.l1ace_regions(x, masks, valid, 0.7, 5, binning), logits),
         rtol=1e-12,
         atol=1e-13,
     )
