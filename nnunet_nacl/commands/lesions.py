@@ -20,10 +20,12 @@ SIZES = (10.0, 100.0, 1000.0, 10000.0)
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
-    text = "findings against lesions: how many are true, what their confidence is worth, FROC, sensitivity by size"
-    parser = commands.add_parser("lesions", help=text, description=f"{text}. docs/lesions.md explains the figures.")
+    text = "evaluate predicted lesions: how many are true, how well calibrated their confidence is, FROC, sensitivity by size"
+    parser = commands.add_parser(
+        "lesions", help=text, description=f"{text}. The figures are explained on the page Lesions of the documentation."
+    )
     parser.add_argument("predicted", type=Path, nargs="+", metavar="PREDICTED",
-                        help="folder of predictions with their .npz files, e.g. fold_0/validation; several are folds of one cross-validation")  # fmt: skip
+                        help="prediction folder with .npz files, e.g. fold_0/validation; several folders are the folds of one cross-validation")  # fmt: skip
     inputs.add_labels(parser)
     inputs.add_descriptions(parser)
     parser.add_argument(
@@ -31,11 +33,11 @@ def add(commands: Commands) -> None:
         type=Path,
         default=None,
         metavar="FOLDER",
-        help="output folder (default, of one folder: PREDICTED/lesions)",
+        help="output folder (default, for one folder: PREDICTED/lesions)",
     )
     inputs.add_processes(parser)
     parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
-                        help="for all processes, e.g. 8G (default: 80 %% of what is available, cgroup limits respected)")  # fmt: skip
+                        help="memory for all processes, e.g. 8G (default: 80 %% of the available memory, within cgroup limits)")  # fmt: skip
     _add_rules(parser)
     add_groups(parser)
     parser.set_defaults(run=run)
@@ -43,21 +45,21 @@ def add(commands: Commands) -> None:
 
 def _add_rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--class", dest="classes", action="append", default=None, metavar="NAME",
-                        help="name of a class or region to look at; may be given several times (default: all)")  # fmt: skip
+                        help="name of a class or region to evaluate; may be given several times (default: all)")  # fmt: skip
     parser.add_argument("--overlap", choices=OVERLAPS, default="any",
-                        help="a finding is true if it shares a voxel with a lesion, or an IoU of at least --iou, or if its centroid lies in one "
-                             "(default: %(default)s); one finding a lesion, one lesion a finding")  # fmt: skip
+                        help="when a finding is true. any: it shares a voxel with a lesion; iou: their IoU is at least --iou; centroid: its centroid is in a "
+                             "lesion (default: %(default)s). Each finding is matched with at most one lesion, and the reverse")  # fmt: skip
     parser.add_argument(
-        "--iou", type=_share, default=0.1, metavar="IOU", help="of --overlap iou (default: %(default)s)"
+        "--iou", type=_share, default=0.1, metavar="IOU", help="smallest IoU for --overlap iou (default: %(default)s)"
     )
     parser.add_argument("--confidence", choices=CONFIDENCES, default="largest",
-                        help="of a finding: largest or mean probability within it (default: %(default)s)")  # fmt: skip
+                        help="confidence of a finding: the largest or the mean probability within it (default: %(default)s)")  # fmt: skip
     parser.add_argument("--duplicates", choices=DUPLICATES, default="false",
-                        help="what a second finding in a lesion counts as (default: %(default)s)")  # fmt: skip
+                        help="whether further findings in the same lesion count as false or are ignored (default: %(default)s)")  # fmt: skip
     parser.add_argument("--connectivity", type=int, choices=(6, 26), default=26,
-                        help="neighbours that belong together; in 2D 4 and 8 (default: %(default)s)")  # fmt: skip
+                        help="connectivity of voxels in a lesion or finding; in 2D 6 means 4 and 26 means 8 (default: %(default)s)")  # fmt: skip
     parser.add_argument("--sizes", type=float, nargs="+", default=list(SIZES), metavar="MM3",
-                        help=f"edges of the bins of lesion sizes, in 2D in pixels (default: {' '.join(f'{size:g}' for size in SIZES)})")  # fmt: skip
+                        help=f"edges of the bins of lesion sizes in mm3 (2D: in pixels) (default: {' '.join(f'{size:g}' for size in SIZES)})")  # fmt: skip
 
 
 def _share(text: str) -> float:
@@ -83,9 +85,7 @@ def run(parsed: argparse.Namespace) -> int:
         raise InputError(str(error)) from error
     groups = groups_of(parsed)
     if parsed.o is None and len(parsed.predicted) > 1:
-        raise InputError(
-            "several folders of predictions have no folder of their own for the results. Pass one with -o."
-        )
+        raise InputError("several prediction folders need an output folder for the results. Pass one with -o.")
     files = inputs.find_inputs(parsed, parsed.predicted)
     folder: Path = parsed.o if parsed.o is not None else parsed.predicted[0] / RESULT_FOLDER
     with output_folder(folder):

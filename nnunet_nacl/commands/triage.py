@@ -101,7 +101,7 @@ def _print_fit(content: dict[str, Any]) -> None:
     Console().print(table)
     first = next(found for found in whole["scores"].values() if found is not None)
     print(
-        f"A confidence that knows nothing has an AUGRC of {500 * first['mean_risk']:.1f} here: half the mean of 1 - Dice."
+        f"A confidence without information has an AUGRC of {500 * first['mean_risk']:.1f} here: half the mean of 1 - Dice."
     )
     print(_guarantee(content))
 
@@ -114,12 +114,12 @@ def _guarantee(content: dict[str, Any]) -> str:
     bound = f"soft Dice confidence {_signed(estimate['lower'])}"
     if across is not None and across["below_the_level"]:
         return (
-            f"{centre}. {bound[0].upper()}{bound[1:]} would be its lower bound at {level} if new cases were like all of these together, but "
-            "fitted without a whole result it did not hold there, so it promises nothing for another network, or an ensemble."
+            f"{centre}. {bound[0].upper()}{bound[1:]} would be its lower bound at {level} if new cases were like all of these together. But a bound "
+            "fitted without one of the results did not hold in it, so nothing is guaranteed for another network, or an ensemble."
         )
     return (
-        f"{centre}; it is at least {bound} in {level} of new cases, on average over all cases like those of the fit (marginal): for one case, or "
-        "another kind of cases, that promises nothing."
+        f"{centre}; it is at least {bound} in {level} of new cases, on average over all cases like those of the fit (marginal). For a single case, or "
+        "other kinds of cases, nothing is guaranteed."
     )
 
 

@@ -34,8 +34,8 @@ def add(commands: Commands) -> None:
     fit.set_defaults(run=run_fit)
     apply = add_apply(steps, "write the volumes of new predictions with their intervals", "VOLUMES_JSON")
     apply.add_argument("--way", choices=WAYS, default=None,
-                       help="how volumes and errors are measured (default: what `fit` chose for each structure). The interval is valid for a way "
-                            "that you name without looking at the results of the fit")  # fmt: skip
+                       help="how volumes and errors are measured (default: as `fit` chose for each structure). The interval is valid only if you choose "
+                            "the way without looking at the results of the fit")  # fmt: skip
     apply.set_defaults(run=run_apply)
 
 
@@ -82,17 +82,17 @@ def _print_fit(content: dict[str, Any]) -> None:
             )
     Console().print(table)
     print(
-        f"With hard and soft, how many {units} left out lie inside follows from their number, whatever was predicted, but for ties and whole voxels. "
-        "It is no evidence about the network; the widths are."
+        f"For hard and soft, the share of left-out {units} inside the interval follows from their number alone (except for ties and whole voxels), whatever was predicted. "
+        "It says nothing about the network; the widths do."
     )
     if content["n_units_for_choice"]:
         rest = content["n_units"] - content["n_units_for_choice"]
         print(
-            f"The way was chosen on {content['n_units_for_choice']} of the {units}, and its interval comes from the other {rest}."
+            f"How to measure (the way) was chosen on {content['n_units_for_choice']} of the {units}, and the interval was fitted on the other {rest}."
         )
     else:
         print(
-            f"These are too few {units} to choose a way on some and fit it on the others: hard is used, whatever the widths are."
+            f"There are too few {units} to choose how to measure (the way) on some and to fit on the others, so hard is used."
         )
 
 
@@ -106,12 +106,12 @@ def _guarantee(content: dict[str, Any]) -> str:
     ]
     if differ:
         return (
-            f"The intervals would hold for {level} of new cases if these were drawn like all cases of the fit together. Fitted without a whole result "
-            f"they did not hold there ({', '.join(differ)}), so they promise nothing for another network, or an ensemble."
+            f"The intervals would hold for {level} of new cases if these were drawn like all cases of the fit together. But intervals fitted without one of the results "
+            f"did not hold in it ({', '.join(differ)}), so nothing is guaranteed for another network, or an ensemble."
         )
     return (
         f"If new cases are drawn like those of the fit (exchangeable: same networks, scanners, kind of patients), the intervals hold for {level} of "
-        "them, on average over all such cases and fits (marginal). For one patient, or some kind of them, that promises nothing; "
+        "them, on average over all such cases and fits (marginal). For a single patient, or a subgroup of patients, nothing is guaranteed; "
         "what breaks it is on the page Volumes and triage of the documentation."
     )
 
@@ -142,7 +142,7 @@ def run_apply(parsed: argparse.Namespace) -> int:
     warn(fit.sentences)
     outside = [f"{row[0]}, {row[2]}: {row[-1]}" for row in rows if row[-1] and not row[-1].startswith(DIFFERS)]
     if outside:
-        warn([f"{len(outside)} of {len(rows)} volumes lie outside of what the fit saw, where the intervals need not hold: "
+        warn([f"{len(outside)} of {len(rows)} volumes are outside of the range of the fit, where the intervals need not hold: "
               f"{'; '.join(outside[:3])}{' ...' if len(outside) > 3 else ''}"])  # fmt: skip
     if table.soft is None:
         warn(["not every case has a softmax file (.npz): the intervals are those of segmentations alone"])
@@ -159,7 +159,7 @@ def _rows(fit: VolumeFit, table: CaseTable, wanted: str | None) -> list[tuple[An
         volumes, interval = table.volumes(place), fit.interval(key)
         if wanted is not None and (wanted not in volumes.ways or wanted not in interval.bounds):
             raise InputError(
-                f"--way {wanted} needs a softmax file (.npz) of every case, and a fit on results that hold what it needs."
+                f"--way {wanted} needs a softmax file (.npz) of every case, and a fit on results that contain soft volumes."
             )
         way = wanted or interval.way_for(volumes)
         low, high = interval.apply(volumes, wanted)

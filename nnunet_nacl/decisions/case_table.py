@@ -105,7 +105,7 @@ def read_evaluated(folders: list[Path]) -> Evaluated:
     places = [result_folder(folder) for folder in folders]
     results = {place: read_result(place / BINS_FILE) for place in places}
     if len(results) < len(places):
-        raise InputError("Expected each RESULT once, but one came twice.")
+        raise InputError("Expected different RESULT folders, but one was given twice.")
     return evaluated_of(merge_results(results))
 
 

@@ -19,8 +19,8 @@ SCORES: Mapping[str, str] = MappingProxyType(
     {
         "soft_Dice": "mean soft Dice confidence of the structures",
         "mean_probability": "mean probability over the predicted foreground",
-        "mean_entropy": "mean entropy over the predicted foreground, lower is surer",
-        "volume": "predicted foreground, larger is surer",
+        "mean_entropy": "mean entropy over the predicted foreground, lower is more confident",
+        "volume": "predicted foreground, larger is more confident",
         "agreement": "mean Dice between the segmentations of several networks",
     }
 )

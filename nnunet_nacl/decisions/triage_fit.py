@@ -37,7 +37,7 @@ def fit_triage(
     """
     if evaluated.table.mask_sums is None:
         raise InputError(
-            "Some of these cases were evaluated before confidences were summed up. Run `nnunet-nacl evaluate` on their folders again."
+            "Some results are of an older version and contain no confidences of cases. Run `nnunet-nacl evaluate` on their folders again."
         )
     always = evaluated.labelled.min(0) > 0
     of_cases = case_confidences(evaluated.table, always, agreement)

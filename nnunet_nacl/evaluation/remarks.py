@@ -17,28 +17,28 @@ FLAT = "flat"
 KINDS: Mapping[str, str] = MappingProxyType(
     {
         SEGMENTATION_DIFFERS: (
-            "the saved segmentation is not what its probabilities say (postprocessing changes it, and before 2.7 nnU-Net's "
-            "ensembling of region-based models did); Dice, HD95 and volumes are those of the probabilities"
+            "the saved segmentation differs from that of its probabilities (postprocessing changes it, and before 2.7 nnU-Net's "
+            "ensembling of region-based models did); Dice, HD95 and volumes are computed from the probabilities"
         ),
-        GEOMETRY_DIFFERS: "label file and prediction lie differently in space; the label file's spacing counts",
+        GEOMETRY_DIFFERS: "label file and prediction differ in spacing or position; the label file's spacing is used",
         SPACING_ASSUMED: (
-            "no file says the spacing of the voxels, so nnU-Net's reader takes 1 mm: volumes, HD95 and the voxel set boundary "
+            "no file contains the spacing of the voxels, so nnU-Net's reader assumes 1 mm: volumes, HD95 and the voxel set boundary "
             "are in voxels"
         ),
         SHEARED: (
-            "the axes are not at right angles; volumes are right, but HD95 and the voxel set boundary take distances as if they were"
+            "the axes are not at right angles; volumes are correct, but HD95 and the voxel set boundary compute distances as if they were"
         ),
         TRAINED_ON: (
             "the network of fold_all was trained on the cases in its validation folder, so these figures say nothing about new "
             "patients, and a temperature fitted on them does not hold for any"
         ),
         LEFT_OVER: (
-            "not among the validation cases of this fold in splits_final.json: left over from an older split, and the network may have "
-            "been trained on them. Remove what does not belong there"
+            "not among the validation cases of this fold in splits_final.json: perhaps left over from an older split, so the network may have "
+            "been trained on them. Remove the files that do not belong there"
         ),
         FLAT: (
-            "a structure lies in one or two slices of a stack, in labels and prediction: each of its voxels is surface, so its HD95 is "
-            "near 0 however far it is off in plane"
+            "a structure is only one or two slices thick, in labels and prediction: each of its voxels is a surface voxel, so its HD95 is "
+            "near 0 even if its outline in the slice is wrong"
         ),
     }
 )

@@ -179,7 +179,7 @@ def test_networks_that_differ_are_named(task, tmp_path, capsys):
     capsys.readouterr()
     assert run("volumes", "fit", *folds, "-o", tmp_path / "v.json", "--level", 0.8) == 0
     printed, said = capsys.readouterr()
-    assert "so they promise nothing for another network" in printed and "the intervals hold for" not in printed
+    assert "so nothing is guaranteed for another network" in printed and "the intervals hold for" not in printed
     assert run("triage", "fit", *folds, "-o", tmp_path / "t.json", "--level", 0.8) == 0
     bound = json.loads((tmp_path / "t.json").read_text())["all_structures"]["across_results"]
     assert ("these networks differ" in capsys.readouterr().err) == bool(bound["below_the_level"])
@@ -197,7 +197,7 @@ def test_networks_that_differ_are_named(task, tmp_path, capsys):
     assert run("volumes", "fit", *folds, "-o", tmp_path / "v.json", "--level", 0.8) == 0
     printed, said = capsys.readouterr()
     assert (
-        "these networks differ" not in said and "(marginal)" in printed and "no evidence about the network" in printed
+        "these networks differ" not in said and "(marginal)" in printed and "says nothing about the network" in printed
     )
 
 
@@ -205,7 +205,7 @@ def test_predictions_unlike_those_of_the_fit_are_named(fits, tmp_path, capsys):
     write_cases(tmp_path, ["tiny"], seed=1, sizes=(0.3, 0.4), spacing=(4.0, 2.0, 2.0))
     command = ["volumes", "apply", fits / "volumes.json", tmp_path / "predictions", "-o", tmp_path / "v.csv", "-np", 1]
     assert run(*command) == 0
-    assert "lie outside of what the fit saw" in capsys.readouterr().err
+    assert "are outside of the range of the fit" in capsys.readouterr().err
     warning = rows_of(tmp_path / "v.csv")[0]["warning"]
     assert "the fit saw" in warning and "voxels of 16 mm3, in the fit 2 to 2" in warning
 
@@ -239,7 +239,7 @@ def test_postprocessed_segmentations_are_named(fits, tmp_path, capsys):
     write(path, np.where(values == 2, 1, values))
     command = ["apply", fits / "volumes.json", tmp_path / "predictions", "-o", tmp_path / "v.csv", "-np", 1]
     assert run("volumes", *command) == 0
-    assert "1 of 2 cases: the saved segmentation is not what its probabilities say" in capsys.readouterr().err
+    assert "1 of 2 cases: the saved segmentation differs from that of its probabilities" in capsys.readouterr().err
     warnings = {row["case"]: row["warning"] for row in rows_of(tmp_path / "v.csv")}
     assert "the saved segmentation is not that of the probabilities" in warnings["a"] and "saved" not in warnings["b"]
 
@@ -579,7 +579,7 @@ def test_the_bound_is_promised_only_where_results_left_out_hold_it(task, fits, t
         capsys.readouterr()
         assert run("triage", "fit", *folds, "-o", tmp_path / "t.json", "--level", 0.8) == 0
         said = capsys.readouterr()
-        assert (promise in said.out, "promises nothing for another network" in said.out) == (holds, not holds)
+        assert (promise in said.out, "nothing is guaranteed for another network" in said.out) == (holds, not holds)
         assert "mean_probability" in said.out and "mean_entropy" in said.out
         assert (warning in said.err) is not holds
         assert (

@@ -101,7 +101,7 @@ def test_a_spacing_that_nobody_knows_is_said(tiff, capsys):
     summary = evaluate(tiff)
     assert summary["metric_per_case"][0]["metrics"]["1"]["volume_ml"]["reference"] == LABEL.sum() / 1000
     assert list(summary["remarks"]) == ["spacing_assumed"]
-    assert "1 of 1 cases: no file says the spacing of the voxels" in capsys.readouterr().err
+    assert "1 of 1 cases: no file contains the spacing of the voxels" in capsys.readouterr().err
 
 
 def test_two_spacing_files_that_disagree(tiff):

@@ -173,7 +173,7 @@ def test_a_segmentation_that_is_not_of_its_probabilities_is_named(wrong_order, c
     changed = int((values[0] != SimpleITKIO().read_seg(str(wrong_order / "pred" / "a.nrrd"))[0][0]).sum())
     assert summary["remarks"]["segmentation_differs"]["cases"] == {"b": f"{changed} voxels"}
     printed = capsys.readouterr().err
-    assert "1 of 2 cases: the saved segmentation is not what its probabilities say" in printed
+    assert "1 of 2 cases: the saved segmentation differs from that of its probabilities" in printed
     assert f"b ({changed} voxels)" in printed
     # another saved segmentation is another finding
     (wrong_order / "pred" / "b.nrrd").write_bytes((wrong_order / "pred" / "a.nrrd").read_bytes())

@@ -63,7 +63,7 @@ def run_step(study: Study, job: Job, variables: Mapping[str, str]) -> int:
             ended = "interrupted" if told else "failed"
             _write(places.state(job.name), {"state": ended, "status": status, **times, **_here()})
             return status
-        say("its result was there already and is taken over" if taken_over else "done")
+        say("its result exists already and is used" if taken_over else "done")
         _write(places.state(job.name), {"state": "done", **times, **_here()})
         _write(places.marker(job.name), _marker(study, job, taken_over, times))
     return 0
@@ -107,7 +107,7 @@ def _look_at_result(study: Study, job: Job, say: _Teller) -> int:
     """Return 1, and say why, where a command ended well but did not leave what it should; else write down what it is of."""
     try:
         if job.rule == "train" and not is_finished(study, job):
-            say("error: the command ended well, but the fold is not complete (checkpoint, summary or softmax files)")
+            say("error: the command ended without an error, but the fold is not complete (checkpoint, summary or softmax files)")
             return 1
         if job.rule in ("import", "plan", "cpu_plans", "split"):
             # nnU-Net leaves a label file in gt_segmentations alone that is newer than the raw one, whatever it holds
