@@ -107,7 +107,9 @@ def _look_at_result(study: Study, job: Job, say: _Teller) -> int:
     """Return 1, and say why, where a command ended well but did not leave what it should; else write down what it is of."""
     try:
         if job.rule == "train" and not is_finished(study, job):
-            say("error: the command ended without an error, but the fold is not complete (checkpoint, summary or softmax files)")
+            say(
+                "error: the command ended without an error, but the fold is not complete (checkpoint, summary or softmax files)"
+            )
             return 1
         if job.rule in ("import", "plan", "cpu_plans", "split"):
             # nnU-Net leaves a label file in gt_segmentations alone that is newer than the raw one, whatever it holds
