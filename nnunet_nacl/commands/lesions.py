@@ -120,7 +120,7 @@ def _print(content: dict[str, Any]) -> None:
 
     units = "cases" if content["unit_of_intervals"] == "case" else "patients"
     n_patients = next(iter(content["classes"].values()))["n_patients"]
-    table = Table("class", "sensitivity", "true of findings", f"false per {units[:-1]}", "average precision", "overconfident by",
+    table = Table("class", "sensitivity", "true of findings", f"false per {units[:-1]}", "average precision", "gap",
                   title=f"{n_patients} {units}; 95 % intervals over {units}", title_justify="left")  # fmt: skip
     for name, of in content["classes"].items():
         gap = of["reliability"][content["rules"]["confidence"]]["gap"]
@@ -129,7 +129,8 @@ def _print(content: dict[str, Any]) -> None:
             _figure(of["false_findings_per_patient"]), _figure(of["average_precision"]), _figure(gap, "+"),
         )  # fmt: skip
     Console().print(table)
-    print(f"{content['rules']['in_words'][:1].upper()}{content['rules']['in_words'][1:]}.")
+    said = content["rules"]["in_words"]
+    print(f"{said[:1].upper()}{said[1:]}. The gap is the mean confidence of the findings minus the share that is true.")
 
 
 def _figure(figure: dict[str, Any], sign: str = "", of: int | None = None) -> str:

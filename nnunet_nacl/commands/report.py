@@ -44,6 +44,9 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--figures", type=Path, default=None, metavar="DIR",
                         help="also write the diagrams into this folder, as SVG and PDF files, one column (84 mm) wide")  # fmt: skip
+    parser.add_argument("--lesions", type=Path, nargs="+", default=(), metavar="FOLDER",
+                        help="output folder of `nnunet-nacl lesions` for each RESULT, in their order (default: the folder lesions beside the "
+                             "predictions, if there is one)")  # fmt: skip
     for option in ("-djfile", "-pfile"):
         parser.add_argument(option, type=Path, default=None, metavar="FILE",
                             help=f"{'dataset' if option == '-djfile' else 'plans'}.json, for the pictures of the worst cases "
@@ -67,7 +70,7 @@ def run(parsed: argparse.Namespace) -> int:
     given = Given(parsed.images, parsed.djfile, parsed.pfile)
     distinct, repeated = without_repetition(map(load_repeated, parsed.results))
     runs = [_able_to_predict(run) for run in distinctly_named(distinct)]
-    page = prepare_page(runs, Options(parsed.voxel_set, given, parsed.worst, groups_of(parsed)))
+    page = prepare_page(runs, Options(parsed.voxel_set, given, parsed.worst, groups_of(parsed), tuple(parsed.lesions)))
     write_report(page, parsed.o)
     print(f"wrote {parsed.o}")
     for sentence in (

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.errors import InputError, first_line, printable
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.evaluation.stored_paths import absolute
 from nnunet_nacl.files import json_files
@@ -17,6 +17,7 @@ from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.lesions.case_lesions import CaseLesions, Findings, Lesions
 from nnunet_nacl.lesions.extremes import extremes
 from nnunet_nacl.lesions.folder import FolderLesions
+from nnunet_nacl.lesions.form import misfit
 from nnunet_nacl.lesions.proportions import METHOD
 from nnunet_nacl.lesions.summary import plain, summarize
 
@@ -89,7 +90,17 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is no {JSON_FILE}. {advice}")
     if content.get("schema_version") != SCHEMA_VERSION:
         raise InputError(f"{path}: is of another version of nnunet-nacl. {advice}")
+    problem = misfit(content) or _lengths(content)
+    if problem:
+        raise InputError(f"{path}: is not as `nnunet-nacl lesions` writes it ({problem}). {advice}")
     return content
+
+
+def _lengths(content: dict[str, Any]) -> str:
+    uneven = [
+        name for name, of in content["classes"].items() if len({len(column) for column in of["froc"].values()}) > 1
+    ]
+    return f"expected a FROC curve of columns of one length for {printable(uneven[0])}" if uneven else ""
 
 
 def _rows(case: CaseLesions, kind: str, rows: Findings | Lesions) -> Iterator[tuple[Any, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from markupsafe import Markup
 
@@ -16,10 +17,12 @@ from nnunet_nacl.report.page import Column, RunPart, columns_of, run_part
 from nnunet_nacl.report.page_comparison import DifferencesPart, Group, differences_part, side_groups
 from nnunet_nacl.report.page_decisions import DecisionsPart, decisions_part
 from nnunet_nacl.report.page_evaluated import protocol_in_words
+from nnunet_nacl.report.page_lesions import LesionsPart, lesions_part
 from nnunet_nacl.report.page_worst import WorstCase, prepare_worst
 from nnunet_nacl.report.pictures import ERROR_STOPS, class_color, confidence_stops
 from nnunet_nacl.report.prepare_cases import CASE_SCORES, CaseRow, prepare_case_rows, worst_first
 from nnunet_nacl.report.prepare_differences import prepare_differences, prepare_sides
+from nnunet_nacl.report.prepare_lesions import find_lesions_of, prepare_extremes
 from nnunet_nacl.report.prepare_scores import (
     dataset_name,
     foreground,
@@ -42,12 +45,13 @@ FEW_CLASSES = 4
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose: the voxel set that ranks cases, files, how many cases to picture, and which are one unit."""
+    """What the user chose: the voxel set that ranks cases, files, how many cases to picture, and which are one unit, and folders of `lesions`."""
 
     voxel_set: str = "predicted"
     given: Given = field(default_factory=Given)
     worst: int = 6
     groups: Groups | None = None
+    lesions: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Page:
     left_out: list[str]
     differences: DifferencesPart | None
     decisions: DecisionsPart
+    lesions: LesionsPart | None
     worst: list[WorstCase]
     not_shown: list[str]
     legend: list[tuple[str, str]]
@@ -113,6 +118,8 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
     sets = voxel_sets(base)
     if options.voxel_set not in sets:
         raise InputError(f"Expected a voxel set of these runs ({', '.join(sets)}), but got {options.voxel_set!r}.")
+    lesions = find_lesions_of(of_trainers, options.lesions)
+    extremes, not_pictured = prepare_extremes(lesions, options.worst, options.given)
     worst = prepare_worst(runs, cases, options.voxel_set, options.worst, options.given)
     parts = [_part(run, cases, options.voxel_set, not several) for run in runs]
     names = label_names(base)
@@ -139,8 +146,10 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         decisions=decisions_part(
             decision_quality(of_trainers, cases, units), {key: names[key] for key in foreground(base)}
         ),
+        lesions=lesions_part(lesions, extremes),
         worst=worst,
-        not_shown=in_words([missing for case in worst for missing in case.missing], len(worst)),
+        not_shown=in_words([missing for case in worst for missing in case.missing], len(worst))
+        + in_words(not_pictured, sum(len(of.content["extremes"][: options.worst]) for of in lesions)),
         legend=[(label, names[label]) for place, label in enumerate(foreground(base), start=1) if place in pictured],
         confidence_stops=confidence_stops(),
         confidence_floor=f"1/{2 if has_regions(base) else len(names)}",
@@ -150,7 +159,7 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         any_remarks=any_remarks,
         case_rows=worst_first(row for part in parts for row in part.case_rows),
         protocol=protocol_in_words(base),
-        sections=_sections(comparison is not None),
+        sections=_sections(comparison is not None, bool(lesions)),
     )
 
 
@@ -177,10 +186,12 @@ def _case_columns(sets: Sequence[str], voxel_set: str, several: bool, remarks: b
     return [*columns, CaseColumn("remarks", numeric=False)] if remarks else columns
 
 
-def _sections(compared: bool) -> list[tuple[str, str]]:
+def _sections(compared: bool, lesions: bool) -> list[tuple[str, str]]:
     sections = [("glance", "At a glance"), ("reading", "How to read this"), ("scores", "Scores")]
     if compared:
         sections.append(("differences", "Paired differences"))
     sections.append(("decisions", "For decisions"))
+    if lesions:
+        sections.append(("lesions", "Lesions"))
     sections += [("diagrams", "Reliability diagrams"), ("worst", "Worst cases"), ("cases", "All cases")]
     return [*sections, ("evaluated", "What was evaluated")]

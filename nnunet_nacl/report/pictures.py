@@ -71,14 +71,30 @@ def shared_panels(shown: CaseSlice) -> list[Panel]:
 def run_panels(shown: CaseSlice, said: SliceOfRun, num_classes: int) -> list[Panel]:
     """Return the panels of a run: prediction, confidence and error, the last two with the outline of the label."""
     outline = _outline(shown.labels * ~shown.ignored)
-    prediction = _overlaid(_gray(shown), said.classes, _opacity(shown))
-    scaled = (said.confidence - 1 / num_classes) / (1 - 1 / num_classes)
-    confidence = (255 * colormaps[CONFIDENCE_MAP](np.clip(scaled, 0, 1))[..., :3]).round().astype(np.uint8)
+    confidence = _in_colors((said.confidence - 1 / num_classes) / (1 - 1 / num_classes))
     return [
-        Panel("prediction", _panel(prediction, shown, "prediction")),
+        _prediction(shown, said),
         Panel("confidence", _panel(confidence, shown, "confidence", outline)),
         Panel("error", _panel(_error(shown, said), shown, "confidence minus outcome", outline)),
     ]
+
+
+def probability_panels(shown: CaseSlice, said: SliceOfRun) -> list[Panel]:
+    """Return prediction, and the probability of one class (``said.confidence``) from 0 to 1 with the outline of the label."""
+    outline = _outline(shown.labels * ~shown.ignored)
+    return [
+        _prediction(shown, said),
+        Panel("probability", _panel(_in_colors(said.confidence), shown, "probability", outline)),
+    ]
+
+
+def _prediction(shown: CaseSlice, said: SliceOfRun) -> Panel:
+    return Panel("prediction", _panel(_overlaid(_gray(shown), said.classes, _opacity(shown)), shown, "prediction"))
+
+
+def _in_colors(values: NDArray[np.floating[Any]]) -> Rgb:
+    colored: Rgb = (255 * colormaps[CONFIDENCE_MAP](np.clip(values, 0, 1))[..., :3]).round().astype(np.uint8)
+    return colored
 
 
 def _gray(shown: CaseSlice) -> Rgb:

@@ -65,7 +65,7 @@ class CaseSlice:
 
 
 @dataclass(frozen=True)
-class _Window:
+class Window:
     """Cuts the shown part of a slice out of a volume ``(z, y, x)``."""
 
     axis: int
@@ -97,9 +97,9 @@ def prepare_slices(runs: Sequence[Run], case: str, given: Given) -> list[CaseSli
     ignored = labels == dataset.ignore_label if dataset.ignore_label is not None else np.zeros(labels.shape, bool)
     references = told_apart(labels, dataset)
     window, where = _window(list(references.values()), ignored, predictions, spacing, properties)
-    rows_mm, columns_mm = _plane_spacing(spacing, window)
+    rows_mm, columns_mm = plane_spacing(spacing, window)
     tall, wide = window.cut(labels).shape
-    shown_image = None if image is None else window.cut(_windowed(image))
+    shown_image = None if image is None else window.cut(windowed(image))
     return [
         CaseSlice(
             case=case,
@@ -158,7 +158,7 @@ def _window(
     predictions: Mapping[str, Sequence[Prediction]],
     spacing: Sequence[float],
     properties: Mapping[str, Any],
-) -> tuple[_Window, str]:
+) -> tuple[Window, str]:
     """Return the window on the worst slice, across the axis of the coarsest spacing, and its name."""
     axis = int(np.argmax(spacing))
     structures = np.zeros(ignored.shape, bool)
@@ -170,16 +170,34 @@ def _window(
             difference = np.abs(held.confidence - (held.classes == labels))
             error += np.where(looked_at, difference, 0).sum(in_plane)
             structures |= looked_at
-    number = int(error.argmax())
-    layout = layout_of(properties, axis) if ignored.shape[axis] > 1 else AS_STORED
+    return window_on(structures, axis, int(error.argmax()), spacing, properties)
+
+
+def window_on(
+    structures: NDArray[np.bool_],
+    axis: int,
+    number: int,
+    spacing: Sequence[float],
+    properties: Mapping[str, Any],
+) -> tuple[Window, str]:
+    """Return the window around a mask ``(z, y, x)`` in one slice across an axis, and the slice's name.
+
+    Args:
+        structures: what is to be seen.
+        axis, number: the slice.
+        spacing: mm along ``(z, y, x)``.
+        properties: of the image, from which the sides of the patient are known.
+    """
+    layout = layout_of(properties, axis) if structures.shape[axis] > 1 else AS_STORED
     plane = layout.lay_out(np.take(structures, number, axis))
-    millimetres = _plane_spacing(spacing, _Window(axis, number, layout, slice(None), slice(None)))
+    millimetres = plane_spacing(spacing, Window(axis, number, layout, slice(None), slice(None)))
     rows = _bounds(np.asarray(plane.any(1)), millimetres[0])
     columns = _bounds(np.asarray(plane.any(0)), millimetres[1])
-    return _Window(axis, number, layout, rows, columns), _where(layout, number, ignored.shape[axis])
+    return Window(axis, number, layout, rows, columns), _where(layout, number, structures.shape[axis])
 
 
-def _plane_spacing(spacing: Sequence[float], window: _Window) -> tuple[float, float]:
+def plane_spacing(spacing: Sequence[float], window: Window) -> tuple[float, float]:
+    """Return mm per row and per column of a window."""
     rows, columns = (spacing[number] for number in range(3) if number != window.axis)
     return (columns, rows) if window.layout.transpose else (rows, columns)
 
@@ -199,7 +217,8 @@ def _where(layout: Layout, number: int, of: int) -> str:
     return f"{layout.view} slice {number + 1} of {of}{sides}".strip()
 
 
-def _windowed(image: NDArray[Any]) -> NDArray[np.float32]:
+def windowed(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Return an image scaled to 0 to 1, without its extremes."""
     low, high = np.percentile(image, WINDOW_PERCENTILES)
     scaled: NDArray[np.float32] = np.clip((image - low) / max(float(high - low), 1e-12), 0, 1).astype(np.float32)
     return scaled
