@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-NUMBER, SHARE, COUNT, TEXT = "a finite number or null", "a number from 0 to 1 or null", "a whole number from 0", "text"
+NUMBER, SHARE, EDGE = "a finite number or null", "a number from 0 to 1 or null", "a number from 0 to 1"
+COUNT, TEXT = "a whole number from 0", "text"
+
+LARGEST = 1e300
 
 FIGURE = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
 PROPORTION = {"value": SHARE, "low": SHARE, "high": SHARE, "n": COUNT, "n_patients": COUNT}
-BIN = {"from": SHARE, "to": SHARE, "confidence": NUMBER, "true": PROPORTION}
+BIN = {"from": EDGE, "to": EDGE, "confidence": NUMBER, "true": PROPORTION}
 RELIABILITY = {"gap": FIGURE, "ece": NUMBER, "bins": [BIN]}
 OF_CLASS = {
     **dict.fromkeys(
@@ -50,7 +52,10 @@ def misfit(value: Any, form: Any = FORM, where: str = "") -> str:
         if not isinstance(value, dict):
             return f"expected {where or 'the file'} to be a mapping, but got {value!r:.40}"
         parts = form if ... not in form else dict.fromkeys(value, form[...])
-        inner = ((value.get(key), part, f"{where}.{key}".lstrip(".")) for key, part in parts.items())
+        missing = next((key for key in parts if key not in value), None)
+        if missing is not None:
+            return f"expected {missing} in {where or 'the file'}"
+        inner = ((value[key], part, f"{where}.{key}".lstrip(".")) for key, part in parts.items())
     elif isinstance(form, list):
         if not isinstance(value, list):
             return f"expected {where} to be a list, but got {value!r:.40}"
@@ -64,6 +69,8 @@ def _is(value: Any, form: str) -> bool:
     if form == TEXT:
         return isinstance(value, str)
     if form == COUNT:
-        return type(value) is int and value >= 0
-    number = value is None or (type(value) in (int, float) and math.isfinite(value))
-    return number and (form == NUMBER or value is None or 0 <= value <= 1)
+        return type(value) is int and 0 <= value < 2**63
+    if value is None:
+        return form != EDGE
+    # whole numbers of JSON may be larger than any float
+    return type(value) in (int, float) and (-LARGEST <= value <= LARGEST if form == NUMBER else 0 <= value <= 1)

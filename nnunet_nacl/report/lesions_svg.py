@@ -57,7 +57,7 @@ def _bin(name: str, one: Mapping[str, Any], number: int, frame: Frame) -> Markup
         f"{name}\nconfidence {one['from']:.1f} to {one['to']:.1f}: {true['value']:.0%} of {true['n']} findings are true"
     )
     interval = ""
-    if true["low"] is not None:
+    if true["low"] is not None and true["high"] is not None:
         text += f" ({true['low']:.0%} to {true['high']:.0%})"
         interval = frame.path([(x, true["low"]), (x, true["high"])])
     return Markup(

@@ -105,7 +105,7 @@ def test_what_cannot_be_pictured_is_said(folder, tmp_path, capsys):
     ("change", "message"),
     [
         (lambda content: content["cases"].pop(), "has other cases than"),
-        (lambda content: content["classes"]["cap"].pop("froc"), "expected classes.cap.froc to be a mapping"),
+        (lambda content: content["classes"]["cap"].pop("froc"), "expected froc in classes.cap"),
         (lambda content: content["classes"]["cap"]["sensitivity"].update(value=2), "number from 0 to 1"),
         (lambda content: content["classes"]["cap"]["froc"]["threshold"].append(0.1), "of one length for cap"),
         (lambda content: content.update(schema_version=9), "another version"),
