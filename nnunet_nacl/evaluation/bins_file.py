@@ -21,6 +21,7 @@ from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION, check_readable
 from nnunet_nacl.evaluation.stored_arrays import StoredArrays
 from nnunet_nacl.evaluation.stored_paths import absolute, files_here, here
 from nnunet_nacl.evaluation.stored_statistics import check_mask_sums, read_statistics
+from nnunet_nacl.evaluation.stored_thresholds import arrays_of_counts, read_threshold_counts
 from nnunet_nacl.files import json_files
 from nnunet_nacl.files.whole_file import replacing
 
@@ -51,7 +52,8 @@ def write_bins(result: FolderResult, path: Path) -> None:
     ``reference_file``, ``prediction_file``, ``voxel_volume_mm3`` and ``fingerprint`` ``(N,)``; ``hd95_mm`` ``(N, channels)``; ``schema_version``,
     ``protocol``, ``files`` and ``folder`` ``()``: the first two as JSON, the last the folder that it is written into, from which files that
     are moved with it are found. A merged result has ``part`` ``(N,)`` as well, one of a region model ``region_overlap``
-    ``(N, channels, 3)`` and ``region_mask_sums`` ``(N, channels, 2)``, and one with remarks ``remarks`` ``(N,)``, each as JSON. ``spread``
+    ``(N, channels, 3)`` and ``region_mask_sums`` ``(N, channels, 2)``, and one with remarks ``remarks`` ``(N,)``, each as JSON.
+    ``threshold_counts`` is ``(N, structures, 2, T)`` uint32 and ``has_threshold_counts`` ``(N,)`` bool. ``spread``
     and the mask sums are missing in files from before they were summed up, and NaN in cases that are taken over from those.
     """
     arrays: dict[str, Any] = {
@@ -104,6 +106,8 @@ def _arrays_of(cases: tuple[CaseResult, ...]) -> dict[str, NDArray[Any]]:
     if any(result.region_overlap is not None for result in cases):
         some["region_overlap"] = np.array([result.overlap for result in cases])
         some["region_mask_sums"] = np.array([result.mask_sums for result in cases])
+    if any(result.threshold_counts is not None for result in cases):
+        some |= arrays_of_counts([result.threshold_counts for result in cases])
     return statistics | {
         "case": np.array([result.case.name for result in cases]),
         "reference_file": np.array([str(result.case.labels) for result in cases]),
@@ -141,6 +145,7 @@ def _cases_of(stored: StoredArrays, place: Callable[[str], Path]) -> tuple[CaseR
     if overlaps is None and distances.shape[1] != num_classes:
         raise ValueError("expected `region_overlap` of a region model")
     mask_sums = _region_mask_sums(stored, overlaps)
+    thresholds = read_threshold_counts(stored, statistics["confusion"])
     return tuple(
         CaseResult(
             Case(str(name), place(str(predictions[row])), place(str(references[row]))),
@@ -155,6 +160,7 @@ def _cases_of(stored: StoredArrays, place: Callable[[str], Path]) -> tuple[CaseR
             _remarks(str(remarks[row])),
             None if overlaps is None else overlaps[row],
             None if mask_sums is None else mask_sums[row],
+            thresholds[row],
         )
         for row, name in enumerate(names)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from nnunet_nacl.calibration.mask_confidence import mask_sums_of_regions
 from nnunet_nacl.calibration.overlap import overlap_of_classes
 from nnunet_nacl.calibration.regions import evaluate_regions
 from nnunet_nacl.calibration.statistics import total
+from nnunet_nacl.calibration.threshold_counts import ThresholdCounts
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
@@ -54,6 +56,8 @@ class CaseResult:
         remarks: what a reader should know of the case, in words, by kind, a key of :data:`~nnunet_nacl.evaluation.remarks.KINDS`.
         region_overlap: of a region model, see :attr:`overlap`; None for a label model, whose confusion tells it.
         region_mask_sums: likewise, see :attr:`mask_sums`.
+        threshold_counts: ``(structures, 2, T)`` uint32 of the foreground classes or the regions, see
+            :mod:`~nnunet_nacl.calibration.threshold_counts`; None in files that were written without them.
     """
 
     case: Case
@@ -65,6 +69,7 @@ class CaseResult:
     remarks: Mapping[str, str] = field(default_factory=dict)
     region_overlap: Int64Array | None = field(default=None, repr=False)
     region_mask_sums: Float64Array | None = field(default=None, repr=False)
+    threshold_counts: NDArray[np.uint32] | None = field(default=None, repr=False)
 
     @property
     def overlap(self) -> Int64Array:
@@ -154,6 +159,7 @@ def evaluate_probabilities(
         remarks=remarks,
         region_overlap=found.region_overlap,
         region_mask_sums=found.region_mask_sums,
+        threshold_counts=found.threshold_counts.astype(np.uint32),
     )
 
 
@@ -169,14 +175,17 @@ class _Found(NamedTuple):
     hd95_mm: NDArray[np.float64]
     segmentation: NDArray[Any]
     flat: list[str]
+    threshold_counts: Int64Array
 
 
 def _evaluate_labels(
     file: Probabilities, labels: NDArray[Any], spacing: tuple[float, ...], dataset: Dataset, settings: Settings
 ) -> _Found:
     statistics = CalibrationStatistics.empty(dataset.num_channels, settings.n_bins)
+    masks = ThresholdCounts(labels, [(value,) for value in range(1, dataset.num_channels)], 1, dataset.ignore_label)
+    passes = chain([masks.watch(file.blocks())], iter(file.blocks, None))  # the second pass is not counted
     prediction = statistics.update_channels(
-        file.blocks, labels, dataset.ignore_label, spacing=spacing, boundary_mm=settings.boundary_mm
+        passes.__next__, labels, dataset.ignore_label, spacing=spacing, boundary_mm=settings.boundary_mm
     )
     names, flat = list(dataset.target_names.values()), []
     distances = np.full(dataset.num_channels, np.nan)
@@ -186,7 +195,7 @@ def _evaluate_labels(
         whole, classes = labels.astype(np.int64), range(1, dataset.num_channels)
         distances[1:] = hd95_per_class(whole, prediction, classes, spacing, dataset.ignore_label)
         flat = [names[value] for value in flat_classes(whole, prediction, classes)]
-    return _Found((statistics,), None, None, distances, prediction, flat)
+    return _Found((statistics,), None, None, distances, prediction, flat, masks.counts)
 
 
 def _evaluate_regions(
@@ -195,9 +204,11 @@ def _evaluate_regions(
     assert dataset.regions is not None
     # the masks are known after the last channel: few channels are held until then, of many the file is read again
     held: list[Block] = []
+    masks = ThresholdCounts(labels, dataset.regions, 0, dataset.ignore_label)
+    blocks = masks.watch(file.blocks())
     holds = dataset.num_channels * file.dtype.itemsize <= HELD_BYTES
     regions = evaluate_regions(
-        _holding(file.blocks(), held) if holds else file.blocks(),
+        _holding(blocks, held) if holds else blocks,
         labels,
         dataset.regions,
         dataset.region_labels,
@@ -218,7 +229,9 @@ def _evaluate_regions(
             reference, predicted = np.isin(labels, region), np.isin(regions.segmentation, region) & annotated
             distances[channel] = hd95(reference, predicted, spacing)
             flat += [names[channel]] * len(flat_classes(reference.view(np.uint8), predicted.view(np.uint8), [1]))
-    return _Found(tuple(regions.problems), regions.overlap, mask_sums, distances, regions.segmentation, flat)
+    return _Found(
+        tuple(regions.problems), regions.overlap, mask_sums, distances, regions.segmentation, flat, masks.counts
+    )
 
 
 def _holding(blocks: Iterable[Block], held: list[Block]) -> Iterator[Block]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from nnunet_nacl import __version__
 from nnunet_nacl.calibration import CalibrationStatistics
+from nnunet_nacl.evaluation.case_result import CaseResult
 from nnunet_nacl.evaluation.cases import Case
 from nnunet_nacl.evaluation.dataset import Dataset
 from nnunet_nacl.evaluation.label_files import files_read, spacing_files
@@ -46,7 +47,8 @@ def fingerprint(case: Case, protocol: dict[str, Any], dataset: Dataset) -> str:
     ):  # zipfile fails on damaged files in many ways: struct.error, UnicodeDecodeError, NotImplementedError, ...
         # evaluating the case will say what is wrong with it
         return ""
-    schema = [__version__, SCHEMA_VERSION, [field.name for field in fields(CalibrationStatistics)]]
+    sums = [field.name for each in (CalibrationStatistics, CaseResult) for field in fields(each)]
+    schema = [__version__, SCHEMA_VERSION, sums]
     # not sorted: the order of the regions in the protocol is the order of the channels
     text = json.dumps([schema, protocol, dataset.reader, members, files])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,178 @@
+"""thresholds.json: of each structure the threshold that keeps the miss rate, what it costs, and how it did on cases left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_nacl.calibration.intervals import mean_interval
+from nnunet_nacl.calibration.threshold_counts import thresholds
+from nnunet_nacl.decisions import fit_file
+from nnunet_nacl.decisions.case_table import Evaluated
+from nnunet_nacl.decisions.miss_rate import by_patient, controlled, left_out, mean_over_patients, smallest_number
+from nnunet_nacl.decisions.threshold_cases import StructureCases, at, structure_cases
+from nnunet_nacl.decisions.threshold_trade import trade_of
+
+FILE_TYPE = "nnunet-nacl thresholds"
+SCHEMA_VERSION = 1
+
+CHANCE = 0.05
+"""Below this, shared among the results, a result left out is missed more often than chance explains."""
+
+
+def fit_thresholds(
+    evaluated: Evaluated, level: float, groups: Sequence[str] | None, trade: bool = False
+) -> dict[str, Any]:
+    """Return the content of thresholds.json.
+
+    Args:
+        evaluated: cases with labels.
+        level: of the miss rate, above 0 and below 1.
+        groups: the patient of each case; None where each case is its own.
+        trade: also find the threshold with the best mean Dice.
+
+    Raises:
+        InputError: cases were evaluated before probabilities were counted by threshold.
+    """
+    parts = [case.part for case in evaluated.result.cases]
+    structures = {}
+    for (key, name), cases in zip(evaluated.structures.items(), structure_cases(evaluated), strict=True):
+        entry = {"name": name, **_fit_structure(cases, level, parts, groups)}
+        structures[key] = entry | ({"trade": trade_of(cases, parts, groups)} if trade else {})
+    protocol = evaluated.result.protocol
+    return {
+        "file_type": FILE_TYPE,
+        "schema_version": SCHEMA_VERSION,
+        "level": level,
+        "smallest_number": smallest_number(level),
+        "unit": "case" if groups is None else "group of cases",
+        "n_units": len(parts) if groups is None else len(set(groups)),
+        "cases": list(evaluated.table.cases),
+        "structures": structures,
+        "warnings": _warnings(structures, level, protocol.get("ignore_label") is not None),
+        "protocol": {"labels": protocol["labels"], "regions": bool(protocol["regions"])},
+    }
+
+
+def _fit_structure(
+    cases: StructureCases, level: float, parts: Sequence[str], groups: Sequence[str] | None
+) -> dict[str, Any]:
+    rates, patient = by_patient(cases.missed, groups)
+    place = controlled(rates, level)
+    held = {"n_cases": int(patient.size), "n_units": len(rates)}
+    needed = smallest_number(level)
+    unit = "cases" if groups is None else "patients"
+    if place is None:
+        why = f"a miss rate of {level:g} needs at least {needed} {unit} that have it, and {len(rates)} {'has' if len(rates) == 1 else 'have'} it"
+        return {**held, "threshold": None, "why_not": why}
+    if place == 0:
+        why = f"no threshold down to {thresholds()[1]:.2g} keeps a miss rate of {level:g}: so much of the reference has a probability of next to 0"
+        return {**held, "threshold": None, "why_not": why}
+    of_others = left_out(rates, level)
+    places = np.full(len(cases.missed), place)
+    if of_others is not None:
+        places[~np.isnan(cases.missed[:, 0])] = of_others[patient]
+    return {
+        **held,
+        "threshold": float(thresholds()[place]),
+        "why_not": None,
+        "miss_rate": float(rates[:, place].mean()),
+        "argmax_miss_rate": mean_over_patients(cases.argmax_missed, groups),
+        "left_out": None if of_others is None else _left_out(at(rates, of_others)),
+        "price": _price(cases, np.maximum(places, 1), groups),
+        "across_results": _across_results(cases, level, parts, groups),
+    }
+
+
+def _left_out(missed: NDArray[np.float64]) -> dict[str, Any]:
+    low, high = mean_interval(missed, within=(0.0, 1.0))
+    return {"miss_rate": float(missed.mean()), "miss_rate_interval": [float(low), float(high)]}
+
+
+def _price(cases: StructureCases, places: NDArray[np.intp], groups: Sequence[str] | None) -> dict[str, Any]:
+    """Return what masks at these thresholds hold beside what nnU-Net's label map holds, as means over patients of all cases."""
+    false = at(cases.false, places)
+    volume = at(cases.found, places) + false
+    pairs = {"volume_ml": (cases.argmax.sum(1), volume), "false_positive_ml": (cases.argmax[:, 1], false)}
+    found: dict[str, Any] = {
+        name: {
+            way: _plain(mean_over_patients(voxels * cases.voxel_ml, groups))
+            for way, voxels in zip(("argmax", "threshold"), pair, strict=True)
+        }
+        for name, pair in pairs.items()
+    }
+    before, after = (mean_over_patients(voxels, groups) for voxels in pairs["volume_ml"])
+    return found | {"volume_ratio": after / before if before > 0 else None}
+
+
+def _across_results(
+    cases: StructureCases, level: float, parts: Sequence[str], groups: Sequence[str] | None
+) -> dict[str, Any] | None:
+    """Return the miss rate of each result at the threshold that the other results give; None with a single result, or too few cases."""
+    of, units = np.asarray(parts), np.arange(len(parts)) if groups is None else np.asarray(groups)
+    names, each, above = sorted(set(parts)), {}, []
+    for part in names:
+        own = of == part
+        known = ~own & ~np.isin(units, units[own])
+        rates, _ = by_patient(cases.missed[known], units[known])
+        place = controlled(rates, level) if len(names) > 1 else None
+        new, _ = by_patient(cases.missed[own], units[own])
+        if place is None:
+            return None
+        if not len(new):
+            continue
+        missed = new[:, place]
+        low, _ = mean_interval(missed, 1 - 2 * CHANCE / len(names), within=(0.0, 1.0))
+        each[part] = float(missed.mean())
+        if low > level:
+            above.append(part)
+    return {"of_each": each, "above_the_level": above}
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _warnings(structures: dict[str, Any], level: float, ignored: bool) -> list[str]:
+    """Return what a user of the fit has to know, in sentences."""
+    found = [f"{entry['name']}: {entry['why_not']}" for entry in structures.values() if entry["why_not"]]
+    for entry in structures.values():
+        across = entry.get("across_results")
+        if across and across["above_the_level"]:
+            shares = ", ".join(f"{share:.2f} of {part}" for part, share in across["of_each"].items())
+            found.append(
+                f"{entry['name']}: fitted on the other results, {shares} was missed and not {level:g}: these networks differ, so the miss rate "
+                "need not be kept for another network, or an ensemble"
+            )
+    if ignored:
+        found.append("the labels of the fit have an ignore label: what is missed where nobody annotated is not known")
+    return found
+
+
+class ThresholdFit(fit_file.FitFile):
+    """A thresholds.json that was read.
+
+    Attributes:
+        thresholds: of each structure, by its key; None where it has none.
+        sentences: what a user has to know of the fit.
+    """
+
+    file_type, version = FILE_TYPE, SCHEMA_VERSION
+
+    def _read(self, content: dict[str, Any], entries: dict[str, dict[str, Any]]) -> None:
+        said = content["warnings"]
+        fit_file.expect(
+            isinstance(said, list) and all(isinstance(each, str) for each in said), "warnings", "sentences", said
+        )
+        self.sentences = list(said)
+        self.thresholds: dict[str, float | None] = {}
+        for key, entry in entries.items():
+            value = entry["threshold"]
+            if value is not None:
+                place = f"structures.{key}.threshold"
+                fit_file.expect(0 < fit_file.number(value) < 1, place, "above 0 and below 1", value)
+            self.thresholds[key] = None if value is None else float(value)
