@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nnunet_nacl.calibration.arrays import Float64Array, Int64Array
 from nnunet_nacl.calibration.channel_stream import Block
 from nnunet_nacl.calibration.compiled import compiled
-from nnunet_nacl.calibration.kernels import LANES
+from nnunet_nacl.calibration.sums import LANES
 
 OUTSIDE, INSIDE = range(2)
 """Rows of the counts ``(C, 2, T)`` of structures. Voxels outside with a probability below the second threshold are not counted."""

@@ -23,18 +23,19 @@ MIN_LEVEL, MAX_LEVEL = 0.5, 0.999
 """An interval that fails in most cases helps nobody; 0.999 needs two thousand cases."""
 
 
-def add_fit(steps: Commands, text: str, file: str) -> argparse.ArgumentParser:
-    """Add ``fit``: evaluated folders in, a file out."""
+def add_fit(steps: Commands, text: str, file: str, *, level: bool = True) -> argparse.ArgumentParser:
+    """Add ``fit``: evaluated folders in, a file out; with ``--level`` of an interval, or without."""
     parser = steps.add_parser("fit", help=text, description=text)
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT",
                         help="evaluated prediction folder, e.g. fold_0/validation, or output folder of `nnunet-nacl evaluate`; one per fold")  # fmt: skip
     parser.add_argument("-o", type=Path, required=True, metavar=file, help="file to write")
-    parser.add_argument(
-        "--level",
-        type=_level,
-        default=0.9,
-        help=f"level of the intervals, from {MIN_LEVEL:g} to {MAX_LEVEL:g} (default: %(default)s)",
-    )
+    if level:
+        parser.add_argument(
+            "--level",
+            type=_level,
+            default=0.9,
+            help=f"level of the intervals, from {MIN_LEVEL:g} to {MAX_LEVEL:g} (default: %(default)s)",
+        )
     add_groups(parser)
     return parser
 

@@ -29,7 +29,7 @@ def test_nothing_is_left_out(heading, names):
 
 def test_the_decisions_that_the_command_line_has():
     first = " ".join(cells[0] for cells in rows("Decisions"))
-    assert all(f"`{name}`" in first for name in ("volumes", "triage"))
+    assert all(f"`{name}`" in first for name in ("volumes", "triage", "thresholds"))
 
 
 @pytest.mark.parametrize("heading", ["Trainers", "Recalibration", "Decisions"])

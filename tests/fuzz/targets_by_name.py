@@ -19,6 +19,7 @@ TARGETS = {
     "raters": "targets_of_side_files.RaterLists",
     "volumes": "targets_of_decisions.VolumeFiles",
     "triage": "targets_of_decisions.TriageFiles",
+    "thresholds": "targets_of_decisions.ThresholdFiles",
     "lesions": "targets_of_lesions.LesionFiles",
 }
 

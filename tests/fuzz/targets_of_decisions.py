@@ -1,4 +1,4 @@
-"""What is fuzzed of the files that fits write and `apply` reads: volumes.json and triage.json, up to the rows of the table."""
+"""What is fuzzed of the files that fits write and `apply` reads: volumes.json, triage.json and thresholds.json, up to the rows of the table."""
 
 import math
 
@@ -7,6 +7,7 @@ import numpy as np
 from nnunet_nacl.commands import triage, volumes
 from nnunet_nacl.decisions.across import in_words
 from nnunet_nacl.decisions.case_table import CaseTable
+from nnunet_nacl.decisions.threshold_fit import ThresholdFit
 from nnunet_nacl.decisions.triage import case_confidences, class_confidences
 from nnunet_nacl.decisions.triage_fit import TriageFit
 from nnunet_nacl.decisions.volume_fit import VolumeFit
@@ -100,4 +101,26 @@ class TriageFiles:
             assert not any(isinstance(value, float) and math.isinf(value) for value in row), row
             assert row[2] is None or row[3] <= row[2], row
         assert not in_words("Dice", "the lower bound", fit.across, fit.level) or fit.across["below_the_level"]
+        return "read"
+
+
+class ThresholdFiles:
+    """thresholds.json."""
+
+    def __init__(self, folder):
+        self.path = folder / "thresholds.json"
+        structures = {"1": {"name": "liver", "threshold": 0.125}, "2": {"name": "cyst", "threshold": None}}
+        whole = {"structures": structures, "warnings": ["cyst: too few"]}
+        self.content = SHARED | {"file_type": "nnunet-nacl thresholds", "level": 0.1} | whole
+
+    attempt = VolumeFiles.attempt
+
+    def read(self):
+        try:
+            fit = ThresholdFit(self.path)
+        except InputError as error:
+            return refusal(error)
+        assert list(fit.thresholds) == list(fit.structures)
+        assert all(value is None or 0 < value < 1 for value in fit.thresholds.values())
+        assert all(isinstance(sentence, str) for sentence in fit.sentences)
         return "read"
