@@ -1,12 +1,13 @@
 """Time and disk of a validation with softmax files against one in memory, and memory of a large case.
 
-    python scripts/benchmark_validate.py model MODEL_FOLDER --folds 0 1
+    python scripts/benchmark_validate.py model MODEL_FOLDER --folds 0 1 2 3 4 --cases 4
     python scripts/benchmark_validate.py case
     python scripts/benchmark_validate.py float16 PREDICTED LABELS
 
-``model``: of each fold, what a user runs without this package's `validate`, ``nnUNetv2_train ... --val --npz`` and then ``nnunet-nacl evaluate``, against
-``nnunet-nacl validate -f FOLD``, all on the CPU, in a copy of the model in a temporary nnUNet_results. nnU-Net's folders have to be set. Beside the wall-clock
-time stands the CPU time of each command with its processes, which other work on the machine moves less.
+``model``: what a user runs without this package's `validate`, ``nnUNetv2_train ... --val --npz`` and ``nnunet-nacl evaluate`` for each fold and ``nnunet-nacl merge``,
+against one ``nnunet-nacl validate -f FOLDS`` without and with ``--batch-mirrors``, all on the CPU, in a copy of the model in a temporary nnUNet_results; with ``--cases N`` on
+the first N validation cases of each fold. nnU-Net's folders have to be set. Beside the wall-clock time stands the CPU time of each command with its processes, which other
+work on the machine moves less, and the median time from one case to the next, of which a run of more cases takes more. What the three found is compared.
 
 ``case``: a synthetic case of 256 x 256 x 160 voxels and 14 classes whose logits are 0.8 times as fine, as nnU-Net's predictor gives them: peak memory of nnU-Net's own
 export with probabilities in one process, and of the export and evaluation in memory in another.
@@ -15,59 +16,131 @@ export with probabilities in one process, and of the export and evaluation in me
 """
 
 import argparse
+import itertools
+import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 
 SHAPE, CLASSES, FINENESS = (160, 256, 256), 14, 0.8
 
 
-def timed(command, environment):
-    """Run a command; return its wall-clock and CPU seconds, with those of its processes."""
+PROGRAMS = Path(sys.executable).parent
+
+
+def timed(environment, program, *arguments):
+    """Run a program; return its wall-clock and CPU seconds, with those of its processes, and the seconds between the cases it tells of."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([str(part) for part in command], env=environment, check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.perf_counter() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    command = [str(part) for part in (PROGRAMS / program, *arguments)]
+    told, line = [], ""
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        for line in running.stdout:
+            if "predicting " in line or line.startswith("validating: "):
+                told.append(time.perf_counter())
+    if running.returncode:
+        sys.exit(f"{' '.join(command)} failed: {line.strip()}")
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall, cpu, [second - first for first, second in itertools.pairwise(told)]
 
 
-def benchmark_model(model, folds):
+def copied(model, folds, n_cases, place):
+    """Return a copy of a model in a temporary nnUNet_results, and the variables with which it has the first cases of each fold alone."""
+    copy = Path(place, "results", model.parent.name, model.name)
+    copy.mkdir(parents=True)
+    for name in ("dataset.json", "plans.json", *(f"fold_{fold}/checkpoint_final.pth" for fold in folds)):
+        (copy / name).parent.mkdir(exist_ok=True)
+        shutil.copy(model / name, copy / name)
+    source, preprocessed = Path(os.environ["nnUNet_preprocessed"], model.parent.name), Path(place, "preprocessed")
+    (preprocessed / model.parent.name).mkdir(parents=True)
+    for path in source.iterdir():
+        (preprocessed / model.parent.name / path.name).symlink_to(path.resolve())
+    splits = preprocessed / model.parent.name / "splits_final.json"
+    content = [split | {"val": sorted(split["val"])[:n_cases]} for split in json.loads(splits.read_text())]
+    splits.unlink()
+    splits.write_text(json.dumps(content))
+    return copy, os.environ | {
+        "nnUNet_results": str(copy.parents[1]), "nnUNet_preprocessed": str(preprocessed), "NNUNET_NACL_VALIDATE": "f",
+        "nnUNet_compile": "f", "nnUNet_def_n_proc": str(os.cpu_count()),
+    }  # fmt: skip
+
+
+def benchmark_model(model, folds, n_cases):
     trainer, plans, configuration = model.name.split("__")
-    with tempfile.TemporaryDirectory() as results:
-        environment = os.environ | {"nnUNet_results": results, "NNUNET_NACL_VALIDATE": "f", "nnUNet_compile": "f"}
-        copy = Path(results, model.parent.name, model.name)
-        copy.mkdir(parents=True)
-        for name in ("dataset.json", "plans.json"):
-            shutil.copy(model / name, copy)
-        programs = Path(sys.executable).parent
-        print("| fold | command | wall s | CPU s | disk MB |\n|---|---|---|---|---|")
-        sums = {}
+    with tempfile.TemporaryDirectory() as place:
+        copy, environment = copied(model, folds, n_cases, place)
+        commands = []
         for fold in folds:
-            (copy / f"fold_{fold}").mkdir()
-            shutil.copy(model / f"fold_{fold}" / "checkpoint_final.pth", copy / f"fold_{fold}")
-            validation = copy / f"fold_{fold}" / "validation"
-            commands = {
-                "nnunet-nacl validate": [programs / "nnunet-nacl", "validate", copy, "-f", fold, "-device", "cpu"],
-                "nnUNetv2_train --val --npz": [
-                    programs / "nnUNetv2_train", copy.parent.name, configuration, fold, "-tr", trainer, "-p", plans,
-                    "-device", "cpu", "--val", "--npz",
-                ],
-                "nnunet-nacl evaluate": [programs / "nnunet-nacl", "evaluate", validation],
-            }  # fmt: skip
-            for name, command in commands.items():
-                seconds = timed(command, environment)
-                sums[name] = [a + b for a, b in zip(sums.get(name, (0, 0)), seconds, strict=True)]
-                disk = sum(path.stat().st_size for path in validation.glob("*.npz")) if "npz" in name else 0
-                print(f"| {fold} | {name} | {seconds[0]:.1f} | {seconds[1]:.1f} | {disk / 1e6:.0f} |", flush=True)
-        files = [a + b for a, b in zip(sums["nnUNetv2_train --val --npz"], sums["nnunet-nacl evaluate"], strict=True)]
-        ratio = [a / b for a, b in zip(sums["nnunet-nacl validate"], files, strict=True)]
+            train = (
+                copy.parent.name,
+                configuration,
+                fold,
+                "-tr",
+                trainer,
+                "-p",
+                plans,
+                "-device",
+                "cpu",
+                "--val",
+                "--npz",
+            )
+            commands += [("files", "nnUNetv2_train --val --npz", "nnUNetv2_train", *train),
+                         ("files", "nnunet-nacl evaluate", "nnunet-nacl", "evaluate", copy / f"fold_{fold}" / "validation")]  # fmt: skip
+        of_folds = [copy / f"fold_{fold}" / "validation" for fold in folds]
+        merge = ("files", "nnunet-nacl merge", "nnunet-nacl", "merge", *of_folds, "-o", Path(place, "files"))
+        for way, *options in (("validate",), ("validate --batch-mirrors", "--batch-mirrors")):
+            validate = ("validate", copy, "-f", *folds, "-device", "cpu", "-o", Path(place, way), *options)
+            commands.append((way, f"nnunet-nacl {way}", "nnunet-nacl", *validate))
+        sums, cases = defaultdict(lambda: (0.0, 0.0)), defaultdict(list)
+        print("| command | wall s | CPU s |\n|---|---|---|")
+        for way, name, program, *arguments in [*commands[:-2], merge, *commands[-2:]]:
+            wall, cpu, between = timed(environment, program, *arguments)
+            sums[way] = (sums[way][0] + wall, sums[way][1] + cpu)
+            cases[way] += between
+            print(f"| {name} | {wall:.1f} | {cpu:.1f} |", flush=True)
+        softmax = sum(path.stat().st_size for folder in of_folds for path in folder.glob("*.npz"))
         print(
-            f"validate / (train --val --npz + evaluate): {ratio[0]:.2f} of the wall-clock time, {ratio[1]:.2f} of the CPU time"
+            f"\nsoftmax files: {softmax / 1e6:.1f} MB\n| | wall s | CPU s | from case to case, s | of the wall-clock time | of the CPU time |\n|---|---|---|---|---|---|"
         )
+        for way, (wall, cpu) in sums.items():
+            ratios = [f"{mine / files:.2f}" for mine, files in zip((wall, cpu), sums["files"], strict=True)]
+            print(
+                f"| {way} | {wall:.1f} | {cpu:.1f} | {statistics.median(cases[way]):.2f} | {ratios[0]} | {ratios[1]} |"
+            )
+        for way in list(sums)[1:]:
+            compare_results(Path(place, "files"), Path(place, way), way)
+
+
+def compare_results(files, memory, way):
+    """Print how many voxels have another prediction or confidence bin, and how far scores moved."""
+    import numpy as np
+
+    from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result
+    from nnunet_nacl.evaluation.summary import SCORE_NAMES, summarize
+
+    pairs = list(zip(*(read_result(folder / BINS_FILE).cases for folder in (files, memory)), strict=True))
+    moved = {
+        name: sum(int(np.abs(getattr(a, name) - getattr(b, name)).sum()) // 2 for one, two in pairs for a, b in zip(one.problems, two.problems, strict=True))
+        for name in ("confusion", "top_count")
+    }  # fmt: skip
+    voxels = sum(int(problem.confusion.sum()) for one, _ in pairs for problem in one.problems)
+    print(
+        f"{way}: of {voxels} voxels {moved['confusion']} changed in the confusion matrices, {moved['top_count']} in the bins of confidence"
+    )
+    first, second = (summarize(read_result(folder / BINS_FILE))["per_case"]["all"] for folder in (files, memory))
+    print(
+        "  means over cases moved by "
+        + ", ".join(f"{score} {abs(first[score] - second[score]):.0e}" for score in SCORE_NAMES)
+    )
 
 
 def benchmark_case():
@@ -194,6 +267,7 @@ def main():
     model = kinds.add_parser("model")
     model.add_argument("model", type=Path)
     model.add_argument("--folds", nargs="+", default=["0"])
+    model.add_argument("--cases", type=int, default=None, help="of each fold (default: all)")
     for name in ("case", "files", "memory"):
         kinds.add_parser(name)
     half = kinds.add_parser("float16")
@@ -201,7 +275,7 @@ def main():
     half.add_argument("labels", type=Path)
     parsed = parser.parse_args()
     if parsed.kind == "model":
-        benchmark_model(parsed.model, parsed.folds)
+        benchmark_model(parsed.model, parsed.folds, parsed.cases)
     elif parsed.kind == "float16":
         benchmark_half(parsed.predicted, parsed.labels)
     elif parsed.kind == "case":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 REMARKS = {
@@ -27,7 +28,8 @@ def fit_lines(content: dict[str, Any]) -> list[str]:
     """Return the lines under the table of ``fit``, given the content of temperature.json."""
     counts, parts = content["counts"], (content["cross_fit"] or {"parts": []})["parts"]
     lines = [f"{content['method']}, fitted on all cases: {_numbers(content, content)}"]
-    lines += [f"  without {part['name']}: {_numbers(content, part)}" for part in parts]
+    names = _short_names(content["cross_fit"])
+    lines += [f"  without {name}: {_numbers(content, part)}" for name, part in zip(names, parts, strict=True)]
     lines.append(f"fitted on {counts['n_fitted']} voxels of the set `{content['voxel_set']}`")
     if counts["subsampled"]:
         lines[-1] += f", drawn from {counts['subsampled']['of']}"
@@ -44,6 +46,14 @@ def fit_lines(content: dict[str, Any]) -> list[str]:
             lines.append(f"  {number} voxels {text}")
     lines += dict.fromkeys(f"warning: {text}" for fitted in (content, *parts) for text in _warnings(fitted))
     return [*lines, *(harm_lines(content["harm"]["in_words"]) or [_no_harm(content)])]
+
+
+def _short_names(cross_fit: dict[str, Any] | None) -> list[str]:
+    """Return the names of the parts; folders by what tells them apart: ``fold_0`` for ``.../fold_0/validation``."""
+    from nnunet_nacl.evaluation.part_names import differing_parts
+
+    names = [str(part["name"]) for part in (cross_fit or {"parts": []})["parts"]]
+    return differing_parts([Path(name) for name in names]) if cross_fit and cross_fit["by"] == "folder" else names
 
 
 def _ensemble(found: dict[str, Any]) -> str:

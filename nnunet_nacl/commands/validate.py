@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_nacl.commands.arguments import Commands, add_settings, memory_size, positive
 from nnunet_nacl.commands.groups import add_groups, groups_of
+from nnunet_nacl.commands.validation_fit import validate_and_fit
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES
+
+if TYPE_CHECKING:
+    from nnunet_nacl.evaluation.folder_result import FolderResult
+    from nnunet_nacl.validation.cross_validation import Options
+    from nnunet_nacl.validation.model import TrainedModel
 
 
 def add(commands: Commands) -> None:
@@ -33,16 +43,7 @@ def add(commands: Commands) -> None:
                              "fold, and with two or more folds also with both ensembles (mean of the logits, mean of the probabilities)")  # fmt: skip
     parser.add_argument("-prev_stage_predictions", type=Path, default=None, metavar="FOLDER",
                         help="with --images, for a cascade: folder with the segmentations of the previous stage")  # fmt: skip
-    parser.add_argument("-np", type=positive, default=1, metavar="N",
-                        help="processes that resample and evaluate while the next case is predicted (default: 1, everything in one process)")  # fmt: skip
-    parser.add_argument("--keep", choices=("float16",), default=None,
-                        help="also write <case>.npz in half precision, <case>.pkl and the segmentation into fold_X/validation, for use by "
-                             "`recalibrate`, `map` and nnU-Net's ensembling")  # fmt: skip
-    parser.add_argument("--fit", type=Path, default=None, metavar="TEMPERATURE_JSON",
-                        help="also fit a recalibration, as `recalibrate fit` does, and write it to this file; each case is predicted twice, the second time to "
-                             "score it with a map that was fitted on the other folds")  # fmt: skip
-    parser.add_argument("--method", choices=tuple(GUARANTEES), default=None,
-                        help=f"what --fit fits, see `recalibrate fit --help` (default: {DEFAULT_METHOD})")  # fmt: skip
+    _add_ways(parser)
     add_settings(parser)
     parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
                         help="memory for the cases that are evaluated, e.g. 8G (default: 80 %% of the available memory, within cgroup limits)")  # fmt: skip
@@ -55,20 +56,29 @@ def add(commands: Commands) -> None:
     parser.set_defaults(run=run)
 
 
+def _add_ways(parser: argparse.ArgumentParser) -> None:
+    """Add what is done beside the evaluation, and how."""
+    parser.add_argument("-np", type=positive, default=1, metavar="N",
+                        help="processes that resample and evaluate while the next case is predicted (default: 1, everything in one process)")  # fmt: skip
+    parser.add_argument("--batch-mirrors", action="store_true",
+                        help="with -device cpu: two mirror images of a tile at a time. With small plans, as those of `cpu-plans`, the network is "
+                             "three to four times as fast, with nnU-Net's own plans it is not; rounding then differs from nnU-Net's files in single voxels")  # fmt: skip
+    parser.add_argument("--keep", choices=("float16",), default=None,
+                        help="also write <case>.npz in half precision, <case>.pkl and the segmentation into fold_X/validation, for use by "
+                             "`recalibrate`, `map` and nnU-Net's ensembling")  # fmt: skip
+    parser.add_argument("--fit", type=Path, default=None, metavar="TEMPERATURE_JSON",
+                        help="also fit a recalibration, as `recalibrate fit` does, and write it to this file; each case is predicted twice, the second time to "
+                             "score it with a map that was fitted on the other folds")  # fmt: skip
+    parser.add_argument("--method", choices=tuple(GUARANTEES), default=None,
+                        help=f"what --fit fits, see `recalibrate fit --help` (default: {DEFAULT_METHOD})")  # fmt: skip
+
+
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from nnunet_nacl.commands.progress_bar import progress_bar
-    from nnunet_nacl.commands.results import write_and_print
-    from nnunet_nacl.commands.test_set import write_test_set
-    from nnunet_nacl.commands.validation_fit import fit_in_memory, write_and_print_fit
     from nnunet_nacl.evaluation.bins_file import RESULT_FOLDER
-    from nnunet_nacl.evaluation.settings import Settings
-    from nnunet_nacl.evaluation.store import clear_store
     from nnunet_nacl.files.output_folder import output_folder
-    from nnunet_nacl.validation.cross_validation import Options, validate_folds
     from nnunet_nacl.validation.fold_cases import label_folder
     from nnunet_nacl.validation.model import open_model
-    from nnunet_nacl.validation.test_set import validate_test_set
 
     groups = groups_of(parsed)
     model = open_model(parsed.model_folder, parsed.f, parsed.chk)
@@ -76,43 +86,74 @@ def run(parsed: argparse.Namespace) -> int:
     labels = parsed.labels or label_folder(model)
     place = model.folder if len(model.folds) > 1 else model.folder / model.folds[0]
     output: Path = parsed.o if parsed.o is not None else place / RESULT_FOLDER
-    options = Options(
+    with output_folder(output):
+        if parsed.images is not None:
+            result = _test_set(parsed, model, labels, output, groups)
+        elif parsed.fit is not None:
+            result = validate_and_fit(parsed, model, labels, output, _options(parsed), groups)
+        else:
+            result = _folds(parsed, model, labels, output, groups)
+    if result.recalled:
+        print(
+            f"{result.recalled} of {len(result.cases)} cases had not changed since an earlier run (--fresh computes them again)"
+        )
+    return 0
+
+
+def _folds(
+    parsed: argparse.Namespace, model: TrainedModel, labels: Path, output: Path, groups: Groups | None
+) -> FolderResult:
+    from nnunet_nacl.commands.results import write_and_print
+    from nnunet_nacl.evaluation.store import clear_store
+    from nnunet_nacl.validation.cross_validation import validate_folds
+
+    with _progress() as progress:
+        result = validate_folds(model, labels, output, _options(parsed), progress, _warn)
+    write_and_print(result, output, groups)
+    clear_store(output)
+    return result
+
+
+def _test_set(
+    parsed: argparse.Namespace, model: TrainedModel, labels: Path, output: Path, groups: Groups | None
+) -> FolderResult:
+    from nnunet_nacl.commands.test_set import write_test_set
+    from nnunet_nacl.validation.test_set import validate_test_set
+
+    previous = parsed.prev_stage_predictions
+    with _progress() as progress:
+        found = validate_test_set(model, parsed.images, labels, output, _options(parsed), previous, progress, _warn)
+    return write_test_set(found, output, groups)
+
+
+def _options(parsed: argparse.Namespace) -> Options:
+    from nnunet_nacl.evaluation.settings import Settings
+    from nnunet_nacl.validation.cross_validation import Options
+
+    return Options(
         Settings(parsed.bins, parsed.boundary_mm, parsed.hd95),
         parsed.device,
         parsed.np,
         parsed.max_memory,
         parsed.fresh,
         parsed.keep is not None,
+        parsed.batch_mirrors,
     )
-    with output_folder(output):
-        with progress_bar("validating") as advance:
 
-            def progress(done: int, of: int) -> None:
-                advance("validating", done, of)
-                if done and not sys.stderr.isatty():  # a log shows no bar, and a case takes a while on a CPU
-                    print(f"validating: {done} of {of} cases", file=sys.stderr, flush=True)
 
-            if parsed.fit is not None:
-                fitted = fit_in_memory(parsed, model, labels, output, options, groups, advance)
-                result = fitted.result
-            elif parsed.images is None:
-                result = validate_folds(model, labels, output, options, progress, _warn)
-            else:
-                found = validate_test_set(
-                    model, parsed.images, labels, output, options, parsed.prev_stage_predictions, progress, _warn
-                )
-        if parsed.images is not None:
-            result = write_test_set(found, output, groups)
-        else:
-            write_and_print(result, output, groups)
-            clear_store(output)
-            if parsed.fit is not None:
-                write_and_print_fit(fitted, parsed.fit)
-    if result.recalled:
-        print(
-            f"{result.recalled} of {len(result.cases)} cases had not changed since an earlier run (--fresh computes them again)"
-        )
-    return 0
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar during a block and give the function that moves it, with the numbers of finished cases and of all."""
+    from nnunet_nacl.commands.progress_bar import progress_bar
+
+    with progress_bar("validating") as advance:
+
+        def progress(done: int, of: int) -> None:
+            advance("validating", done, of)
+            if done and not sys.stderr.isatty():  # a log shows no bar, and a case takes a while on a CPU
+                print(f"validating: {done} of {of} cases", file=sys.stderr, flush=True)
+
+        yield progress
 
 
 def _check_options(parsed: argparse.Namespace) -> None:

@@ -9,33 +9,35 @@ from typing import TYPE_CHECKING
 from nnunet_nacl.evaluation.case_groups import Groups
 
 if TYPE_CHECKING:
-    from nnunet_nacl.commands.progress_bar import Advance
+    from nnunet_nacl.evaluation.folder_result import FolderResult
     from nnunet_nacl.validation.cross_validation import Options
     from nnunet_nacl.validation.fit import Fitted
     from nnunet_nacl.validation.model import TrainedModel
 
 
-def fit_in_memory(
-    parsed: argparse.Namespace,
-    model: TrainedModel,
-    labels: Path,
-    output: Path,
-    options: Options,
-    groups: Groups | None,
-    advance: Advance,
-) -> Fitted:
-    """Validate a model and fit a recalibration."""
+def validate_and_fit(
+    parsed: argparse.Namespace, model: TrainedModel, labels: Path, output: Path, options: Options, groups: Groups | None
+) -> FolderResult:
+    """Validate a model and fit a recalibration; write and print both, and return the result of the validation."""
+    from nnunet_nacl.commands.progress_bar import progress_bar
+    from nnunet_nacl.commands.results import write_and_print
+    from nnunet_nacl.evaluation.store import clear_store
     from nnunet_nacl.files.output_folder import prepare_folder
     from nnunet_nacl.recalibration import fit
     from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD
-    from nnunet_nacl.validation.fit import validate_and_fit
+    from nnunet_nacl.validation import fit as in_memory
 
     prepare_folder(parsed.fit.parent)  # before anything is computed
     chosen = fit.Options(method=parsed.method or DEFAULT_METHOD, n_bins=parsed.bins, groups=groups)
-    return validate_and_fit(model, labels, output, options, chosen, advance)
+    with progress_bar("validating") as advance:
+        fitted = in_memory.validate_and_fit(model, labels, output, options, chosen, advance)
+    write_and_print(fitted.result, output, groups)
+    clear_store(output)
+    _write_and_print_fit(fitted, parsed.fit)
+    return fitted.result
 
 
-def write_and_print_fit(fitted: Fitted, path: Path) -> None:
+def _write_and_print_fit(fitted: Fitted, path: Path) -> None:
     """Write temperature.json and print what `recalibrate fit` prints, and how large the scratch files were."""
     from rich.console import Console
 

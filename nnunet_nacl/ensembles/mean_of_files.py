@@ -90,6 +90,7 @@ def ensemble_folders(
             raise InputError(
                 f"{folder}: lacks {', '.join(missing[:5])}, which other folders have. Predict it with all."
             )
+    _check_outside(output, folders)
     prepare_new_folder(output, *folders)
     jobs = [Job(name, tuple(folders), output, dataset, geometric) for name in everything]
     for done, _ in enumerate(results_of(ensemble_case, jobs, min(num_processes, len(jobs))), start=1):
@@ -97,6 +98,13 @@ def ensemble_folders(
     copy_whole(dataset_json, output / "dataset.json")
     copy_whole(plans_json, output / "plans.json")
     return everything
+
+
+def _check_outside(output: Path, folders: Sequence[Path]) -> None:
+    """Raise InputError where the mean would lie in one of its members, and move and be deleted with it."""
+    within = [folder for folder in folders if folder.resolve() in output.resolve().parents]
+    if within:
+        raise InputError(f"{output}: lies in {within[0]}, a folder that is averaged. Choose an -o outside of them.")
 
 
 def ensemble_case(job: Job) -> str:

@@ -74,8 +74,10 @@ class CaseScores:
         except (KeyError, TypeError, AttributeError, StopIteration, RuntimeError) as error:
             raise self._unusable() from error
         self._repeats = [CaseScores(repeat) for repeat in run.repeats]
-        for repeat in self._repeats:
+        for number, repeat in enumerate(self._repeats):
             self._check_repeat(repeat)
+            for other in (self, *self._repeats[:number]):
+                repeat._check_not_copied(other)
 
     @property
     def n_runs(self) -> int:
@@ -86,6 +88,18 @@ class CaseScores:
         if repeat.cases != self.cases or any(repeat.part(case) != self.part(case) for case in self.cases):
             raise InputError(
                 f"{repeat.folder} is no repetition of {self.folder}: expected the same cases in the same folds, trained again."
+            )
+
+    def _check_not_copied(self, other: CaseScores) -> None:
+        """Raise InputError where a fold has the scores of another training in every case: trained twice, no two are equal."""
+        same = {case for case in self.cases if _scores(self._entries[case]) == _scores(other._entries[case])}
+        parts = dict.fromkeys(map(self.part, sorted(self.cases)))
+        copied = [part for part in parts if all(case in same for case in self.cases if self.part(case) == part)]
+        if copied:
+            where = f" of {', '.join(copied)}" if any(copied) else ""
+            raise InputError(
+                f"{self.folder}: has the scores of {other.folder} in all cases{where}, to the last digit. A copy is no second training: "
+                "leave it out."
             )
 
     @property
@@ -202,6 +216,10 @@ def _with_class_means(table: CaseScores, cases: Sequence[str], quantity: Quantit
 def _filled(values: Float64Array, others: Float64Array) -> Float64Array:
     alone = np.isnan(values) & ~np.isnan(others)
     return np.where(alone, _mean_of_defined(values), values)
+
+
+def _scores(entry: dict[str, Any]) -> tuple[Any, Any]:
+    return entry.get("metrics"), entry.get("voxel_sets")
 
 
 def _mean_of_defined(values: Float64Array) -> Float64Array:

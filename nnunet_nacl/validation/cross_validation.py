@@ -45,6 +45,7 @@ class Options:
         max_memory: bytes for the cases that are evaluated; None: a share of what is available.
         fresh: compute all cases anew.
         keep: also write the files of each case, in half precision, where nnU-Net has its own.
+        batch_mirrors: predict mirror images two at a time, see :mod:`~nnunet_nacl.validation.mirror_pairs`; on a CPU only.
     """
 
     settings: Settings
@@ -53,6 +54,7 @@ class Options:
     max_memory: int | None = None
     fresh: bool = False
     keep: bool = False
+    batch_mirrors: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class Prepared:
 
     def result(self, results: Sequence[CaseResult], recalled: int) -> FolderResult:
         """Return the result of all cases."""
-        files = provenance_files(self.model, self.labels, self.predictor.device.type)
+        files = provenance_files(self.model, self.labels, self.predictor)
         return FolderResult(_told_apart(results, self.folds, self.model), self.protocol, files, recalled)
 
 
@@ -163,15 +165,15 @@ def prepare_cases(
     names: Mapping[str, Sequence[str]], model: TrainedModel, labels: Path, output: Path, options: Options
 ) -> Prepared:
     """Do so for these cases of each fold; see :func:`prepare`."""
-    device = device_named(options.device)
-    predictor = FoldPredictor(model, device)
+    predictor = FoldPredictor(model, device_named(options.device), options.batch_mirrors)
     protocol = protocol_of(model.dataset, options.settings)
-    folds = tuple(_fold(name, cases, model, predictor, labels, protocol, device.type) for name, cases in names.items())
+    folds = tuple(_fold(name, cases, model, predictor, labels, protocol) for name, cases in names.items())
     return Prepared(model, labels, predictor, protocol, CaseStore(output, protocol), folds)
 
 
-def provenance_files(model: TrainedModel, labels: Path, device: str) -> dict[str, Any]:
+def provenance_files(model: TrainedModel, labels: Path, predictor: FoldPredictor) -> dict[str, Any]:
     """Return where a result comes from; ``predictions`` is the model, since there are no files of them."""
+    batched = {"batch_mirrors": True} if predictor.batch_mirrors else {}
     return {
         "labels": absolute(labels),
         "predictions": absolute(model.folder),
@@ -180,7 +182,8 @@ def provenance_files(model: TrainedModel, labels: Path, device: str) -> dict[str
         "plans_json": absolute(model.files[1]),
         "folds": list(model.folds),
         "checkpoint": model.checkpoint_name,
-        "device": device,
+        "device": predictor.device.type,
+        **batched,
     }
 
 
@@ -191,7 +194,6 @@ def _fold(
     predictor: FoldPredictor,
     labels: Path,
     protocol: dict[str, Any],
-    device: str,
 ) -> Fold:
     """Return a fold's cases, with all that a network takes of them, before anything is predicted."""
     labelled = case_names(labels, model.dataset.file_ending)
@@ -206,7 +208,7 @@ def _fold(
         for name in names
     }
     inputs = inputs_of(model, predictor, names)
-    network = [digest_of(model.checkpoint(fold), *model.files), device]
+    network = [digest_of(model.checkpoint(fold), *model.files), *predictor.ways]
     prints = {name: fingerprint(case, inputs[name], model, network, protocol) for name, case in cases.items()}
     return Fold(fold, cases, inputs, prints)
 
@@ -220,7 +222,7 @@ def fingerprint(
         case: whose label file is looked at.
         case_input: whose files are looked at.
         model: of the case.
-        network: what tells the network from others: digests of files, the device.
+        network: what tells its predictions from others: digests of files, the device.
         protocol: see :func:`~nnunet_nacl.evaluation.protocol.protocol_of`.
     """
     try:

@@ -103,6 +103,6 @@ def validate_and_fit(
     found = [(case, str(case.probabilities.parent)) for fold in prepared.folds for case in fold.cases.values()]
     reader = _PredictingReader(model.dataset, heads, fit.n_bins, fit.memory, output, predictions)
     voxels = ScratchVoxels(reader, [case for case, _ in found], fit.set_to_fit_on, UNLIMITED)
-    files = {key: str(value) for key, value in provenance_files(model, labels, prepared.predictor.device.type).items()}
+    files = {key: str(value) for key, value in provenance_files(model, labels, prepared.predictor).items()}
     fitted = fit_cases(found, model.dataset, heads, fit, output, files, progress, voxels)
     return Fitted(prepared.result(list(predictions.results.values()), 0), fitted, voxels.nbytes)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.training.share import read_checkpoint, trainer_of
+from nnunet_nacl.validation.mirror_pairs import MirrorPairsPredictor
 from nnunet_nacl.validation.model import TrainedModel
 
 
@@ -46,15 +47,22 @@ class FoldPredictor:
     Args:
         model: whose network it is.
         device: where it runs.
+        batch_mirrors: predict mirror images two at a time, see :mod:`~nnunet_nacl.validation.mirror_pairs`.
 
     Attributes:
-        device: where it runs.
+        device, batch_mirrors: as given.
         plans, configuration: nnU-Net's managers of what the network was trained with.
         trainer_name: of the class that it was trained with.
+
+    Raises:
+        InputError: the checkpoint or its plans cannot be used, or mirror images are to be batched on another device than a CPU.
     """
 
-    def __init__(self, model: TrainedModel, device: torch.device) -> None:
+    def __init__(self, model: TrainedModel, device: torch.device, batch_mirrors: bool = False) -> None:
+        if batch_mirrors and device.type != "cpu":
+            raise InputError(f"--batch-mirrors is for -device cpu, and this is {device.type}. Leave it out.")
         self._model, self.device = model, device
+        self.batch_mirrors = batch_mirrors
         checkpoint = read_checkpoint(model.checkpoint(model.folds[0]))
         self.trainer_name: str = checkpoint["trainer_name"]
         self.plans = PlansManager(model.plans)
@@ -69,6 +77,11 @@ class FoldPredictor:
         self._predictor: nnUNetPredictor | None = None
         self._network: torch.nn.Module | None = None
         self._kept: dict[str, dict[str, Any]] = {}
+
+    @property
+    def ways(self) -> list[str]:
+        """What predictions depend on beside files, for fingerprints."""
+        return [self.device.type, *(["batch_mirrors"] if self.batch_mirrors else [])]
 
     @property
     def threads(self) -> int:
@@ -110,8 +123,9 @@ class FoldPredictor:
             ) from error
         if self._predictor is None:
             # the arguments of nnUNetTrainer.perform_actual_validation; on a CPU it prints what it does not do there
+            predictor_class = MirrorPairsPredictor if self.batch_mirrors else nnUNetPredictor
             with contextlib.redirect_stdout(io.StringIO()):
-                self._predictor = nnUNetPredictor(
+                self._predictor = predictor_class(
                     tile_step_size=0.5, use_gaussian=True, use_mirroring=True,
                     perform_everything_on_device=self.device.type == "cuda", device=self.device, allow_tqdm=False,
                 )  # fmt: skip

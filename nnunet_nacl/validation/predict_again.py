@@ -52,4 +52,5 @@ def _prepared(run: Run, files: Mapping[str, Any], fold: str, case: str) -> Prepa
 
 def _options(run: Run, files: Mapping[str, Any]) -> Options:
     protocol = run.summary["protocol"]
-    return Options(Settings(protocol["n_bins"], protocol["boundary_mm"], protocol["hd95"]), files["device"])
+    settings = Settings(protocol["n_bins"], protocol["boundary_mm"], protocol["hd95"])
+    return Options(settings, files["device"], batch_mirrors=files.get("batch_mirrors") is True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.cases import Case, case_names
@@ -125,41 +126,20 @@ def validate_test_set(
     Raises:
         InputError: a file is missing or cannot be used; the first case at fault stops it, those that are finished are kept.
     """
-    device = device_named(options.device)
-    predictor = FoldPredictor(model, device)
-    protocol = protocol_of(model.dataset, options.settings)
-    network = [digest_of(*model.files, *(model.checkpoint(fold) for fold in model.folds)), device.type]
-    members = members_of(model)
-    cases = [
-        TestCase(case, raw, {name: fingerprint(case, raw, model, [*network, name], protocol) for name in members})
-        for case, raw in find_test_cases(model, predictor, images, labels, previous)
-    ]
-    stores = {name: CaseStore(member_folder(output, name, members), protocol) for name in members}
-    disagreements = DisagreementStore(output)
-    done = (
-        {}
-        if options.fresh
-        else {each.case.name: found for each in cases if (found := _recalled(each, stores, disagreements))}
-    )
+    predictor = FoldPredictor(model, device_named(options.device), options.batch_mirrors)
+    cases = find_test_cases(model, predictor, images, labels, previous)
+    prepared = _prepared(model, predictor, cases, output, options)
+    done = {} if options.fresh else prepared.recalled()
     recalled = len(done)
     progress(recalled, len(cases))
     budget = default_budget() if options.max_memory is None else options.max_memory
-    by_name = {each.case.name: each for each in cases}
-    works = _predicted([each for each in cases if each.case.name not in done], model, predictor, options)
+    works = _predicted([each for each in prepared.cases if each.case.name not in done], model, predictor, options)
     for found in results_of_works(works, evaluate_ensemble, options.num_processes, budget, warn):
         name = next(iter(found.results.values())).case.name
-        done[name] = _with_prints(found, by_name[name])
-        _keep(done[name], by_name[name], stores, disagreements)
+        done[name] = prepared.keep(name, found)
         progress(len(done), len(cases))
-    files = provenance_files(model, labels, device.type) | {"images": absolute(images)}
-    results = {
-        name: FolderResult(
-            tuple(done[each.case.name].results[name] for each in cases), protocol, files | {"member": name}, recalled
-        )
-        for name in members
-    }
-    disagreement = {name: found.disagreement for name, found in sorted(done.items()) if found.disagreement is not None}
-    return TestSetResult(results, disagreement, recalled)
+    files = provenance_files(model, labels, predictor) | {"images": absolute(images)}
+    return prepared.result(done, files, recalled)
 
 
 def members_of(model: TrainedModel) -> list[str]:
@@ -172,28 +152,68 @@ def member_folder(output: Path, name: str, members: list[str]) -> Path:
     return output / name if len(members) > 1 else output
 
 
-def _recalled(each: TestCase, stores: dict[str, CaseStore], disagreements: DisagreementStore) -> EnsembleResult | None:
-    results = {name: store.load(each.prints[name]) for name, store in stores.items()}
-    disagreement = disagreements.load(each.fingerprint) if len(stores) > 1 else None
-    if len(stores) > 1 and disagreement is None:
-        return None
-    found = {name: replace(result, case=each.case) for name, result in results.items() if result is not None}
-    return EnsembleResult(found, disagreement) if len(found) == len(stores) else None
+@dataclass(frozen=True)
+class _Prepared:
+    """The test set before anything is predicted, and where finished cases are kept, by member."""
+
+    cases: list[TestCase]
+    protocol: dict[str, Any]
+    stores: dict[str, CaseStore]
+    disagreements: DisagreementStore
+
+    def recalled(self) -> dict[str, EnsembleResult]:
+        """Return the cases that an earlier run has finished for all members, by name."""
+        return {each.case.name: found for each in self.cases if (found := self._recalled(each))}
+
+    def _recalled(self, each: TestCase) -> EnsembleResult | None:
+        several = len(self.stores) > 1
+        results = {name: store.load(each.prints[name]) for name, store in self.stores.items()}
+        disagreement = self.disagreements.load(each.fingerprint) if several else None
+        if several and disagreement is None:
+            return None
+        found = {name: replace(result, case=each.case) for name, result in results.items() if result is not None}
+        return EnsembleResult(found, disagreement) if len(found) == len(self.stores) else None
+
+    def keep(self, name: str, found: EnsembleResult) -> EnsembleResult:
+        """Return the results of a case with their fingerprints, once they are stored."""
+        each = next(each for each in self.cases if each.case.name == name)
+        results = {member: replace(result, fingerprint=each.prints[member]) for member, result in found.results.items()}
+        for member, result in results.items():
+            self.stores[member].save(result)
+        if found.disagreement is not None:
+            self.disagreements.save(each.fingerprint, found.disagreement)
+        return found._replace(results=results)
+
+    def result(self, done: dict[str, EnsembleResult], files: dict[str, Any], recalled: int) -> TestSetResult:
+        """Return the results of all cases, by member; ``files`` tells where they come from."""
+        results = {
+            member: FolderResult(
+                tuple(done[each.case.name].results[member] for each in self.cases),
+                self.protocol,
+                files | {"member": member},
+                recalled,
+            )
+            for member in self.stores
+        }
+        disagreement = {
+            name: found.disagreement for name, found in sorted(done.items()) if found.disagreement is not None
+        }
+        return TestSetResult(results, disagreement, recalled)
 
 
-def _with_prints(found: EnsembleResult, each: TestCase) -> EnsembleResult:
-    return found._replace(
-        results={name: replace(result, fingerprint=each.prints[name]) for name, result in found.results.items()}
-    )
-
-
-def _keep(
-    found: EnsembleResult, each: TestCase, stores: dict[str, CaseStore], disagreements: DisagreementStore
-) -> None:
-    for name, result in found.results.items():
-        stores[name].save(result)
-    if found.disagreement is not None:
-        disagreements.save(each.fingerprint, found.disagreement)
+def _prepared(
+    model: TrainedModel, predictor: FoldPredictor, cases: Sequence[tuple[Case, RawCase]], output: Path, options: Options
+) -> _Prepared:
+    protocol = protocol_of(model.dataset, options.settings)
+    checkpoints = (model.checkpoint(fold) for fold in model.folds)
+    network = [digest_of(*model.files, *checkpoints), *predictor.ways]
+    members = members_of(model)
+    printed = [
+        TestCase(case, raw, {name: fingerprint(case, raw, model, [*network, name], protocol) for name in members})
+        for case, raw in cases
+    ]
+    stores = {name: CaseStore(member_folder(output, name, members), protocol) for name in members}
+    return _Prepared(printed, protocol, stores, DisagreementStore(output))
 
 
 def _predicted(

@@ -116,6 +116,11 @@ def test_members_that_do_not_belong_together_are_refused(folders, tmp_path, caps
     assert "at least two folders" in said(members[0])
     assert "at least two folders" in said(members[0], members[0])
     assert "never overwritten" in said(*members, output=members[0])
+    within = members[1] / "new" / "mean"
+    assert said(*members, output=within) == (
+        f"nnunet-nacl: error: {within}: lies in {members[1]}, a folder that is averaged. Choose an -o outside of them."
+    )
+    assert not within.parent.exists()
     shutil.copy(members[0] / "a.npz", members[1] / "c.npz")
     assert "no segmentation (.nii.gz), which gives the geometry, for c" in said(*members)
     shutil.copy(members[0] / "a.nii.gz", members[1] / "c.nii.gz")

@@ -160,6 +160,24 @@ def test_another_fold_is_no_repetition(tmp_path):
         compare_runs(base, [dataclasses.replace(run, repeats=(fewer,))], ("ECE",))
 
 
+def test_a_copied_training_is_no_second_one(tmp_path):
+    """Neither a whole one nor one fold of it, given as the second or the third."""
+    base, run = pair(tmp_path, n_folds=5, n_cases=50)
+    other, copy = again(run, tmp_path / "other", 0.001), again(run, tmp_path / "copy", 0.0)
+    with pytest.raises(
+        InputError,
+        match=r"copy: has the scores of .*run in all cases of fold_0, fold_1, fold_2, fold_3, fold_4, to the last digit",
+    ):
+        compare_runs(base, [dataclasses.replace(run, repeats=(copy,))], ("ECE",))
+    of_one_fold = np.where(np.arange(50) % 5 == 2, 0.001, 0.002)
+    with pytest.raises(InputError, match=r"one: has the scores of .*other in all cases of fold_2, to the last digit"):
+        compare_runs(
+            base, [dataclasses.replace(run, repeats=(other, again(run, tmp_path / "one", of_one_fold)))], ("ECE",)
+        )
+    almost = again(run, tmp_path / "almost", np.where(np.arange(50) < 45, 0.001, 0.002))
+    compare_runs(base, [dataclasses.replace(run, repeats=(other, almost))], ("ECE",))
+
+
 def test_folders_joined_by_commas(tmp_path, monkeypatch):
     """``a,b`` is two results of one trainer; a folder with a comma in its name is one."""
 

@@ -95,7 +95,7 @@ class Variant:
 
     def trainer(self, fold=0, trainer=module.nnUNetTrainer):
         """Return a trainer whose network has random weights; its checkpoint is written."""
-        torch.manual_seed(fold)
+        torch.manual_seed(0 if fold == "all" else fold)
         built = trainer(
             self.plans | {"continue_training": False}, self.configuration, fold, self.dataset_json, torch.device("cpu")
         )

@@ -13,8 +13,10 @@ from nnunetv2.ensembling.ensemble import average_probabilities
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
+from nnunet_nacl.cli import main
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation import evaluate_folder
+from nnunet_nacl.evaluation.remarks import TRAINED_ON
 from nnunet_nacl.evaluation.settings import Settings
 from nnunet_nacl.training.trainers import nnUNetTrainerDiceSVLS
 from nnunet_nacl.validation.cross_validation import Options, validate_folds
@@ -109,6 +111,25 @@ def test_several_folds_are_told_apart_and_other_trainers_are_found(variant, tmp_
         expected = evaluated(made, folder)
         for mine, other in zip(found.cases[number].problems, expected.cases[0].problems, strict=True):
             np.testing.assert_array_equal(mine.class_count, other.class_count)
+
+
+def test_fold_all_predicts_every_case_and_says_that_it_was_trained_on_them(variant, tmp_path, capsys):
+    """It is taken where it is asked for or alone; beside another fold it would count that fold's cases twice."""
+    made = variant()
+    expected = evaluated(made, validate_by_nnunet(made.trainer("all")))
+    found = validated(made, tmp_path / "out", folds=None)
+    assert_same_result(found, expected)
+    assert [(result.case.name, list(result.remarks), result.part) for result in found.cases] == [
+        (case, [TRAINED_ON], "") for case in CASES
+    ]
+    made.trainer(0)
+    assert len(validated(made, tmp_path / "of_fold", folds=None).cases) == 1
+    command = ["validate", str(made.model), "-device", "cpu"]
+    assert main([*command, "-f", "0", "all"]) == 1
+    assert f"{CASES[0]} is a validation case of fold_0 and of fold_all." in capsys.readouterr().err
+    assert main([*command, "-f", "all"]) == 0
+    assert "the network of fold_all was trained on the cases in its validation folder" in capsys.readouterr().err
+    assert (made.model / "fold_all" / "calibration" / "calibration.json").is_file()
 
 
 def test_mirroring_of_the_checkpoint_counts(variant, tmp_path):

@@ -45,7 +45,12 @@ def test_equals_the_fit_on_nnunets_files(kind, nnunet, tmp_path, capsys):
         arguments = [made.model, "-device", "cpu", "-o", tmp_path / "out", "--fit", tmp_path / "memory.json"]
         assert main(["validate", *map(str, arguments)]) == 0
     torch.set_num_threads(1)
-    assert "scratch files of the voxels that were fitted on" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "scratch files of the voxels that were fitted on" in said
+    assert [line.split(":")[0] for line in said.splitlines() if line.startswith("  without ")] == [
+        "  without fold_0",
+        "  without fold_1",
+    ]
     expected, found = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("files", "memory"))
     assert_close(without_places(found), without_places(expected))
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("reliability")) == [
