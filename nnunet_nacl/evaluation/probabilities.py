@@ -190,6 +190,15 @@ def read_header(path: Path) -> Header:
     return _header_of(find_member(path, KEY))
 
 
+def checksum(path: Path) -> str:
+    """Return the CRC-32 of a softmax array as the file's directory has it, in hexadecimal: which probabilities these are, without reading them.
+
+    Raises:
+        InputError: no npz file.
+    """
+    return f"{find_member(path, KEY).crc:08x}"
+
+
 def _header_of(member: Member) -> Header:
     start = bytearray(min(_HEADER_BYTES, member.size))
     with MemberStream(member) as stream:

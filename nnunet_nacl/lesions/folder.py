@@ -14,7 +14,7 @@ from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.evaluation.cases import Case, find_cases
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.evaluation.label_files import read_case_labels
-from nnunet_nacl.evaluation.probabilities import open_probabilities
+from nnunet_nacl.evaluation.probabilities import checksum, open_probabilities
 from nnunet_nacl.evaluation.remarks import gather
 from nnunet_nacl.evaluation.saved_segmentation import remarks_on_geometry, remarks_on_saved
 from nnunet_nacl.evaluation.stored_paths import absolute
@@ -37,7 +37,8 @@ class FolderLesions:
         dataset: how it was read.
         rules: what counted.
         remarks: what to know of some cases before believing the figures, by kind.
-        files: the folders and files that were read; under ``cases`` the two of each case, by its name.
+        files: the folders and files that were read; under ``cases`` those of each case by its name: softmax file, label file,
+            and the checksum of the probabilities.
         groups: the patient of each case; None: each case is its own.
     """
 
@@ -94,7 +95,9 @@ def lesions_of_folders(
     given = {"labels": gt_folder, "dataset_json": dataset_json, "plans_json": plans_json}
     files: dict[str, Any] = {name: absolute(path) for name, path in given.items()}
     files["predictions"] = [absolute(folder) for folder in pred_folders]
-    files["cases"] = {case.name: [absolute(case.probabilities), absolute(case.labels)] for case in cases}
+    files["cases"] = {
+        case.name: [absolute(case.probabilities), absolute(case.labels), checksum(case.probabilities)] for case in cases
+    }
     lesions_of_cases = tuple(found[case.name][0] for case in cases)
     return FolderLesions(lesions_of_cases, dataset, rules, gather(said), files, of_cases)
 

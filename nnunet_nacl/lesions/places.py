@@ -60,7 +60,7 @@ def place_of(content: dict[str, Any], folder: Path, entry: dict[str, Any]) -> Pl
         return Path(here(stored, into, folder))
 
     dataset = load_dataset(found(files["dataset_json"]), found(files["plans_json"]))
-    paths = [found(stored) for stored in files["cases"].get(entry["case"], [])]
+    paths = [found(stored) for stored in files["cases"].get(entry["case"], [])[:2]]
     names = list(dataset.target_names.values())
     connectivity = content["rules"]["connectivity"]
     if len(paths) != 2 or entry["class"] not in names or connectivity not in get_args(Connectivity):

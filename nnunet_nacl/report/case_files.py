@@ -99,9 +99,14 @@ def read_case_labels(run: Run, case: str, dataset: Dataset) -> tuple[NDArray[Any
     entry = case_entry(run, case)
     path = _find("label file", _places(run, entry["reference_file"]))
     # TIFF labels may have their spacing beside the prediction
-    softmax = next((place for place in _softmax_places(run, case) if place.is_file()), Path(entry["prediction_file"]))
+    softmax = softmax_file(run, case) or Path(entry["prediction_file"])
     label_map = label_files.read_case_labels(Case(case, softmax, path), dataset)
     return label_map.values, label_map.geometry.spacing
+
+
+def softmax_file(run: Run, case: str) -> Path | None:
+    """Return the softmax file of a case, looked for as :func:`read_predictions` does; None where it is nowhere."""
+    return next((place for place in _softmax_places(run, case) if _is_file(place)), None)
 
 
 def read_predictions(run: Run, case: str, dataset: Dataset, shape: tuple[int, ...]) -> list[Prediction]:

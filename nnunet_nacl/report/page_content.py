@@ -118,7 +118,7 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
     sets = voxel_sets(base)
     if options.voxel_set not in sets:
         raise InputError(f"Expected a voxel set of these runs ({', '.join(sets)}), but got {options.voxel_set!r}.")
-    lesions = find_lesions_of(of_trainers, options.lesions)
+    lesions, no_lesions = find_lesions_of(of_trainers, options.lesions)
     extremes, not_pictured = prepare_extremes(lesions, options.worst, options.given)
     worst = prepare_worst(runs, cases, options.voxel_set, options.worst, options.given)
     parts = [_part(run, cases, options.voxel_set, not several) for run in runs]
@@ -149,7 +149,8 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         lesions=lesions_part(lesions, extremes),
         worst=worst,
         not_shown=in_words([missing for case in worst for missing in case.missing], len(worst))
-        + in_words(not_pictured, sum(len(of.content["extremes"][: options.worst]) for of in lesions)),
+        + in_words(not_pictured, sum(len(of.content["extremes"][: options.worst]) for of in lesions))
+        + no_lesions,
         legend=[(label, names[label]) for place, label in enumerate(foreground(base), start=1) if place in pictured],
         confidence_stops=confidence_stops(),
         confidence_floor=f"1/{2 if has_regions(base) else len(names)}",

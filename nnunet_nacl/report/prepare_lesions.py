@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.bins_file import RESULT_FOLDER
+from nnunet_nacl.evaluation.probabilities import checksum
 from nnunet_nacl.lesions import output as lesions_output
 from nnunet_nacl.lesions.places import Place, place_of
-from nnunet_nacl.report.case_files import Given, read_image
+from nnunet_nacl.report.case_files import Given, read_image, softmax_file
+from nnunet_nacl.report.names import listed
 from nnunet_nacl.report.not_shown import NotShown, not_shown
 from nnunet_nacl.report.prepare_slices import CaseSlice, SliceOfRun, plane_spacing, window_on, windowed
 from nnunet_nacl.study.run import Run
@@ -39,45 +41,64 @@ class ExtremeSlice:
     said: SliceOfRun
 
 
-def find_lesions_of(runs: Sequence[Run], given: Sequence[Path] = ()) -> list[LesionsOfRun]:
-    """Return what there is of the lesions of runs: in the folders that were given, one a run, or beside the predictions.
+def find_lesions_of(runs: Sequence[Run], given: Sequence[Path] = ()) -> tuple[list[LesionsOfRun], list[str]]:
+    """Return what there is of the lesions of runs, and why some of it is not shown.
+
+    It is looked for in the folders that were given, one a run, or beside the predictions; what lies there and cannot be used is left out.
 
     Raises:
-        InputError: a file that cannot be used, another number of folders than of runs, or a run's lesions are of other cases.
+        InputError: a file in a given folder cannot be used, or another number of folders than of runs.
     """
     if given and len(given) != len(runs):
         raise InputError(
             f"expected a folder of --lesions for each of {len(runs)} results, in their order, but got {len(given)}."
         )
     places = given or [_beside(run) for run in runs]
-    found = []
+    found: list[LesionsOfRun] = []
+    left_out = []
     for run, place in zip(runs, places, strict=True):
         if not given and not (place / lesions_output.JSON_FILE).is_file():
             continue
-        content = lesions_output.read_json(place / lesions_output.JSON_FILE)
-        if set(content["cases"]) != set(run.statistics):
+        try:
+            found.append(_read(run, place, found))
+        except InputError as error:
+            if given:
+                raise
+            left_out.append(f"The lesions of {run.name} are left out: {error}")
+    return found, left_out
+
+
+def _read(run: Run, place: Path, before: Sequence[LesionsOfRun]) -> LesionsOfRun:
+    """Return a run's lesions; InputError where they are of other predictions, or were made otherwise than those before."""
+    path = place / lesions_output.JSON_FILE
+    content = lesions_output.read_json(path)
+    if set(content["cases"]) != set(run.statistics):
+        raise InputError(
+            f"{path}: has other cases than {run.folder}. Run `nnunet-nacl lesions` on the same predictions."
+        )
+    changed = [case for case, files in content["provenance"]["files"]["cases"].items() if _is_another(run, case, files)]
+    if changed:
+        raise InputError(
+            f"{path}: is of other predictions of {listed(changed)} than {run.folder}. Run `nnunet-nacl lesions` on these predictions."
+        )
+    for key in ("rules", "unit_of_intervals"):
+        if before and content[key] != before[0].content[key]:
             raise InputError(
-                f"{place / lesions_output.JSON_FILE}: has other cases than {run.folder}. Run `nnunet-nacl lesions` on the same predictions, "
-                "or move this folder away."
+                f"{place} and {before[0].folder}: were made with other options of `nnunet-nacl lesions`. Run it alike on both."
             )
-        found.append(LesionsOfRun(run.name, place, content))
-    return _of_one_kind(found)
+    return LesionsOfRun(run.name, place, content)
+
+
+def _is_another(run: Run, case: str, files: Sequence[str]) -> bool:
+    """Tell whether a run's softmax file is there, and another one than lesions were found in."""
+    path = softmax_file(run, case) if case in run.statistics else None
+    return path is not None and checksum(path) != (files[2] if len(files) > 2 else "")
 
 
 def _beside(run: Run) -> Path:
     """Return where `lesions` writes for the predictions that a run was evaluated from."""
     predictions = run.folder.parent if run.folder.name == RESULT_FOLDER else run.folder
     return predictions / lesions_output.RESULT_FOLDER
-
-
-def _of_one_kind(found: list[LesionsOfRun]) -> list[LesionsOfRun]:
-    for other in found[1:]:
-        for key in ("rules", "unit_of_intervals"):
-            if other.content[key] != found[0].content[key]:
-                raise InputError(
-                    f"{other.folder} and {found[0].folder}: were made with other options of `nnunet-nacl lesions`. Run it alike on both."
-                )
-    return found
 
 
 def prepare_extremes(

@@ -243,3 +243,22 @@ def test_no_probabilities(change, message):
 def test_rules_that_there_are_not(changed, message):
     with pytest.raises(ValueError, match=message):
         Rules(**changed)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_the_segmentation_is_that_of_the_evaluation(n_classes):
+    """Of classes and of regions, ties included."""
+    from nnunet_nacl.calibration import CalibrationStatistics
+    from nnunet_nacl.calibration.regions import evaluate_regions
+    from nnunet_nacl.evaluation.in_memory import ProbabilityArray
+    from nnunet_nacl.lesions.components import components_of
+    from nnunet_nacl.lesions.predicted_labels import predicted_classes, predicted_regions
+
+    p = np.round(np.random.default_rng(n_classes).dirichlet(np.ones(n_classes), (4, 5, 6)), 1)
+    p = np.moveaxis(p / p.sum(-1, keepdims=True), -1, 0)
+    labels, blocks = np.zeros(p.shape[1:], np.int16), ProbabilityArray(p).blocks
+    evaluated = CalibrationStatistics.empty(n_classes, 15).update_channels(blocks, labels)
+    np.testing.assert_array_equal(predicted_classes(blocks(), components_of(labels)).segmentation, evaluated)
+    regions, order = [(value,) for value in range(1, n_classes + 1)], list(range(n_classes, 0, -1))
+    written = evaluate_regions(blocks(), labels, regions, order).segmentation
+    np.testing.assert_array_equal(predicted_regions(blocks(), labels.shape, order), written)

@@ -94,11 +94,25 @@ def test_what_cannot_be_pictured_is_said(folder, tmp_path, capsys):
     copied = tmp_path / "copied"
     shutil.copytree(folder, copied)
     content = json.loads((copied / "predicted" / "lesions" / "lesions.json").read_text())
-    content["provenance"]["files"]["cases"]["phantom_001"] = ["gone.npz", "gone.nii.gz"]
+    content["provenance"]["files"]["cases"]["phantom_001"][:2] = ["gone.npz", "gone.nii.gz"]
     (copied / "predicted" / "lesions" / "lesions.json").write_text(json.dumps(content))
     page = report(copied / "predicted", tmp_path)
     assert section(page).count(PICTURE) == 2
     assert "No picture of the worst false finding" in page and "gone.npz: no such file" in capsys.readouterr().err
+
+
+def test_lesions_of_other_predictions_are_left_out_and_refused(folder, tmp_path, capsys):
+    """Predicted anew since: found beside the predictions they are left out, in a folder that is named they are an error."""
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied)
+    _change(copied / "predicted" / "phantom_003.npz", lambda p: p[:, 0:1, 0:1, 0:1], (0.9, 0.1, 0.0))
+    page = report(copied / "predicted", tmp_path)
+    line = f"is of other predictions of phantom_003 than {copied}"
+    assert 'id="lesions"' not in page and line in page
+    assert line in capsys.readouterr().err
+    words = ["report", str(copied / "predicted"), "--lesions", str(copied / "predicted" / "lesions")]
+    assert main([*words, "-o", str(tmp_path / "r.html")]) == 1
+    assert line in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
