@@ -1,11 +1,15 @@
 """Time and memory of the losses beside nnU-Net's Dice + cross-entropy and MONAI's NACLLoss, and of a whole training step.
 
     python scripts/benchmark_losses.py [--classes 3 14 60 118] [--output docs/results/losses]
+    python scripts/benchmark_losses.py --device cuda [--output docs/results/losses-gpu]
 
-Forward and backward on the same tensors (batch 2, patch 96^3 unless --side says otherwise), the losses in turn, several
+On a CPU: forward and backward on the same tensors (batch 2, patch 96^3 unless --side says otherwise), the losses in turn, several
 rounds; medians of the ratios within a round are reported, so that a drifting machine does not matter. Extra peak memory is
 the growth of the process's largest resident size during forward and backward, in multiples of the logits' size, each loss in
 a process of its own. Writes OUTPUT.md and OUTPUT.png.
+
+On a GPU: the same in half precision under autocast, patch 128^3, with NACL, SVLS and mL1-ACE as PyTorch's operations and as Triton kernels; medians of times between
+events of the device, extra peak memory of its allocator, and the floor of three passes over the logits at the bandwidth of a copy. Writes OUTPUT.md.
 """
 
 from __future__ import annotations
@@ -158,14 +162,40 @@ def plot(results: dict[int, dict[str, tuple[float, float, float]]], path: Path) 
     figure.savefig(path, dpi=130)
 
 
+def on_gpu(parsed: argparse.Namespace) -> None:
+    """Time the losses on a GPU and write the table."""
+    from gpu_losses import loss_table, markdown
+
+    device, side = torch.device(parsed.device), parsed.side or 128
+    tables = []
+    for classes in parsed.classes:
+        tables.append(loss_table(classes, side, device, 4 * parsed.rounds, seconds=300))
+        print("\n".join(markdown(tables[-1:])), flush=True)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    floors = ", ".join(
+        f"{table['floor']:.3f} ms (K = {classes})" for classes, table in zip(parsed.classes, tables, strict=True)
+    )
+    closing = f"Batch 2, patch {side}^3, torch {torch.__version__}, {name}. Floor: {floors}."
+    parsed.output.parent.mkdir(parents=True, exist_ok=True)
+    parsed.output.with_suffix(".md").write_text("\n".join([*markdown(tables), "", closing]) + "\n")
+    print(f"\n{closing}\nwrote {parsed.output.with_suffix('.md')}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--classes", type=int, nargs="+", default=[3, 14, 60, 118])
-    parser.add_argument("--side", type=int, default=96, help="voxels per side of the patch, a multiple of 8")
+    parser.add_argument("--side", type=int, help="voxels per side of the patch, a multiple of 8 (96; on a GPU 128)")
+    parser.add_argument("--device", default="cpu", help="cpu or a GPU, such as cuda or cuda:1")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, default=Path("losses"), help="without ending")
     parsed = parser.parse_args()
+    if parsed.device != "cpu":
+        if not torch.cuda.is_available():
+            parser.error(f"expected a CUDA device for --device {parsed.device}, but PyTorch finds none")
+        on_gpu(parsed)
+        return
+    parsed.side = parsed.side or 96
     torch.set_num_threads(parsed.threads)
     results = {}
     for classes in parsed.classes:
@@ -184,11 +214,13 @@ def main() -> None:
         "",
         f"Batch 2, patch {parsed.side}^3 ({parsed.side * 2 // 3 // 8 * 8}^3 for K > 16), float32, {parsed.threads} threads, "
         f"torch {torch.__version__}, {platform.processor() or platform.machine()}.",
+        "",
+        "[On a GPU](losses-gpu.md).",
     ]
     parsed.output.parent.mkdir(parents=True, exist_ok=True)
     parsed.output.with_suffix(".md").write_text("\n".join(lines) + "\n")
     plot(results, parsed.output.with_suffix(".png"))
-    print(f"\n{lines[-3]}\nwrote {parsed.output.with_suffix('.md')} and {parsed.output.with_suffix('.png')}")
+    print(f"\n{lines[-5]}\nwrote {parsed.output.with_suffix('.md')} and {parsed.output.with_suffix('.png')}")
 
 
 if __name__ == "__main__":
