@@ -16,16 +16,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interpreted import skip_without_interpreter
 
 from nnunet_nacl.losses import FocalLoss, L1ACELoss, NACLLoss, SVLSLoss, fused
 from nnunet_nacl.losses.fused import FusedLoss
 from nnunet_nacl.losses.terms import SoftDice, terms_of
 
-pytest.importorskip("triton", reason="PyTorch brings Triton on Linux only")
-from nnunet_nacl.losses import triton_kernels, triton_loss
-
-if not triton_loss.kernels.sum_up.__class__.__name__.startswith("Interpreted"):
-    pytest.skip("Triton was imported before tests/conftest.py asked for its interpreter", allow_module_level=True)
+skip_without_interpreter()
+from nnunet_nacl.losses import triton_kernels, triton_loss  # noqa: E402 (in the interpreter, or not at all)
 
 IGNORE = 500
 DICE = SoftDice(batch_dice=False, do_bg=False, smooth=1e-5)

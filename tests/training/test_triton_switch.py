@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interpreted import skip_without_interpreter
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss, SoftDiceLoss
 from nnunetv2.utilities.helpers import softmax_helper_dim1
 from real_trainers import IGNORE, LABELS, make_batch
@@ -79,7 +80,7 @@ def test_beside_another_dice_the_loss_alone_runs_as_kernels(dice):
 @pytest.mark.parametrize("settings", [{}, {"batch_dice": True}, {"do_bg": True}, {"ddp": True}])
 @pytest.mark.parametrize("ignore_label", [None, 7])
 def test_equals_nnunets_dice(monkeypatch, settings, ignore_label):
-    pytest.importorskip("triton", reason="PyTorch brings Triton on Linux only")
+    skip_without_interpreter()
     monkeypatch.setattr(fused, "DEVICES", ("cpu",))
     plain = LossPlusDice(NACLLoss(ignore_label=ignore_label), torch.compile(dice_of(**settings)), ignore_label, False)
     lines, generator = [], torch.Generator().manual_seed(0)
@@ -101,7 +102,7 @@ def test_equals_nnunets_dice(monkeypatch, settings, ignore_label):
 @pytest.mark.nnunet
 def test_a_trainer_runs_them_and_says_so(make, monkeypatch):
     """In Triton's interpreter, with deep supervision: the loss of a batch, and the training log."""
-    pytest.importorskip("triton", reason="PyTorch brings Triton on Linux only")
+    skip_without_interpreter()
     batch = make_batch()
     monkeypatch.setenv(VARIABLE, "f")
     outputs = [torch.randn(2, 3, *[16 // 2**index] * 3) for index in range(2)]
