@@ -29,20 +29,27 @@ SHAPE = (96, 128, 128)
 
 
 class Kind(NamedTuple):
-    """Of a synthetic case: how many channels, whether these are regions, and which share is foreground."""
+    """Of a synthetic case: how many channels, whether these are regions, which share is foreground, and of how large blobs."""
 
     channels: int
     regions: bool
     foreground: float
+    smoothness: float = 6  # voxels: of 6 there are blobs all over, of 20 few compact structures
 
 
 KINDS = {
-    "3 classes, 10 % foreground": Kind(3, False, 0.1),
-    "3 classes, 50 % foreground": Kind(3, False, 0.5),
-    "14 classes, 30 % foreground": Kind(14, False, 0.3),
-    "3 regions, 10 % foreground": Kind(3, True, 0.1),
-    "3 regions, 50 % foreground": Kind(3, True, 0.5),
-    "8 regions, 10 % foreground": Kind(8, True, 0.1),
+    f"{channels} {'regions' if regions else 'classes'}, {foreground:.0%} foreground, {name}": Kind(
+        channels, regions, foreground, smoothness
+    )
+    for channels, regions, foreground in (
+        (3, False, 0.1),
+        (3, False, 0.5),
+        (14, False, 0.3),
+        (3, True, 0.1),
+        (3, True, 0.5),
+        (8, True, 0.1),
+    )
+    for name, smoothness in (("compact", 20), ("scattered", 6))
 }
 
 WORKER = """
@@ -54,10 +61,13 @@ from nnunet_nacl.evaluation.dataset import load_dataset
 from nnunet_nacl.evaluation.settings import Settings
 if sys.argv[1] == "without":
     import numba, numpy as np
-    from nnunet_nacl.calibration import kernels
+    from nnunet_nacl.calibration import kernels, regions
     kernels.add_spread = numba.njit(lambda values, group, lanes: None)
     kernels.add_masks = numba.njit(lambda values, predicted, group, first, lanes: None)
-    case_result.mask_sums_of_regions = lambda blocks, labels, predicted, regions, ignored: np.zeros((len(regions), 2))
+    class Nothing:
+        def __init__(self, *_):
+            self.see = self.sums = lambda *_: np.zeros(0)
+    regions.RegionMasks = Nothing
 sets = []
 for predicted, labels in zip(sys.argv[2::2], sys.argv[3::2]):
     predicted = Path(predicted)
@@ -78,7 +88,7 @@ def probabilities_and_labels(kind: Kind, seed: int = 0) -> tuple[np.ndarray, np.
     rng = np.random.default_rng(seed)
 
     def field() -> np.ndarray:
-        smooth = gaussian_filter(rng.normal(size=SHAPE).astype(np.float32), 6)
+        smooth = gaussian_filter(rng.normal(size=SHAPE).astype(np.float32), kind.smoothness)
         return smooth / smooth.std()
 
     moved = field() / 3

@@ -81,7 +81,7 @@ def _sums_of_held(
     in_work: list[Future[int]] = []
 
     def add(sums: Sums, part: slice) -> int:
-        rest = n_bins, sums, SUM_TOLERANCE, True, prediction[part]
+        rest = n_bins, sums, SUM_TOLERANCE, prediction[part]
         return kernels.add_array(probabilities, part.start, label[part], group[part], *rest)
 
     with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
@@ -139,7 +139,7 @@ def _binned(voxels: Voxels, num_classes: int, n_bins: int) -> Sums:
     def slab(begin: int) -> tuple[Sums, int]:
         sums = no_sums(num_classes, n_bins)
         part = Voxels._make(array[begin : begin + SLAB] for array in voxels)
-        return sums, kernels.bin_voxels(part, n_bins, sums, SUM_TOLERANCE, True)
+        return sums, kernels.bin_voxels(part, n_bins, sums, SUM_TOLERANCE)
 
     total, astray = no_sums(num_classes, n_bins), 0
     with ThreadPoolExecutor(2) as pool:
@@ -177,7 +177,7 @@ class _OpenVoxels:
         sums = no_sums(self._num_classes, n_bins)
         # their values have been checked with all others
         prediction = np.empty(self.indices.size, np.int16)
-        rest = n_bins, sums, SUM_TOLERANCE, True, prediction
+        rest = n_bins, sums, SUM_TOLERANCE, prediction
         kernels.add_array(self._probabilities, 0, label[self.indices], self._groups, *rest)
         return sums
 

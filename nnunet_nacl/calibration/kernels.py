@@ -149,8 +149,8 @@ def _find_class_cells(run: NDArray[Any], group: NDArray[np.uint8], n_bins: int, 
 
 
 @compiled
-def bin_voxels(voxels: Voxels, n_bins: int, sums: Sums, tolerance: float, masks: bool) -> int:
-    """Add voxels all of whose channels have been seen, to ``of_masks`` as well if so; return how many do not sum to 1 within the tolerance."""
+def bin_voxels(voxels: Voxels, n_bins: int, sums: Sums, tolerance: float) -> int:
+    """Add voxels all of whose channels have been seen, and return how many do not sum to 1 within the tolerance."""
     astray = 0
     for begin in range(0, voxels.label.size, RUN):
         end = min(begin + RUN, voxels.label.size)
@@ -161,8 +161,7 @@ def bin_voxels(voxels: Voxels, n_bins: int, sums: Sums, tolerance: float, masks:
         _bin_grid(top, group, right, sums)
         _bin_label(label, argmax, of_label, group, n_bins, sums)
         _add_likelihood(of_label, group, sums)
-        if masks:
-            add_masks(top, argmax, group, 1, sums.of_masks[1:])
+        add_masks(top, argmax, group, 1, sums.of_masks[1:])
         _add_per_group(voxels.residual[begin:end], voxels.between[begin:end], group, sums)
         total = voxels.total[begin:end]
         for i in range(total.size):
@@ -264,7 +263,6 @@ def add_array(
     n_bins: int,
     sums: Sums,
     tolerance: float,
-    masks: bool,
     prediction: NDArray[np.int16],
 ) -> int:
     """Add voxels whose probabilities are all in memory; return how many values or sums are unusable.
@@ -275,7 +273,7 @@ def add_array(
         probabilities: ``(K, M)``, C-contiguous: of a part of it, numba would not know that voxels are side by side, and make no vector instructions.
         start: the first of N voxels in it.
         label, group: ``(N,)``.
-        n_bins, sums, tolerance, masks: as in :func:`bin_voxels`.
+        n_bins, sums, tolerance: as in :func:`bin_voxels`.
         prediction: ``(N,)``, the predicted classes are written into it.
     """
     faults = 0
@@ -291,6 +289,6 @@ def add_array(
         mark_predicted(voxels)
         for channel in range(probabilities.shape[0]):
             bin_channel(probabilities[channel, start + begin : start + end], channel, voxels.group, n_bins, sums)
-        faults += bin_voxels(voxels, n_bins, sums, tolerance, masks)
+        faults += bin_voxels(voxels, n_bins, sums, tolerance)
         prediction[begin:end] = voxels.argmax
     return faults

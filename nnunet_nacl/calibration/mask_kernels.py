@@ -138,3 +138,30 @@ def _find_entropies(values: NDArray[Any], strip: Strip) -> None:
         for term in (_L5, _L4, _L3, _L2, _L1, _L0):
             logarithm = logarithm * m + term
         entropy[i] = x * (rest - (exponent * _LN2 + logarithm * m))
+
+
+@compiled
+def find_members(
+    labels: NDArray[Any], predicted: NDArray[Any], ignored: Any, bits: NDArray[np.uint8], inside: NDArray[np.uint8]
+) -> None:
+    """Write for each voxel ``(N,)`` the bits of its predicted label; 0 where the label is the ignored one."""
+    for i in range(labels.size):
+        inside[i] = bits[predicted[i]] if labels[i] != ignored else 0
+
+
+@compiled
+def find_between(values: NDArray[Any], low: float, high: float) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Return where the values ``(N,)`` are above ``low`` and at most ``high``, ``(n,)``, and these values, ``(n,)``; strips without one are only looked at."""
+    least, most, n_found = values.dtype.type(low), values.dtype.type(high), 0
+    found = np.empty(values.size + 1, np.int32)
+    for begin in range(0, values.size, STRIP):
+        strip, hits = values[begin : begin + STRIP], np.int32(0)
+        for i in range(strip.size):
+            hits |= np.int32((strip[i] > least) & (strip[i] <= most))
+        if not hits:
+            continue
+        for i in range(strip.size):
+            found[n_found] = begin + i
+            n_found += (strip[i] > least) & (strip[i] <= most)
+    at = found[:n_found].copy()
+    return at, values[at]

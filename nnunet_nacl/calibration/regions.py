@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl.calibration.arrays import Int64Array
+from nnunet_nacl.calibration.arrays import Float64Array, Int64Array
 from nnunet_nacl.calibration.boundary import DEFAULT_BOUNDARY_MM
 from nnunet_nacl.calibration.channel_stream import Block
 from nnunet_nacl.calibration.checks import as_labels
 from nnunet_nacl.calibration.overlap import overlap_of_regions
+from nnunet_nacl.calibration.region_masks import RegionMasks, read_again
 from nnunet_nacl.calibration.statistics import CalibrationStatistics
 from nnunet_nacl.calibration.voxel_sets import groups_of_labels
 from nnunet_nacl.calibration.whole_array import sums_of_array
@@ -27,15 +28,17 @@ class RegionsOfCase(NamedTuple):
         problems: the statistics of each region, see :func:`statistics_of_regions`.
         segmentation: ``(*spatial)``, the label map that nnU-Net writes for the channels.
         overlap: ``(R, 3)``, of each region in that label map, see :mod:`nnunet_nacl.calibration.overlap`.
+        mask_sums: ``(R, 2)``, of each region's mask in that label map, see :mod:`nnunet_nacl.calibration.mask_confidence`.
     """
 
     problems: list[CalibrationStatistics]
     segmentation: NDArray[np.uint16]
     overlap: Int64Array
+    mask_sums: Float64Array
 
 
 def evaluate_regions(
-    blocks: Iterable[Block],
+    blocks: Callable[[], Iterable[Block]],
     labels: Any,
     regions: Sequence[Sequence[int]],
     region_labels: Sequence[int],
@@ -48,9 +51,11 @@ def evaluate_regions(
     """Return the statistics of the regions of a case, and how the label map that nnU-Net writes overlaps with the labels.
 
     Args:
+        blocks: called once, or twice where a mask holds voxels that its own channel is next to sure do not belong to it; gives
+            ``(channel, start, values)`` in order, one channel per region.
         region_labels: the label that nnU-Net writes where each channel is above 0.5, later channels over earlier ones
             (``regions_class_order``).
-        blocks, labels, regions, n_bins, ignore_label, spacing, boundary_mm: as in :func:`statistics_of_regions`.
+        labels, regions, n_bins, ignore_label, spacing, boundary_mm: as in :func:`statistics_of_regions`.
 
     Raises:
         ValueError: as in :func:`statistics_of_regions`.
@@ -59,11 +64,24 @@ def evaluate_regions(
     whole = as_labels(labels, np.shape(labels), ignored, ignore_label)
     segmentation = np.zeros(whole.shape, np.uint16)
     problems = []
-    results = statistics_of_regions(blocks, whole, regions, n_bins, ignored, spacing=spacing, boundary_mm=boundary_mm)
+    masks = RegionMasks(regions, region_labels, whole.size)
+    results = statistics_of_regions(
+        _seen(blocks(), masks), whole, regions, n_bins, ignored, spacing=spacing, boundary_mm=boundary_mm
+    )
     for label, (statistics, inside) in zip(region_labels, results, strict=True):
         problems.append(statistics)
         segmentation[inside] = label
-    return RegionsOfCase(problems, segmentation, overlap_of_regions(whole, segmentation, regions, ignored))
+    own = np.concatenate([problem.mask_sums for problem in problems])
+    mask_sums = masks.sums(own, whole, segmentation, ignored)
+    if mask_sums is None:
+        mask_sums = read_again(blocks(), regions, whole, segmentation, ignored)
+    return RegionsOfCase(problems, segmentation, overlap_of_regions(whole, segmentation, regions, ignored), mask_sums)
+
+
+def _seen(blocks: Iterable[Block], masks: RegionMasks) -> Iterator[Block]:
+    for block in blocks:
+        masks.see(*block)
+        yield block
 
 
 def statistics_of_regions(
@@ -124,7 +142,6 @@ class _Region:
         self.labels[label_map == ignored] = NO_LABEL
         self.prediction = np.zeros(label_map.shape, bool)
         self.statistics = CalibrationStatistics.empty(2, n_bins)
-        self.statistics.mask_sums[...] = np.nan  # the mask is known after the last region: mask_sums_of_regions
         self.statistics.ignored += np.count_nonzero(self.labels == NO_LABEL)
         self._group = groups_of_labels(self.labels, NO_LABEL, spacing, boundary_mm).ravel()
 
@@ -134,7 +151,7 @@ class _Region:
         both = np.stack([1 - values, values])
         n_bins = self.statistics.n_bins
         self.statistics.add_sums(
-            sums_of_array(both, self.labels.reshape(-1)[part], self._group[part], n_bins, threads=1, masks=False)
+            sums_of_array(both, self.labels.reshape(-1)[part], self._group[part], n_bins, threads=1)
         )
 
     def result(self) -> tuple[CalibrationStatistics, NDArray[np.bool_]]:

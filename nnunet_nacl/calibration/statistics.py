@@ -46,8 +46,8 @@ class CalibrationStatistics:
         spread: ``(K - 1,)`` float64 of each foreground class, sum of p (1 - p) over all voxels that are not ignored.
         mask_sums: ``(K - 1, 2)`` float64 of each foreground class, over the voxels that are predicted as it: the summed probability,
             and the summed entropy of the class against the rest, in nats; see :mod:`~nnunet_nacl.calibration.mask_confidence`.
-            Both are NaN in files that were written without them, and ``mask_sums`` is NaN in the problem of a region: its mask
-            depends on the other regions (:func:`~nnunet_nacl.calibration.mask_confidence.mask_sums_of_regions`).
+            Both are NaN in files that were written without them. In the problem of a region the voxels are those with a
+            probability above 0.5; for its mask in the label map see :mod:`~nnunet_nacl.calibration.region_masks`.
         ignored: ``()`` int64, voxels with the ignore label.
     """
 

@@ -21,7 +21,6 @@ def sums_of_array(
     group: NDArray[np.uint8],
     n_bins: int,
     threads: int | None = None,
-    masks: bool = True,
 ) -> list[Sums]:
     """Return the sums over the voxels, in parts.
 
@@ -31,7 +30,6 @@ def sums_of_array(
         group: ``(N,)``, what is known of the stratum without the prediction, or LEFT_OUT.
         n_bins: equal-width bins.
         threads: at most so many, default one a core; the result is the same to the last bit.
-        masks: whether to add the mask sums; they are 0 otherwise.
 
     Raises:
         ValueError: values that are no probabilities or do not sum to 1.
@@ -42,7 +40,7 @@ def sums_of_array(
     def slab(begin: int) -> tuple[Sums, int]:
         sums = no_sums(num_classes, n_bins)
         part = slice(begin, begin + SLAB)
-        prediction, rest = np.empty(label[part].size, np.int16), (n_bins, sums, SUM_TOLERANCE, masks)
+        prediction, rest = np.empty(label[part].size, np.int16), (n_bins, sums, SUM_TOLERANCE)
         return sums, kernels.add_array(values, begin, label[part], group[part], *rest, prediction)
 
     starts = range(0, size, SLAB)

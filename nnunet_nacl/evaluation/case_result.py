@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.arrays import Float64Array, Int64Array
-from nnunet_nacl.calibration.channel_stream import HELD_BYTES, Block
-from nnunet_nacl.calibration.mask_confidence import mask_sums_of_regions
+from nnunet_nacl.calibration.channel_stream import Block
 from nnunet_nacl.calibration.overlap import overlap_of_classes
 from nnunet_nacl.calibration.regions import evaluate_regions
 from nnunet_nacl.calibration.statistics import total
@@ -202,13 +201,10 @@ def _evaluate_regions(
     file: Probabilities, labels: NDArray[Any], spacing: tuple[float, ...], dataset: Dataset, settings: Settings
 ) -> _Found:
     assert dataset.regions is not None
-    # the masks are known after the last channel: few channels are held until then, of many the file is read again
-    held: list[Block] = []
     masks = ThresholdCounts(labels, dataset.regions, 0, dataset.ignore_label)
-    blocks = masks.watch(file.blocks())
-    holds = dataset.num_channels * file.dtype.itemsize <= HELD_BYTES
+    passes = chain([masks.watch(file.blocks())], iter(file.blocks, None))  # the second pass is not counted
     regions = evaluate_regions(
-        _holding(blocks, held) if holds else blocks,
+        passes.__next__,
         labels,
         dataset.regions,
         dataset.region_labels,
@@ -217,8 +213,6 @@ def _evaluate_regions(
         spacing=spacing,
         boundary_mm=settings.boundary_mm,
     )
-    again = held if holds else file.blocks()
-    mask_sums = mask_sums_of_regions(again, labels, regions.segmentation, dataset.regions, dataset.ignore_label)
     names, flat = list(dataset.target_names.values()), []
     distances = np.full(dataset.num_channels, np.nan)
     if settings.hd95:
@@ -230,11 +224,5 @@ def _evaluate_regions(
             distances[channel] = hd95(reference, predicted, spacing)
             flat += [names[channel]] * len(flat_classes(reference.view(np.uint8), predicted.view(np.uint8), [1]))
     return _Found(
-        tuple(regions.problems), regions.overlap, mask_sums, distances, regions.segmentation, flat, masks.counts
+        tuple(regions.problems), regions.overlap, regions.mask_sums, distances, regions.segmentation, flat, masks.counts
     )
-
-
-def _holding(blocks: Iterable[Block], held: list[Block]) -> Iterator[Block]:
-    for block in blocks:
-        held.append(block)
-        yield block

@@ -57,7 +57,7 @@ def read_statistics(stored: StoredArrays, n_cases: int) -> Arrays:
 
 
 def _of_masks(stored: StoredArrays, arrays: Arrays) -> Arrays:
-    """Return ``spread`` and ``mask_sums``, NaN in the cases that were evaluated before they were summed up; the latter of regions stand elsewhere."""
+    """Return ``spread`` and ``mask_sums``, NaN in the cases that were evaluated before they were summed up."""
     confusion = arrays["confusion"]
     shape = (*confusion.shape[:2], confusion.shape[2] - 1)
     if "spread" not in stored:
@@ -66,7 +66,7 @@ def _of_masks(stored: StoredArrays, arrays: Arrays) -> Arrays:
     soft = arrays["class_probability"][..., 1:, :].sum((2, -1))
     check_sums("spread", spread[..., None], np.minimum(confusion.sum((-1, -2))[..., None] / 4, soft)[..., None])
     check_mask_sums("mask_sums", sums, confusion.sum(-2)[..., 1:])
-    if (np.isnan(spread) & ~np.isnan(sums[..., 0])).any():
+    if not np.array_equal(np.isnan(spread), np.isnan(sums[..., 0])):
         raise ValueError("`spread` and `mask_sums` are not of the same cases")
     return {"spread": spread, "mask_sums": sums}
 

@@ -173,7 +173,7 @@ class SigmoidHeads:
     ) -> Scored:
         """Return the statistics of each region, and its overlap."""
         found = evaluate_regions(
-            blocks(), labels, self.regions, self.region_labels, n_bins, ignore_label, spacing=spacing
+            blocks, labels, self.regions, self.region_labels, n_bins, ignore_label, spacing=spacing
         )
         return Scored(found.problems, found.overlap)
 
