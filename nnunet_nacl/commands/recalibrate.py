@@ -118,10 +118,10 @@ def run_fit(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
     from nnunet_nacl.evaluation.validation_cases import sentences_on_folders
+    from nnunet_nacl.files.fit_files import write
     from nnunet_nacl.files.json_files import mapping_if_any
     from nnunet_nacl.files.output_folder import output_folder
     from nnunet_nacl.recalibration.temperature_content import compared
-    from nnunet_nacl.recalibration.temperature_file import write
     from nnunet_nacl.report.recalibration_table import prepare_methods_table, prepare_recalibration_table
 
     if parsed.cross_fit_parts is not None and len(parsed.predicted) > 1:

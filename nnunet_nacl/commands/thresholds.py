@@ -48,8 +48,8 @@ def _miss(text: str) -> float:
 
 def run_fit(parsed: argparse.Namespace) -> int:
     """Run ``fit`` and return its exit status: 1 if no class has a threshold."""
-    from nnunet_nacl.decisions.fit_file import write
     from nnunet_nacl.decisions.threshold_fit import fit_thresholds
+    from nnunet_nacl.files.fit_files import write
     from nnunet_nacl.files.output_folder import output_folder
 
     evaluated, groups = read_fit_input(parsed)
@@ -153,11 +153,12 @@ def _ml(volume: float | None) -> str:
 def run_apply(parsed: argparse.Namespace) -> int:
     """Run ``apply`` and return its exit status."""
     from nnunet_nacl.commands.progress_bar import progress_bar
-    from nnunet_nacl.decisions.fit_file import check_structures, write
+    from nnunet_nacl.decisions.fit_file import check_structures
     from nnunet_nacl.decisions.threshold_fit import ThresholdFit
     from nnunet_nacl.decisions.threshold_masks import write_masks
     from nnunet_nacl.errors import InputError
     from nnunet_nacl.evaluation.dataset import load_dataset
+    from nnunet_nacl.files.fit_files import write
     from nnunet_nacl.files.output_folder import output_folder
 
     fit = ThresholdFit(parsed.fit)

@@ -68,9 +68,9 @@ def _share(text: str) -> float:
 def run_fit(parsed: argparse.Namespace) -> int:
     """Run ``fit`` and return its exit status."""
     from nnunet_nacl.decisions.across import in_words
-    from nnunet_nacl.decisions.fit_file import write
     from nnunet_nacl.decisions.predictions import dataset_of_members, pairwise_dice
     from nnunet_nacl.decisions.triage_fit import fit_triage
+    from nnunet_nacl.files.fit_files import write
     from nnunet_nacl.files.output_folder import output_folder
 
     evaluated, groups = read_fit_input(parsed)

@@ -42,8 +42,8 @@ def _write_and_print_fit(fitted: Fitted, path: Path) -> None:
     from rich.console import Console
 
     from nnunet_nacl.commands.recalibration_lines import fit_lines
+    from nnunet_nacl.files.fit_files import write
     from nnunet_nacl.recalibration.temperature_content import compared, content_of
-    from nnunet_nacl.recalibration.temperature_file import write
     from nnunet_nacl.report.recalibration_table import prepare_recalibration_table
 
     content = content_of(fitted.fit)

@@ -41,8 +41,8 @@ def add(commands: Commands) -> None:
 
 def run_fit(parsed: argparse.Namespace) -> int:
     """Run ``fit`` and return its exit status."""
-    from nnunet_nacl.decisions.fit_file import write
     from nnunet_nacl.decisions.volume_fit import VolumeFit, fit_volumes
+    from nnunet_nacl.files.fit_files import write
     from nnunet_nacl.files.output_folder import output_folder
 
     evaluated, groups = read_fit_input(parsed)

@@ -1,52 +1,15 @@
-"""The JSON files of fits: written whole, and read without trusting them."""
+"""What the files of volumes, triage and thresholds have in common, read without trusting it."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nnunet_nacl.decisions.case_table import structures_of
-from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.dataset import Dataset
-from nnunet_nacl.files import json_files
-from nnunet_nacl.files.whole_file import replacing
-
-
-def write(content: dict[str, Any], path: Path) -> None:
-    """Write a file so that nobody sees half of it."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=4, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def load(path: Path, file_type: str, version: int, parse: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Return what a file says, once ``parse`` has taken it.
-
-    Raises:
-        InputError: it is missing, damaged, of another version, or another kind of file.
-    """
-    command = f"nnunet-nacl {file_type.split()[-1]} fit"
-    try:
-        content = json_files.read(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({first_line(error)}). Fit it again.") from error
-    if not isinstance(content, dict) or content.get("file_type") != file_type:
-        raise InputError(f"{path}: is no file of `{command}`.")
-    if content.get("schema_version") != version:
-        raise InputError(
-            f"{path}: expected schema version {version}, but got {content.get('schema_version')!r:.80}. Fit it again, or use the "
-            "version of nnunet-nacl that wrote it."
-        )
-    try:
-        parse(content)
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        said = first_line(error) if type(error) is ValueError else f"{type(error).__name__}: {first_line(error)}"
-        raise InputError(f"{path}: is damaged ({said}). Fit it again.") from error
-    return content
+from nnunet_nacl.files.fit_files import load
 
 
 class FitFile:
@@ -68,13 +31,15 @@ class FitFile:
             InputError: it is missing, damaged, or another kind of file.
         """
         self.path = path
-        self.content = load(path, self.file_type, self.version, self._parse)
+        command = f"nnunet-nacl {self.file_type.split()[-1]} fit"
+        self.content = load(path, self.file_type, (self.version,), command, self._parse)
 
-    def _parse(self, content: dict[str, Any]) -> None:
+    def _parse(self, content: dict[str, Any]) -> dict[str, Any]:
         entries = read_structures(content)
         self.level = float(content["level"])
         self.structures = {key: str(entry["name"]) for key, entry in entries.items()}
         self._read(content, entries)
+        return content
 
     def _read(self, content: dict[str, Any], entries: dict[str, dict[str, Any]]) -> None:
         raise NotImplementedError

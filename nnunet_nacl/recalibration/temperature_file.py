@@ -1,15 +1,13 @@
-"""temperature.json: written whole, and read without trusting it. What it says is in :mod:`temperature_content`."""
+"""temperature.json, read without trusting it. What it says is in :mod:`temperature_content`."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.files import json_files
-from nnunet_nacl.files.whole_file import replacing
+from nnunet_nacl.errors import InputError
+from nnunet_nacl.files import fit_files
 from nnunet_nacl.recalibration.heads import Heads
 from nnunet_nacl.recalibration.methods import METHODS
 from nnunet_nacl.recalibration.methods.base import Kind, Map, Method
@@ -52,35 +50,13 @@ class TemperatureFile:
             )
 
 
-def write(content: dict[str, Any], path: Path) -> None:
-    """Write a temperature file so that nobody sees half of it."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=4, allow_nan=False) + "\n", encoding="utf-8")
-
-
 def load(path: Path) -> TemperatureFile:
     """Read a temperature file, of this version or the one before.
 
     Raises:
         InputError: it is missing, damaged, of another schema version, or no temperature file.
     """
-    try:
-        content = json_files.read(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error}). Fit it again.") from error
-    if not isinstance(content, dict) or content.get("file_type") != FILE_TYPE:
-        raise InputError(f"{path}: is no temperature file of `nnunet-nacl recalibrate fit`.")
-    if content.get("schema_version") not in (OLD_VERSION, SCHEMA_VERSION):
-        raise InputError(
-            f"{path}: expected schema version {OLD_VERSION} or {SCHEMA_VERSION}, but got {content.get('schema_version')}. "
-            "Fit it again, or use the version of nnunet-nacl that wrote it."
-        )
-    try:
-        return _parse(content)
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise InputError(f"{path}: is damaged ({type(error).__name__}: {first_line(error)}). Fit it again.") from error
+    return fit_files.load(path, FILE_TYPE, (OLD_VERSION, SCHEMA_VERSION), "nnunet-nacl recalibrate fit", _parse)
 
 
 def _parse(content: dict[str, Any]) -> TemperatureFile:

@@ -438,7 +438,7 @@ def damage_json(change):
 BAD_TEMPERATURES = {
     "missing": (lambda path: path.unlink(), "temperature.json: cannot be read (No such file"),
     "half": (lambda path: path.write_text(path.read_text()[:500]), "temperature.json: is not JSON"),
-    "other file": (lambda path: path.write_text("{}"), "is no temperature file"),
+    "other file": (lambda path: path.write_text("{}"), "is no file of `nnunet-nacl recalibrate fit`"),
     "version": (
         damage_json(lambda content: content.update(schema_version=7)),
         "expected schema version 1 or 2, but got 7",
@@ -455,8 +455,8 @@ BAD_TEMPERATURES = {
         ),
         "was fitted for the softmax channels background, body, but",
     ),
-    "factors": (damage_json(lambda content: content.update(factors=[1, 0, 1])), "is damaged (ValueError"),
-    "number": (damage_json(lambda content: content.update(factors=[1, 1])), "is damaged (ValueError"),
+    "factors": (damage_json(lambda content: content.update(factors=[1, 0, 1])), "is damaged (expected"),
+    "number": (damage_json(lambda content: content.update(factors=[1, 1])), "is damaged (expected"),
     "lacking": (damage_json(lambda content: content.pop("cases")), "is damaged (KeyError"),
 }
 
