@@ -65,11 +65,30 @@ def values() -> dict[str, Any]:
             tolerance = max(TOLERANCE[short], 1e-2 if "mL1-ACE" in kind else 0)
             if not max(errors) < tolerance:
                 failed.append(f"{name}, {short}: relative errors {errors[0]:.1e} and {errors[1]:.1e}")
+    failed += _waits(ours(device, False, lines), logits.to(device), target.to(device))
     # a loss that fell back to PyTorch's operations is right, and not what is asked for
     failed += [line for line in lines if "runs as PyTorch's operations" in line]
     markdown = ["| loss | dtype | value | gradient |", "|---|---|---|---|"]
     markdown += [f"| {row['loss']} | {row['dtype']} | {row['value']:.1e} | {row['gradient']:.1e} |" for row in rows]
     return {"rows": rows, "failed": failed, "markdown": [*markdown, "", *(f"- {line}" for line in sorted(set(lines)))]}
+
+
+def _waits(losses: dict[str, Any], logits: Any, target: Any) -> list[str]:
+    """Return which kernels make the program wait for the device once they have been checked."""
+    import torch
+
+    failed = []
+    for name, loss in losses.items() if logits.device.type == "cuda" else ():
+        if name.endswith("Triton"):
+            loss(logits.clone().requires_grad_(), target).backward()
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                loss(logits.clone().requires_grad_(), target).backward()
+            except RuntimeError as error:
+                failed.append(f"{name} waits for the device: {str(error).splitlines()[0]}")
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+    return failed
 
 
 def losses() -> dict[str, Any]:
@@ -187,7 +206,7 @@ def _phantom(folder: Path) -> Path:
     for name in ("raw", "preprocessed", "results"):
         (folder / name).mkdir()
         os.environ[f"nnUNet_{name}"] = str(folder / name)
-    os.environ |= {"nnUNet_n_proc_DA": "0", "NNUNET_NACL_VALIDATE": "f", "NNUNET_NACL_TRITON": "t"}
+    os.environ |= {"nnUNet_n_proc_DA": "1", "NNUNET_NACL_VALIDATE": "f", "NNUNET_NACL_TRITON": "t"}
     task = folder / "Task99_Phantom"
     for command, *arguments in (
         ("nnunet-nacl", "phantom", task, "--cases", "6", "--size", "16" if on_cpu() else "32"),
@@ -199,6 +218,7 @@ def _phantom(folder: Path) -> Path:
         done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{command} failed: {done.stderr[-500:]}")
+    os.environ["nnUNet_n_proc_DA"] = "0"  # augmentation in this process; planning takes no 0
     return folder / "preprocessed" / "Dataset099_Phantom"
 
 

@@ -227,8 +227,8 @@ def sum_up(
                 tl.store(sums + LAST_GAP * apart, tl.sum(tl.where(in_last, gap, 0.0), 0))
                 held_bins = middle_bins + (image * classes + k) * bins + lower
                 gap_bins = held_bins + images.to(tl.int64) * classes * bins
-                tl.atomic_add(held_bins, tl.full((BLOCK,), 1, tl.int64), mask=between)
-                tl.atomic_add(gap_bins, (gap * FIXED_POINT).to(tl.int64), mask=between)
+                tl.atomic_add(held_bins, tl.full((BLOCK,), 1, tl.int64), mask=between, sem="relaxed")
+                tl.atomic_add(gap_bins, (gap * FIXED_POINT).to(tl.int64), mask=between, sem="relaxed")
 
 
 @triton.jit

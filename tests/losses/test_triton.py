@@ -97,10 +97,9 @@ def assert_equals_plain(case, batch=None):
 
 
 NACL_OPTIONS = {
-    "l1": (),
-    "l2, sum": (("norm", "l2"), ("class_reduction", "sum"), ("weight", 0.3)),
+    "l1": (("kernel_size", (1, 3, 3)),),
+    "l2, sum": (("norm", "l2"), ("class_reduction", "sum"), ("weight", 0.3), ("kernel_size", (3, 1, 1))),
     "gaussian, 5": (("kernel", "gaussian"), ("sigma", (1.5, 1.0, 0.7)), ("kernel_size", (1, 5, 3))),
-    "in the plane": (("kernel_size", (1, 3, 3)),),
 }
 
 
@@ -110,33 +109,43 @@ def test_nacl(options, ignored):
     assert_equals_plain(Case(options=options, ignored=ignored))
 
 
-@pytest.mark.parametrize("ignored", [0.0, 0.4])
-@pytest.mark.parametrize("name", ["NACL", "SVLS", "L1ACE"])
+EACH_IMAGE, BATCH, NOT_SMOOTH = DICE, SoftDice(True, True, 1.0), SoftDice(True, False, 0.0)
+
+
 @pytest.mark.parametrize(
-    "dice", [DICE, SoftDice(True, True, 1.0), SoftDice(True, False, 0.0)], ids=["each image", "batch", "not smooth"]
-)
+    ("name", "dice", "ignored"),
+    [
+        ("NACL", EACH_IMAGE, 0.4), ("NACL", BATCH, 0.0), ("NACL", NOT_SMOOTH, 0.4), ("SVLS", EACH_IMAGE, 0.0),
+        ("SVLS", BATCH, 0.4), ("L1ACE", EACH_IMAGE, 0.4), ("L1ACE", BATCH, 0.0), ("L1ACE", NOT_SMOOTH, 0.0),
+    ],
+)  # fmt: skip
 def test_with_soft_dice(name, dice, ignored):
     assert_equals_plain(Case(name, dice=dice, ignored=ignored, shape=(5, 6)))
 
 
+def test_a_window_of_three_axes():
+    assert_equals_plain(Case(ignored=0.4))
+
+
 @pytest.mark.parametrize("bins", [1, 2, 20])
 def test_l1ace_with_bins_of_any_number(bins):
-    assert_equals_plain(Case("L1ACE", (("bins", bins), ("weight", 0.7)), classes=4, ignored=0.2))
+    assert_equals_plain(Case("L1ACE", (("bins", bins), ("weight", 0.7)), classes=4, ignored=0.2, shape=(40,)))
 
 
-@pytest.mark.parametrize("classes", [2, 4, 5, 9])
+@pytest.mark.parametrize("classes", [2, 4, 6])
 def test_windows_of_few_and_of_many_classes(classes):
     """Up to four classes are remembered; with more the labels are read again. In each, a part of the patch is of one class."""
     assert_equals_plain(Case("SVLS", (("sigma", 2.0),), classes=classes, shape=(9, 6), disorder=0.5))
 
 
-@pytest.mark.parametrize("name", ["NACL", "SVLS", "L1ACE"])
-def test_many_classes(name):
-    assert_equals_plain(Case(name, classes=130, shape=(9,), dice=DICE, disorder=0.2))
+@pytest.mark.parametrize(("name", "classes"), [("NACL", 130), ("SVLS", 60), ("L1ACE", 30)])
+def test_many_classes(name, classes):
+    assert_equals_plain(Case(name, classes=classes, shape=(9,), dice=DICE if classes < 100 else None, disorder=0.2))
 
 
-@pytest.mark.parametrize("name", ["NACL", "SVLS", "L1ACE"])
-@pytest.mark.parametrize("shape", [(1,), (1, 1, 1), (7, 1), (1, 2, 3)])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("NACL", (1,)), ("NACL", (7, 1)), ("NACL", (1, 2, 3)), ("SVLS", (1, 1)), ("L1ACE", (1, 1, 1))]
+)
 def test_small_shapes(name, shape):
     assert_equals_plain(Case(name, shape=shape, dice=SoftDice(False, True, 1e-5)))
 
@@ -187,8 +196,10 @@ def test_a_label_that_is_no_class_makes_nan(name, wrong):
     assert gradient[0, :, 5].isnan().all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("name", ["NACL", "SVLS", "L1ACE"])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("NACL", torch.float16), ("SVLS", torch.float16), ("L1ACE", torch.float16), ("NACL", torch.bfloat16)],
+)
 def test_half_precision_under_gradscaler(name, dtype):
     """Computed in float32, and scaled by 65536 before it is rounded: 1 / voxels alone is below the smallest half in a large patch."""
     case = Case(name, dice=DICE, shape=(70,))
@@ -211,9 +222,9 @@ def test_small_gradients_do_not_underflow_in_half_precision():
     torch.testing.assert_close(gradient[:, 0].float(), torch.full((2, 6, 6), expected), rtol=1e-3, atol=0)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float64])
 def test_targets_of_any_number(dtype):
-    case = Case(shape=(4, 4))
+    case = Case(shape=(9,))
     logits, target = case.batch()
     expected = value_and_gradient(fused_value(case, target), logits)
     torch.testing.assert_close(value_and_gradient(fused_value(case, target[:, 0].to(dtype)), logits), expected)
@@ -233,7 +244,7 @@ cases = st.builds(
     Case,
     st.sampled_from(["NACL", "SVLS", "L1ACE"]),
     dice=st.sampled_from([None, DICE, SoftDice(True, True, 1e-5)]),
-    classes=st.integers(2, 7),
+    classes=st.integers(2, 6),
     shape=st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple),
     ignored=st.sampled_from([0.0, 0.3]),
     disorder=st.sampled_from([0.0, 0.5, 1.0]),
@@ -241,7 +252,7 @@ cases = st.builds(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(case=cases, norm=st.sampled_from(["l1", "l2"]), kernel_size=st.sampled_from([1, 3]))
 def test_equals_the_plain_form(case, norm, kernel_size):
     if case.name == "NACL":
@@ -295,6 +306,14 @@ def test_the_kernels_run_where_they_agree(on_cpu):
     assert lines == ["The loss runs as Triton kernels on cpu, float32; they agreed with PyTorch's operations."]
 
 
+def test_under_a_compiler_the_loss_itself_is_traced(on_cpu):
+    lines, case = [], Case(shape=(4, 4))
+    logits, target = case.batch()
+    compiled = torch.compile(dispatched(case.loss(), lines), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(logits, target), case.loss()(logits, target))
+    assert lines == []
+
+
 @pytest.mark.parametrize("fault", ["wrong", "raises"])
 def test_the_loss_itself_runs_where_they_do_not(on_cpu, monkeypatch, fault):
     def broken(terms, logits, target):
@@ -338,7 +357,6 @@ def test_on_a_cpu_the_loss_itself_runs_and_the_kernels_are_not_imported():
         "from nnunet_nacl.losses import NACLLoss\n"
         "from nnunet_nacl.losses.fused import FusedLoss\n"
         "from nnunet_nacl.losses.terms import terms_of\n"
-        "import nnunet_nacl.training.trainers\n"
         "loss = NACLLoss()\n"
         "FusedLoss(loss, loss, terms_of(loss), print)(torch.zeros(1, 2, 4), torch.zeros(1, 1, 4))\n"
         "print([name for name in sys.modules if name.startswith('nnunet_nacl.losses.triton')])"

@@ -121,8 +121,9 @@ def test_ignore_label(nnunet, trained):
     assert ours["foreground_mean"]["Dice"] == pytest.approx(theirs["foreground_mean"]["Dice"])
 
 
-def test_trainers_do_not_import_the_evaluator():
+def test_trainers_import_neither_the_evaluator_nor_the_kernels():
     loaded = "import sys, nnunet_nacl.training.trainers; print(*sys.modules, sep='\\n')"
     modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
     assert "nnunet_nacl.training.calibration_evaluation" in modules
-    assert not {"nnunet_nacl.evaluation", "nnunet_nacl.calibration", "numba"} & set(modules)
+    kernels = {"nnunet_nacl.losses.triton_kernels", "nnunet_nacl.losses.triton_loss"}
+    assert not {"nnunet_nacl.evaluation", "nnunet_nacl.calibration", "numba", *kernels} & set(modules)
