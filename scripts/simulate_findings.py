@@ -8,6 +8,9 @@ Two worlds, both with the true posterior in the place of a network's probabiliti
   faint lesions have low probabilities everywhere.
 
 In each, also with the log-odds doubled: an overconfident network. Run: ``python scripts/simulate_findings.py`` (minutes; ``--cases`` for fewer).
+
+``--intervals``: how often the interval of a share of true findings holds, over patients and over findings, in 2000 studies each of 5 to 50 patients with 1
+to 11 findings, whose shares differ from patient to patient (beta-binomial) or not.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import expit, logit, ndtr
 
 from nnunet_nacl.lesions import Rules, find_lesions, summarize
+from nnunet_nacl.lesions.proportions import share_over_patients, wilson
 
 SHAPE = (32, 48, 48)
 N_CANDIDATES = 8
@@ -74,11 +78,32 @@ def extent(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.in
     return posterior, (uniform_field(rng) < posterior).astype(np.int64)
 
 
+def intervals(n_studies: int = 2000) -> None:
+    """Print how often 95 % intervals hold."""
+    print("| patients | share | findings of a patient | over patients | over findings |\n|---|---|---|---|---|")
+    for n_patients in (5, 10, 20, 50):
+        for share, strength in ((0.7, 2.0), (0.9, 5.0), (0.7, 1e6)):
+            rng = np.random.default_rng(n_patients)
+            held = np.zeros(2)
+            for _ in range(n_studies):
+                sizes = rng.integers(1, 12, n_patients)
+                hits = rng.binomial(sizes, rng.beta(strength * share, strength * (1 - share), n_patients))
+                ends = share_over_patients(hits, sizes)[1:3], wilson(hits.sum() / sizes.sum(), sizes.sum())
+                held += [low <= share <= high for low, high in ends]
+            kind = "alike" if strength > 1e3 else "depend on each other"
+            print(f"| {n_patients} | {share} | {kind} | {held[0] / n_studies:.1%} | {held[1] / n_studies:.1%} |")
+
+
 def main() -> None:
     """Print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=200)
-    n_cases = parser.parse_args().cases
+    parser.add_argument("--intervals", action="store_true")
+    parsed = parser.parse_args()
+    if parsed.intervals:
+        intervals()
+        return
+    n_cases = parsed.cases
     print("| world | network | rule | findings | true | largest: overconfident by | mean: overconfident by |")
     print("|---|---|---|---|---|---|---|")
     for world in (presence, extent):

@@ -19,8 +19,8 @@ FOUND, MERGED, MISSED = "found", "merged", "missed"
 
 
 @dataclass(frozen=True)
-class Findings:
-    """The predicted components, a row each, n rows.
+class Rows:
+    """Components, a row each, n rows.
 
     Attributes:
         structure: ``(n,)``, class, or number of the region from 0.
@@ -28,10 +28,10 @@ class Findings:
         voxels: ``(n,)``.
         centroid_mm: ``(n, 3)``, along x, y, z in the world coordinates of the label file (RAS).
         largest_p, mean_p: ``(n,)``, of the class's probability within the component.
-        outcome: ``(n,)``, :data:`TRUE`, :data:`DUPLICATE` or :data:`FALSE`.
-        partner: ``(n,)``, number of the lesion that it stands for, 0 for none.
-        overlap_voxels: ``(n,)``, voxels that are labelled as its class.
-        iou: ``(n,)``, largest intersection over union with a lesion of its class.
+        outcome: ``(n,)``.
+        partner: ``(n,)``, number of the lesion that a finding stands for, or of the finding that stands for a lesion; 0 for none.
+        overlap_voxels: ``(n,)``, voxels of a finding that are labelled as its class, or of a lesion that are predicted as its class.
+        iou: ``(n,)``, largest intersection over union with a component of the other kind, of the same class.
     """
 
     structure: Int64Array
@@ -46,31 +46,15 @@ class Findings:
     iou: Float64Array
 
 
-@dataclass(frozen=True)
-class Lesions:
-    """The labelled components, a row each, n rows; attributes as of :class:`Findings` but for these.
-
-    Attributes:
-        largest_p, mean_p: of the class's probability within the lesion, whatever was predicted there.
-        outcome: :data:`FOUND`, :data:`MERGED` or :data:`MISSED`.
-        partner: number of the finding that stands for it, 0 for none.
-        overlap_voxels: voxels that are predicted as its class.
-        iou: largest intersection over union with a finding of its class.
-    """
-
-    structure: Int64Array
-    number: Int64Array
-    voxels: Int64Array
-    centroid_mm: Float64Array
-    largest_p: Float64Array
-    mean_p: Float64Array
-    outcome: NDArray[np.str_]
-    partner: Int64Array
-    overlap_voxels: Int64Array
-    iou: Float64Array
+class Findings(Rows):
+    """The predicted components; ``outcome`` is :data:`TRUE`, :data:`DUPLICATE` or :data:`FALSE`."""
 
 
-Rows = TypeVar("Rows", Findings, Lesions)
+class Lesions(Rows):
+    """The labelled components; ``outcome`` is :data:`FOUND`, :data:`MERGED` or :data:`MISSED`. Probabilities are there whatever was predicted."""
+
+
+SomeRows = TypeVar("SomeRows", bound=Rows)
 
 
 @dataclass(frozen=True)
@@ -101,18 +85,18 @@ class CaseLesions:
         lesions = selected(self.lesions, np.isin(self.lesions.structure, chosen))
         return replace(self, findings=findings, lesions=lesions, foreground=chosen)
 
-    def sizes(self, rows: Findings | Lesions) -> Float64Array:
+    def sizes(self, rows: Rows) -> Float64Array:
         """Return the size of each row in mm^3, in 2D in pixels."""
         unit = 1.0 if np.isnan(self.voxel_volume_mm3) else self.voxel_volume_mm3
         return rows.voxels.astype(np.float64) * unit
 
 
-def selected(rows: Rows, chosen: NDArray[np.bool_]) -> Rows:
+def selected(rows: SomeRows, chosen: NDArray[np.bool_]) -> SomeRows:
     """Return some of the rows, ``(n,)`` bool."""
     return type(rows)(*(getattr(rows, name)[chosen] for name in rows.__dataclass_fields__))
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
+def joined(parts: Sequence[SomeRows]) -> SomeRows:
     """Return the rows of several parts, at least one, as one."""
     first = parts[0]
     return type(first)(

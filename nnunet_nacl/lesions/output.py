@@ -14,7 +14,7 @@ from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.evaluation.stored_paths import absolute
 from nnunet_nacl.files import json_files
 from nnunet_nacl.files.whole_file import replacing
-from nnunet_nacl.lesions.case_lesions import CaseLesions, Findings, Lesions
+from nnunet_nacl.lesions.case_lesions import CaseLesions, Rows
 from nnunet_nacl.lesions.extremes import extremes
 from nnunet_nacl.lesions.folder import FolderLesions
 from nnunet_nacl.lesions.form import misfit
@@ -103,7 +103,7 @@ def _lengths(content: dict[str, Any]) -> str:
     return f"expected a FROC curve of columns of one length for {printable(uneven[0])}" if uneven else ""
 
 
-def _rows(case: CaseLesions, kind: str, rows: Findings | Lesions) -> Iterator[tuple[Any, ...]]:
+def _rows(case: CaseLesions, kind: str, rows: Rows) -> Iterator[tuple[Any, ...]]:
     volume = case.voxel_volume_mm3
     for row in range(len(rows.number)):
         x, y, z = (_short(value) for value in rows.centroid_mm[row])
