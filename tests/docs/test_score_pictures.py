@@ -26,8 +26,8 @@ def test_anatomy(pictures):
     # by hand: shares .1 .1 .2 .6 and gaps 0, .1, -.05, .1
     assert (scores.ece, scores.ace, scores.mce, scores.gap) == pytest.approx((0.08, 0.0625, 0.1, 0.06))
     assert "0.1 · 0.10 + 0.2 · 0.05 + 0.6 · 0.10 = 0.080" in PAGE
-    assert "the four gaps, is 0.0625; MCE, the largest, 0.10;" in PAGE
-    assert "the orange, +0.060" in PAGE
+    assert "the four gaps, is 0.0625; MCE, the largest gap, is 0.10;" in PAGE
+    assert "opposite signs, is +0.060" in PAGE
 
 
 def test_shells(pictures):
@@ -38,7 +38,7 @@ def test_shells(pictures):
     assert (scores["foreground"].confidence, scores["foreground"].accuracy) == pytest.approx((said, right))
     assert [scores[name].gap for name in ("all", "predicted")] == pytest.approx([0, 0], abs=1e-12)
     assert (
-        f"overconfident by {scores['foreground'].gap:.2f}. `union` adds its false alarms: {scores['union'].gap:.2f}"
+        f"overconfident by {scores['foreground'].gap:.2f}. `union` also contains the false positive voxels: {scores['union'].gap:.2f}"
         in PAGE
     )
 
@@ -49,7 +49,7 @@ def test_bins_and_brier(pictures):
     assert f"from {honest.brier:.3f} to {sharpened.brier:.3f} and {blunted.brier:.3f}" in PAGE
     assert honest.brier_reliability < 0.001 < 0.01 < sharpened.brier_reliability
     count = pictures.phantoms(2).top_label_bins("predicted")[0]
-    assert 0.7 < count[-1] / count.sum() < 0.75  # "nearly three voxels in four"
+    assert 0.7 < count[-1] / count.sum() < 0.75  # "nearly three quarters of the voxels"
 
 
 def test_voxel_sets_are_those_of_the_evaluator(pictures):
