@@ -22,7 +22,9 @@ def add(commands: Commands) -> None:
     """Add the command, its two steps and their arguments."""
     text = "masks that keep a miss rate: the threshold of each class, what it costs, and the masks of new predictions"
     parser = commands.add_parser(
-        "thresholds", help=text, description=f"{text}. docs/thresholds.md says what that guarantees."
+        "thresholds",
+        help=text,
+        description=f"{text}. On average over new cases drawn like those of the fit, no more than the stated share of a structure's voxels is missed.",
     )
     steps = parser.add_subparsers(title="steps", required=True, metavar="STEP")
     fit = add_fit(steps, "fit on evaluated folders", "THRESHOLDS_JSON", level=False)
@@ -112,8 +114,8 @@ def _guarantee(content: dict[str, Any]) -> str:
         )
     return (
         f"If new cases are drawn like those of the fit (exchangeable: same networks, scanners, kind of patients), at most {level} of a structure's voxels "
-        "are missed, on average over all such cases that have it, and over fits. For one patient, or some kind of them, that promises nothing; "
-        "docs/thresholds.md says what breaks it."
+        "are missed, on average over all such cases that have it, and over fits. For one patient, or some kind of them, that promises nothing, "
+        "and neither for another network, scanner or annotator."
     )
 
 
