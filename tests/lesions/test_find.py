@@ -260,5 +260,5 @@ def test_the_segmentation_is_that_of_the_evaluation(n_classes):
     evaluated = CalibrationStatistics.empty(n_classes, 15).update_channels(blocks, labels)
     np.testing.assert_array_equal(predicted_classes(blocks(), components_of(labels)).segmentation, evaluated)
     regions, order = [(value,) for value in range(1, n_classes + 1)], list(range(n_classes, 0, -1))
-    written = evaluate_regions(blocks(), labels, regions, order).segmentation
+    written = evaluate_regions(blocks, labels, regions, order).segmentation
     np.testing.assert_array_equal(predicted_regions(blocks(), labels.shape, order), written)
