@@ -41,7 +41,7 @@ def fit_thresholds(
     parts = [case.part for case in evaluated.result.cases]
     structures = {}
     for (key, name), cases in zip(evaluated.structures.items(), structure_cases(evaluated), strict=True):
-        entry = {"name": name, **_fit_structure(cases, level, parts, groups)}
+        entry = {"name": name, **fit_structure(cases, level, parts, groups)}
         structures[key] = entry | ({"trade": trade_of(cases, parts, groups)} if trade else {})
     protocol = evaluated.result.protocol
     return {
@@ -58,9 +58,13 @@ def fit_thresholds(
     }
 
 
-def _fit_structure(
+def fit_structure(
     cases: StructureCases, level: float, parts: Sequence[str], groups: Sequence[str] | None
 ) -> dict[str, Any]:
+    """Return the threshold of a structure, how it did on cases left out and what it costs, as plain values.
+
+    Arguments as in :func:`fit_thresholds`, and the result of each case, ``(N,)``.
+    """
     rates, patient = by_patient(cases.missed, groups)
     place = controlled(rates, level)
     held = {"n_cases": int(patient.size), "n_units": len(rates)}

@@ -51,10 +51,10 @@ SCORES = {
         "CORP discr.", "discrimination: how well confidences tell right voxels from wrong ones", False
     ),
     "CORP_NLL_miscalibration": ScoreName(
-        "CORP MCB, nats", "miscalibration of the likelihood of being right, in nats", True
+        "CORP MCB (nats)", "miscalibration of the likelihood of being right, in nats", True
     ),
     "CORP_NLL_discrimination": ScoreName(
-        "CORP discr., nats", "discrimination by the likelihood of being right, in nats", False
+        "CORP discr. (nats)", "discrimination by the likelihood of being right, in nats", False
     ),
 }
 

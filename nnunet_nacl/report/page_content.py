@@ -18,6 +18,7 @@ from nnunet_nacl.report.page_comparison import DifferencesPart, Group, differenc
 from nnunet_nacl.report.page_decisions import DecisionsPart, decisions_part
 from nnunet_nacl.report.page_evaluated import protocol_in_words
 from nnunet_nacl.report.page_lesions import LesionsPart, lesions_part
+from nnunet_nacl.report.page_thresholds import MISS_RATE, ThresholdGroup, thresholds_part
 from nnunet_nacl.report.page_worst import WorstCase, prepare_worst
 from nnunet_nacl.report.pictures import ERROR_STOPS, class_color, confidence_stops
 from nnunet_nacl.report.prepare_cases import CASE_SCORES, CaseRow, prepare_case_rows, worst_first
@@ -84,6 +85,8 @@ class Page:
     differences: DifferencesPart | None
     decisions: DecisionsPart
     lesions: LesionsPart | None
+    thresholds: list[ThresholdGroup]
+    miss_rate: float
     worst: list[WorstCase]
     not_shown: list[str]
     legend: list[tuple[str, str]]
@@ -120,6 +123,7 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         raise InputError(f"Expected a voxel set of these runs ({', '.join(sets)}), but got {options.voxel_set!r}.")
     lesions, no_lesions = find_lesions_of(of_trainers, options.lesions)
     extremes, not_pictured = prepare_extremes(lesions, options.worst, options.given)
+    masks = thresholds_part(runs, cases, units)
     worst = prepare_worst(runs, cases, options.voxel_set, options.worst, options.given)
     parts = [_part(run, cases, options.voxel_set, not several) for run in runs]
     names = label_names(base)
@@ -147,6 +151,8 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
             decision_quality(of_trainers, cases, units), {key: names[key] for key in foreground(base)}
         ),
         lesions=lesions_part(lesions, extremes),
+        thresholds=masks,
+        miss_rate=MISS_RATE,
         worst=worst,
         not_shown=in_words([missing for case in worst for missing in case.missing], len(worst))
         + in_words(not_pictured, sum(len(of.content["extremes"][: options.worst]) for of in lesions))
@@ -160,7 +166,7 @@ def prepare_page(runs: Sequence[Run], options: Options) -> Page:
         any_remarks=any_remarks,
         case_rows=worst_first(row for part in parts for row in part.case_rows),
         protocol=protocol_in_words(base),
-        sections=_sections(comparison is not None, bool(lesions)),
+        sections=_sections(comparison is not None, bool(lesions), bool(masks)),
     )
 
 
@@ -187,12 +193,14 @@ def _case_columns(sets: Sequence[str], voxel_set: str, several: bool, remarks: b
     return [*columns, CaseColumn("remarks", numeric=False)] if remarks else columns
 
 
-def _sections(compared: bool, lesions: bool) -> list[tuple[str, str]]:
+def _sections(compared: bool, lesions: bool, thresholds: bool) -> list[tuple[str, str]]:
     sections = [("glance", "At a glance"), ("reading", "How to read this"), ("scores", "Scores")]
     if compared:
         sections.append(("differences", "Paired differences"))
     sections.append(("decisions", "For decisions"))
     if lesions:
         sections.append(("lesions", "Lesions"))
+    if thresholds:
+        sections.append(("thresholds", "Other thresholds"))
     sections += [("diagrams", "Reliability diagrams"), ("worst", "Worst cases"), ("cases", "All cases")]
     return [*sections, ("evaluated", "What was evaluated")]

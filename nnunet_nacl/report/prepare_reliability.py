@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.arrays import Array, Float64Array
 from nnunet_nacl.calibration.scores import Bins, expected_calibration_error
 from nnunet_nacl.calibration.statistics import total
+from nnunet_nacl.report.prepare_isotonic import IsotonicCurve, prepare_isotonic
 
 BAND_PERCENTILES = (25.0, 75.0)
 BAND_MIN_VOXELS = 20
@@ -32,6 +33,7 @@ class ReliabilityDiagram:
         label: the class held against the rest, or None for the predicted class.
         band: ``(2, B)``, the percentiles :data:`BAND_PERCENTILES` over cases of the accuracy in the bin, NaN where fewer
             than :data:`BAND_MIN_CASES` cases have :data:`BAND_MIN_VOXELS` voxels there; None where no cases were given.
+        isotonic: the curve without bins, of the predicted class over cases; else None.
     """
 
     voxel_set: str
@@ -43,6 +45,7 @@ class ReliabilityDiagram:
     n_voxels: int
     label: int | None = None
     band: Float64Array | None = None
+    isotonic: IsotonicCurve | None = None
 
 
 def prepare_reliability(statistics: CalibrationStatistics, voxel_set: str) -> ReliabilityDiagram:
@@ -61,7 +64,10 @@ def prepare_reliability_over_cases(
         label: a class to hold against the rest; None for the predicted class.
     """
     per_case = [_bins(case, voxel_set, label) for case in cases]
-    return _diagram(_bins(total(cases), voxel_set, label), voxel_set, label, prepare_band(per_case))
+    diagram = _diagram(_bins(total(cases), voxel_set, label), voxel_set, label, prepare_band(per_case))
+    if label is not None:
+        return diagram
+    return replace(diagram, isotonic=prepare_isotonic([case.grid_cells(voxel_set) for case in cases]))
 
 
 def prepare_band(per_case: Sequence[Bins]) -> Float64Array:

@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from nnunet_nacl.calibration.arrays import Float64Array
+from nnunet_nacl.report.prepare_isotonic import IsotonicCurve
 from nnunet_nacl.report.prepare_reliability import BAND_PERCENTILES, ReliabilityDiagram
 
 PALE_BELOW = 0.001
@@ -30,8 +31,8 @@ def reliability_svg(diagram: ReliabilityDiagram, title: str) -> Markup:
         title: what a screen reader says.
     """
     bins = Markup("").join(_bin(diagram, int(number)) for number in np.flatnonzero(diagram.share > 0))
-    return Markup('<svg class="reliability" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}{}</svg>').format(
-        WIDTH, HEIGHT, title, _grid(), bins, _diagonal(), _axes(diagram)
+    return Markup('<svg class="reliability" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}{}{}</svg>').format(
+        WIDTH, HEIGHT, title, _grid(), bins, _diagonal(), _isotonic(diagram.isotonic), _axes(diagram)
     )
 
 
@@ -69,6 +70,23 @@ def _grid() -> Markup:
 
 def _diagonal() -> Markup:
     return Markup('<path class="diagonal" d="M{:g} {:g}L{:g} {:g}"/>').format(_x(0), _y(0), _x(1), _y(1))
+
+
+def _isotonic(curve: IsotonicCurve | None) -> Markup:
+    if curve is None:
+        return Markup("")
+
+    def path(*lines: Float64Array) -> str:
+        """Return the points of the first line, and back along the others."""
+        there_and_back = [(curve.confidence[:: 1 - 2 * back], line[:: 1 - 2 * back]) for back, line in enumerate(lines)]
+        return "M" + "L".join(
+            f"{_x(x):.1f} {_y(y):.1f}" for xs, ys in there_and_back for x, y in zip(xs, ys, strict=True)
+        )
+
+    band = Markup("")
+    if curve.band is not None:
+        band = Markup('<path class="isotonic-band" d="{}Z"/>').format(path(*curve.band))
+    return band + Markup('<path class="isotonic" d="{}"/>').format(path(curve.share))
 
 
 def _bin(diagram: ReliabilityDiagram, number: int) -> Markup:

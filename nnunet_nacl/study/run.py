@@ -13,6 +13,7 @@ from nnunet_nacl.calibration.arrays import FloatArray
 from nnunet_nacl.calibration.statistics import total
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, RESULT_FOLDER, read_result, result_folder
+from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.output import SUMMARY_FILE
 from nnunet_nacl.evaluation.protocol import check_readable, difference
 from nnunet_nacl.files import json_files
@@ -24,7 +25,7 @@ class Run:
     """A result folder of ``nnunet-nacl evaluate``: its name, its summary and the statistics of each case and problem.
 
     ``repeats`` are the results of the same trainer trained again on the same folds, where a comparison takes several as one run.
-    ``predict_again`` gives the probabilities ``(K, z, y, x)`` of a case of which no softmax file was written, where that can be done.
+    ``result`` is what calibration_bins.npz holds, where the run was read from one. ``predict_again`` gives the probabilities ``(K, z, y, x)`` of a case of which no softmax file was written, where that can be done.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Run:
     problems: dict[str, tuple[CalibrationStatistics, ...]]
     repeats: tuple[Run, ...] = ()
     predict_again: Callable[[str], FloatArray] | None = None
+    result: FolderResult | None = None
 
     @cached_property
     def statistics(self) -> dict[str, CalibrationStatistics]:
@@ -48,10 +50,11 @@ def load_run(folder: Path) -> Run:
     """
     folder = result_folder(folder)
     summary = load_summary(folder / SUMMARY_FILE)
-    cases = read_result(folder / BINS_FILE).cases
+    read = read_result(folder / BINS_FILE)
+    cases = read.cases
     if [entry["case"] for entry in summary["metric_per_case"]] != [result.case.name for result in cases]:
         raise InputError(f"{folder}: {SUMMARY_FILE} and {BINS_FILE} hold other cases. Evaluate it again.")
-    return Run(_name(folder), folder, summary, {result.case.name: result.problems for result in cases})
+    return Run(_name(folder), folder, summary, {result.case.name: result.problems for result in cases}, result=read)
 
 
 def load_repeated(folders: Path) -> Run:
