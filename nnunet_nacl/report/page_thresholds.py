@@ -72,7 +72,7 @@ def thresholds_part(runs: Sequence[Run], cases: Sequence[str], units: Sequence[s
 def _evaluated(run: Run, cases: Sequence[str]) -> Any:
     if run.result is None:
         return None
-    of_name = {case.case.name: case for case in run.result.cases}
+    of_name = dict(zip(run.problems, run.result.cases, strict=True))
     chosen = tuple(of_name[name] for name in cases)
     if any(case.threshold_counts is None for case in chosen):
         return None
