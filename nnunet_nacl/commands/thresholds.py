@@ -20,25 +20,25 @@ COLUMNS = ("case", "class", "name", "threshold", "volume_ml", "segmentation_ml",
 
 def add(commands: Commands) -> None:
     """Add the command, its two steps and their arguments."""
-    text = "masks that keep a miss rate: the threshold of each class, what it costs, and the masks of new predictions"
+    text = "masks with a guaranteed mean miss rate: the threshold of each class, its cost, and the masks of new predictions"
     parser = commands.add_parser(
         "thresholds",
         help=text,
-        description=f"{text}. On average over new cases drawn like those of the fit, no more than the stated share of a structure's voxels is missed.",
+        description=f"{text}. On average over new cases drawn like those of the fit, no more than the given share of a structure's voxels is missed.",
     )
     steps = parser.add_subparsers(title="steps", required=True, metavar="STEP")
-    fit = add_fit(steps, "fit on evaluated folders", "THRESHOLDS_JSON", level=False)
+    fit = add_fit(steps, "fit the thresholds on the results of validation folders", "THRESHOLDS_JSON", level=False)
     fit.add_argument("--miss", type=_miss, default=0.1, metavar="RATE",
-                     help=f"share of a structure's voxels that may be missed, on average over new cases; {LEAST:g} to {MOST:g} (default: %(default)s)")  # fmt: skip
+                     help=f"share of a structure's voxels that may be missed, on average over new cases, from {LEAST:g} to {MOST:g} (default: %(default)s)")  # fmt: skip
     fit.add_argument("--trade", action="store_true",
-                     help="also print Dice, sensitivity and precision over the threshold, and the threshold with the best mean Dice")  # fmt: skip
+                     help="also print Dice, sensitivity and precision for a range of thresholds, and the threshold with the best mean Dice")  # fmt: skip
     fit.set_defaults(run=run_fit)
-    text = "write a mask of each class in new predictions"
+    text = "write a mask of each class for new predictions"
     apply = steps.add_parser("apply", help=text, description=text)
     apply.add_argument("fit", type=Path, metavar="THRESHOLDS_JSON", help="file of `fit`")
     inputs.add_predicted(apply)
     apply.add_argument("-o", type=Path, required=True, metavar="FOLDER",
-                       help=f"new folder; gets a folder of masks for each class, and {TABLE}")  # fmt: skip
+                       help=f"new folder for {TABLE} and a folder of masks for each class")  # fmt: skip
     inputs.add_descriptions(apply)
     inputs.add_processes(apply)
     apply.set_defaults(run=run_apply)
@@ -110,11 +110,11 @@ def _guarantee(content: dict[str, Any]) -> str:
     if differ:
         return (
             f"At most {level} of a structure would be missed, on average over cases that have it, if new cases were drawn like all cases of the fit "
-            f"together. Fitted without a whole result that did not hold there ({', '.join(differ)}), so it promises nothing for another network, or an ensemble."
+            f"together. But a threshold fitted without one of the results did not achieve this in it ({', '.join(differ)}), so nothing is guaranteed for another network, or an ensemble."
         )
     return (
         f"If new cases are drawn like those of the fit (exchangeable: same networks, scanners, kind of patients), at most {level} of a structure's voxels "
-        "are missed, on average over all such cases that have it, and over fits. For one patient, or some kind of them, that promises nothing, "
+        "are missed, on average over all such cases that have it, and over fits. For a single patient or a subgroup of patients nothing is guaranteed, "
         "and neither for another network, scanner or annotator."
     )
 
@@ -190,7 +190,7 @@ def run_apply(parsed: argparse.Namespace) -> int:
     warn(fit.sentences)
     known = sorted({mask.case for mask in masks} & set(fit.content["cases"]))
     if known:
-        warn([f"{len(known)} cases have the name of a case of the fit ({', '.join(known[:3])}), whose miss rate the thresholds fit a little too well"])  # fmt: skip
+        warn([f"{len(known)} cases have the name of a case of the fit ({', '.join(known[:3])}), for which the miss rate will be slightly too low if they are the same cases"])  # fmt: skip
     print(f"wrote {parsed.o}")
     return 0
 
