@@ -47,6 +47,17 @@ def test_unknown_marks_and_tests_that_should_fail_are_errors(tmp_path):
     assert "[XPASS(strict)]" in passed.stdout
 
 
+def test_warnings_are_errors(tmp_path):
+    """All but those of other packages that pyproject.toml names."""
+    (tmp_path / "test_warns.py").write_text("import warnings\ndef test(): warnings.warn('beware')\n")
+    (tmp_path / "test_named.py").write_text(
+        "import warnings\ndef test(): warnings.warn('`torch.jit.x` is deprecated', FutureWarning)\n"
+    )
+    warned, named = pytest_here(tmp_path, "test_warns.py"), pytest_here(tmp_path, "test_named.py")
+    assert (warned.returncode, named.returncode) == (1, 0)
+    assert "UserWarning: beware" in warned.stdout
+
+
 def test_coverage_counts_child_processes_and_leaves_out_machine_code(tmp_path):
     (tmp_path / "test_child.py").write_text(
         "import subprocess, sys\n"
