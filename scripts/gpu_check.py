@@ -170,7 +170,7 @@ def step() -> dict[str, Any]:
 
 
 def trainers() -> dict[str, Any]:
-    """Train each trainer for one epoch of three iterations on a phantom, in nnU-Net's own loop."""
+    """Train each trainer for three iterations on a phantom, in nnU-Net's own loop."""
     ends = time.monotonic() + (0.9 * LIMITS["trainers"] if not on_cpu() else 600)
     with tempfile.TemporaryDirectory() as folder:
         preprocessed = _phantom(Path(folder))
@@ -226,7 +226,8 @@ def _trained(trainer: type, preprocessed: Path, device: Any) -> tuple[float, str
     """Return the training loss, and what the log says of the way that it was computed."""
     plans = json.loads((preprocessed / "nnUNetPlansCPU.json").read_text()) | {"continue_training": False}
     built = trainer(plans, "3d_fullres", 0, json.loads((preprocessed / "dataset.json").read_text()), device)
-    built.num_epochs, built.num_iterations_per_epoch, built.num_val_iterations_per_epoch = 2, 3, 1
+    iterations = 1 if on_cpu() else 3
+    built.num_epochs, built.num_iterations_per_epoch, built.num_val_iterations_per_epoch = 1, iterations, 1
     built.initialize()
     built.run_training()
     says = [line for line in Path(built.log_file).read_text().splitlines() if "The loss runs as" in line]
@@ -241,7 +242,7 @@ PARTS = {"values": values, "losses": losses, "launch": launch, "step": step, "tr
 def run_part(name: str, device: str, folder: Path) -> dict[str, Any]:
     """Run a part in a process of its own, so that neither a hang nor a card in a bad state spoils the others."""
     result, start = folder / f"{name}.json", time.monotonic()
-    environment = os.environ | {"GPU_CHECK_DEVICE": device}
+    environment = os.environ | {"GPU_CHECK_DEVICE": device, "nnUNet_compile": "t"}
     if device == "cpu":
         environment |= {"TRITON_INTERPRET": "1", "nnUNet_compile": "f"}
     command = [sys.executable, __file__, "--part", name, "--output", str(result)]
