@@ -64,9 +64,9 @@ def components_of(label_map: NDArray[Any], connectivity: Connectivity = 26) -> C
     import cc3d  # a compiled extension, which --help has no need of
 
     values = np.ascontiguousarray(label_map)
-    numbers, n = cc3d.connected_components(
-        values, connectivity=connectivity, return_N=True, binary_image=values.dtype == np.bool_
-    )
+    if values.dtype == np.bool_:
+        values = values.view(np.uint8)
+    numbers, n = cc3d.connected_components(values, connectivity=connectivity, return_N=True)
     found = np.zeros((n, 5), np.int64)
     _add_places(numbers, values, found)
     voxels = found[:, 1]
