@@ -45,7 +45,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--figures", type=Path, default=None, metavar="DIR",
                         help="also write the diagrams into this folder, as SVG and PDF files, one column (84 mm) wide")  # fmt: skip
     parser.add_argument("--lesions", type=Path, nargs="+", default=(), metavar="FOLDER",
-                        help="output folder of `nnunet-nacl lesions` for each RESULT, in their order (default: the folder lesions beside the "
+                        help="output folder of `nnunet-nacl lesions` for each RESULT, in their order (default: the folder `lesions` next to the "
                              "predictions, if there is one)")  # fmt: skip
     for option in ("-djfile", "-pfile"):
         parser.add_argument(option, type=Path, default=None, metavar="FILE",

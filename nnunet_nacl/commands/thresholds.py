@@ -20,7 +20,7 @@ COLUMNS = ("case", "class", "name", "threshold", "volume_ml", "segmentation_ml",
 
 def add(commands: Commands) -> None:
     """Add the command, its two steps and their arguments."""
-    text = "masks with a guaranteed mean miss rate: the threshold of each class, its cost, and the masks of new predictions"
+    text = "masks with a given mean miss rate: the threshold of each class, its cost, and the masks of new predictions"
     parser = commands.add_parser(
         "thresholds",
         help=text,
