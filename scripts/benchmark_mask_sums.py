@@ -1,12 +1,12 @@
 """What the sums for volumes and triage cost `evaluate`: CPU time with them over CPU time without.
 
-    python scripts/benchmark_mask_sums.py --rounds 15
-    python scripts/benchmark_mask_sums.py --rounds 15 --real PREDICTED LABELS     also a folder of nnU-Net's, with its dataset.json and plans.json
+    python scripts/benchmark_mask_sums.py
+    python scripts/benchmark_mask_sums.py --real PREDICTED LABELS     also a folder of nnU-Net's, with its dataset.json and plans.json
     python scripts/benchmark_mask_sums.py --without CHECKOUT                      "without" is another checkout, as it is
 
 "Without" is the same program in which the sums of p (1 - p), of the mean probability and of the mean entropy are not computed. Two processes, each with
 compiled code of its own, evaluate the same cases from their files in turn; of each round the ratio of the CPU seconds of all threads is taken, and of
-the ratios the median. So neither the speed of the machine nor its load matters much; `chrt --fifo 1` (as root) in front leaves even less of it.
+the ratios the median; beside it stands the ratio of the least times. So neither the speed of the machine nor its load matters much; `chrt --fifo 1` (as root) in front leaves even less of it.
 Each synthetic case has smooth probabilities of 96 x 128 x 128 voxels, of which a share is foreground.
 """
 
@@ -151,29 +151,37 @@ class Worker:
         self._process.communicate()
 
 
-def measure(folders: dict[str, tuple[Path, Path]], rounds: int, temporary: Path, checkout: Path | None) -> None:
+def measure(
+    folders: dict[str, tuple[Path, Path]], rounds: int, restarts: int, temporary: Path, checkout: Path | None
+) -> None:
     paths = list(folders.values())
-    with_sums = Worker("with", paths, temporary / "with")
-    without = Worker("with" if checkout else "without", paths, temporary / "without", checkout)
-    print("| case | CPU seconds without | with / without | quartiles |\n|---|---|---|---|")
-    for number, name in enumerate(folders):
-        for worker in (with_sums, without):
-            worker.seconds(number)  # compiles, and fills the file cache
-        pairs = []
-        for turn in range(rounds):
-            order = (with_sums, without) if turn % 2 else (without, with_sums)
-            taken = {worker: worker.seconds(number) for worker in order}
-            pairs.append((taken[with_sums], taken[without]))
-        low, middle, high = statistics.quantiles([one / other for one, other in pairs], n=4)
-        base = statistics.median(other for _, other in pairs)
-        print(f"| {name} | {base:.3f} | {middle:.3f} | {low:.3f} to {high:.3f} |", flush=True)
-    with_sums.end()
-    without.end()
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in folders}
+    for _ in range(restarts):
+        with_sums = Worker("with", paths, temporary / "with")
+        without = Worker("with" if checkout else "without", paths, temporary / "without", checkout)
+        for number, name in enumerate(folders):
+            for worker in (with_sums, without):
+                worker.seconds(number)  # compiles, and fills the file cache
+            for turn in range(rounds):
+                order = (with_sums, without) if turn % 2 else (without, with_sums)
+                taken = {worker: worker.seconds(number) for worker in order}
+                pairs[name].append((taken[with_sums], taken[without]))
+        with_sums.end()
+        without.end()
+    print("| case | CPU seconds without | with / without | quartiles | least / least |\n|---|---|---|---|---|")
+    for name, times in pairs.items():
+        low, middle, high = statistics.quantiles([one / other for one, other in times], n=4)
+        base = statistics.median(other for _, other in times)
+        least = min(one for one, _ in times) / min(other for _, other in times)
+        print(f"| {name} | {base:.3f} | {middle:.3f} | {low:.3f} to {high:.3f} | {least:.3f} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--restarts", type=int, default=5, help="of both processes, since their layout in memory plays a part"
+    )
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), metavar="KIND", help="parts of their names")
     parser.add_argument("--real", type=Path, nargs=2, default=None, metavar=("PREDICTED", "LABELS"))
     parser.add_argument("--without", type=Path, default=None, metavar="CHECKOUT")
@@ -187,7 +195,7 @@ def main() -> None:
                 folders[name] = (folder / "predictions", folder / "labels")
         if arguments.real:
             folders[arguments.real[0].name] = tuple(arguments.real)
-        measure(folders, arguments.rounds, Path(temporary), arguments.without)
+        measure(folders, arguments.rounds, arguments.restarts, Path(temporary), arguments.without)
 
 
 if __name__ == "__main__":

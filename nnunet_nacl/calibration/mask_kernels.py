@@ -150,18 +150,35 @@ def find_members(
 
 
 @compiled
-def find_between(values: NDArray[Any], low: float, high: float) -> tuple[NDArray[np.int32], NDArray[Any]]:
-    """Return where the values ``(N,)`` are above ``low`` and at most ``high``, ``(n,)``, and these values, ``(n,)``; strips without one are only looked at."""
-    least, most, n_found = values.dtype.type(low), values.dtype.type(high), 0
-    found = np.empty(values.size + 1, np.int32)
+def see_region(
+    values: NDArray[Any], bit: int, above: NDArray[np.uint8], low: float, high: float
+) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Take in a run of a region's channel.
+
+    Args:
+        values: ``(N,)``, probabilities.
+        bit: number of the bit that is set in ``above`` where a value is above 0.5.
+        above: ``(N,)``.
+        low, high: values above the one and up to the other are wanted.
+
+    Returns:
+        Where these are, ``(n,)``, and what they are, ``(n,)``.
+    """
+    least, most, half = values.dtype.type(low), values.dtype.type(high), values.dtype.type(0.5)
+    flag, found, n_found = np.uint8(1 << bit), np.empty(values.size + 1, np.int32), 0
+    wanted = np.zeros(STRIP, np.uint8)
+    eights = wanted.view(np.uint64)  # most groups of eight voxels have none
     for begin in range(0, values.size, STRIP):
-        strip, hits = values[begin : begin + STRIP], np.int32(0)
+        strip, strip_above = values[begin : begin + STRIP], above[begin : begin + STRIP]
         for i in range(strip.size):
-            hits |= np.int32((strip[i] > least) & (strip[i] <= most))
-        if not hits:
-            continue
-        for i in range(strip.size):
-            found[n_found] = begin + i
-            n_found += (strip[i] > least) & (strip[i] <= most)
+            strip_above[i] |= flag if strip[i] > half else np.uint8(0)
+            wanted[i] = (strip[i] > least) & (strip[i] <= most)
+        for i in range(strip.size, STRIP):
+            wanted[i] = 0
+        for eight in range(STRIP // 8):
+            if eights[eight]:
+                for i in range(8 * eight, 8 * eight + 8):
+                    found[n_found] = begin + i
+                    n_found += wanted[i]
     at = found[:n_found].copy()
     return at, values[at]

@@ -16,7 +16,7 @@ from scipy.special import xlog1py, xlogy
 
 from nnunet_nacl.calibration.arrays import Float64Array, FloatArray, Int64Array
 from nnunet_nacl.calibration.channel_stream import HELD_BYTES, Block
-from nnunet_nacl.calibration.mask_kernels import add_masks, find_between, find_members
+from nnunet_nacl.calibration.mask_kernels import add_masks, find_members, see_region
 from nnunet_nacl.calibration.overlap import LABEL_VALUES
 from nnunet_nacl.calibration.sums import MASK_ENTROPY, MASK_PROBABILITY, STRIP
 
@@ -44,10 +44,9 @@ class RegionMasks:
     def see(self, channel: int, start: int, values: FloatArray) -> None:
         """Take in a block of a channel; all come in order."""
         group, bit = divmod(channel, _BITS)
-        self._above[group, start : start + values.size] |= (values > 0.5).view(np.uint8) << np.uint8(bit)
-        low, high = self._ranges[channel]
-        if low < high and self._room > 0:
-            at, kept = find_between(values, low, high)
+        low, high = self._ranges[channel] if self._room > 0 else (np.inf, 0.0)
+        at, kept = see_region(values, bit, self._above[group, start : start + values.size], low, high)
+        if at.size:
             self._kept[channel].append((at.astype(np.int64) + start, kept))
             self._room -= 2 * at.nbytes + kept.nbytes
 
