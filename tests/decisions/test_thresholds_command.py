@@ -196,3 +196,25 @@ def test_a_case_without_the_structure_pays_but_does_not_miss(results):
     assert not (liver.labelled == 0).any()
     if without.any():
         assert np.isnan(cyst.missed[without]).all() and np.isfinite(cyst.false[without, 1:]).all()
+
+
+def test_channels_that_are_read_twice_are_counted_once(tmp_path):
+    """Of seven classes the file is read a second time for voxels that the first pass leaves open."""
+    rng = np.random.default_rng(0)
+    write_cases(tmp_path, ["case"], 0)
+    folder = tmp_path / "predictions"
+    logits = rng.normal(0, 1, (7, 6, 12, 12))
+    probabilities = (np.exp(logits) / np.exp(logits).sum(0)).astype(np.float32)
+    labels = rng.integers(0, 7, (6, 12, 12))
+    np.savez_compressed(folder / "case.npz", probabilities=probabilities)
+    write(folder / "case.nii.gz", probabilities.argmax(0))
+    write(tmp_path / "labels" / "case.nii.gz", labels)
+    description = json.loads((folder / "dataset.json").read_text())
+    description["labels"] = {"background": 0} | {f"class {label}": label for label in range(1, 7)}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    (case,) = read_result(evaluated(tmp_path) / "calibration" / "calibration_bins.npz").cases
+    for label in range(1, 7):
+        for place in (1, 200, 241):
+            mask = probabilities[label] >= np.float32(thresholds()[place])
+            for row, where in enumerate((labels != label, labels == label)):
+                assert case.threshold_counts[label - 1, row, place:].sum() == (mask & where).sum()
