@@ -6,3 +6,7 @@ from nnunet_nacl.lesions.rules import Rules
 from nnunet_nacl.lesions.summary import summarize
 
 __all__ = ["CaseLesions", "Findings", "Lesions", "Rules", "find_lesions", "summarize"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

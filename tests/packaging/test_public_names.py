@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from nnunet_nacl import __version__
-from nnunet_nacl.decisions import triage_fit, volume_fit
+from nnunet_nacl.decisions import threshold_fit, triage_fit, volume_fit
 from nnunet_nacl.evaluation import protocol
+from nnunet_nacl.lesions import output as lesions_output
 from nnunet_nacl.recalibration import temperature_file
 from nnunet_nacl.study import comparison_files
 from nnunet_nacl.validation import disagreement_file
 
 SOURCE = Path(__file__).parents[2]
-PUBLIC = ["calibration", "decisions", "evaluation", "losses"]
+PUBLIC = ["calibration", "decisions", "evaluation", "lesions", "losses"]
 API = ast.parse((SOURCE / "tests" / "typing" / "public_api.py").read_text(encoding="utf-8"))
 CONFIG = (SOURCE / "pyproject.toml").read_text(encoding="utf-8")
 
@@ -84,6 +85,8 @@ def test_file_versions_are_those_that_upgrading_says():
         "temperature.json": temperature_file.SCHEMA_VERSION,
         "volumes.json": volume_fit.SCHEMA_VERSION,
         "triage.json": triage_fit.SCHEMA_VERSION,
+        "thresholds.json": threshold_fit.SCHEMA_VERSION,
+        "lesions.json": lesions_output.SCHEMA_VERSION,
         "comparison.json": comparison_files.SCHEMA_VERSION,
         "ensemble.json": disagreement_file.SCHEMA_VERSION,
     }

@@ -24,6 +24,7 @@ from nnunet_nacl.decisions import (
 )
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation import evaluate_folder
+from nnunet_nacl.lesions import CaseLesions, Findings, Lesions, Rules, find_lesions, summarize
 from nnunet_nacl.losses import (
     CRaCLoss,
     ECPLoss,
@@ -77,6 +78,16 @@ assert_type(excess_augrc(true, 1 - true / 3), float)
 assert_type(excess_aurc(true, 1 - true / 3), float)
 oracle(1 - true / 3)
 soft_dice_confidence(1.0, 2.0, 3)
+
+# lesions: a case's arrays, or tensors
+found = find_lesions(
+    np.zeros((2, 8, 8, 8)), np.zeros((8, 8, 8), int), spacing=(3, 1, 1), rules=Rules(overlap="iou", iou=0.5)
+)
+assert_type(found, CaseLesions)
+assert_type(found.findings, Findings)
+assert_type(found.lesions, Lesions)
+summarize([found])["1"]["average_precision"]
+summarize(found)  # type: ignore[arg-type]
 
 # evaluation: nnU-Net's folders
 try:
