@@ -203,7 +203,7 @@ def test_flat_structures_are_named(tmp_path, dataset_files, capsys):
         write_case(tmp_path, name, labels, np.stack([1 - p, p]))
     write_dataset(tmp_path, dataset_files, {"background": 0, "plate": 1})
     assert evaluate(tmp_path, dataset_files, "--hd95")["remarks"]["flat"]["cases"] == {"flat": "plate"}
-    assert "1 of 2 cases: a structure lies in one or two slices of a stack" in capsys.readouterr().err
+    assert "1 of 2 cases: a structure is only one or two slices thick" in capsys.readouterr().err
     assert not evaluate(tmp_path, dataset_files)["remarks"]  # there is no HD95 to doubt
 
 
