@@ -1,4 +1,4 @@
-"""The one exception that means: the input is at fault, and the message says how to mend it; and how others are quoted."""
+"""The one exception that means: the input is at fault, and the message says how to correct it; and how others are quoted."""
 
 from __future__ import annotations
 

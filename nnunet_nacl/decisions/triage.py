@@ -36,7 +36,7 @@ def class_confidences(
 ) -> dict[str, Float64Array]:
     """Return the confidences of each structure in each case, ``(N, C)``, by name; NaN where there is none.
 
-    All are turned so that higher is surer. An empty mask has a volume of 0 and no mean over its voxels. Its soft Dice confidence is 0, also
+    All are turned so that higher is more confident. An empty mask has a volume of 0 and no mean over its voxels. Its soft Dice confidence is 0, also
     where no probability is above 0, if each case of the fit had the structure (``always``, ``(C,)`` bool); of another structure it has none,
     since there it may be right.
     """

@@ -1,6 +1,6 @@
 """Reading softmax files, of any size in constant memory, without trusting them.
 
-Nothing is unpickled. The header is held against the label map before the rest is read. A file is never read whole, unless its
+Nothing is unpickled. The header is compared with the label map before the rest is read. A file is never read whole, unless its
 array is in Fortran order, which nnU-Net does not write.
 """
 

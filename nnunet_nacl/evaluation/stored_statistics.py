@@ -1,4 +1,4 @@
-"""The statistics in a result file: read, and held against what any voxels give."""
+"""The statistics in a result file: read, and checked for sums that no voxels can have."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def find_labels(predictions: Path, plans_json: Path) -> Path:
 def label_places(dataset_name: str) -> Iterator[Path]:
     """Yield where nnU-Net keeps the labels of a data set's training cases, the place to prefer first.
 
-    ``gt_segmentations`` is what nnU-Net's own validation is held against, and stays where raw data are archived.
+    ``gt_segmentations`` is what nnU-Net's own validation is compared with, and stays where raw data are archived.
     """
     if paths.nnUNet_preprocessed.is_set():
         yield Path(str(paths.nnUNet_preprocessed), dataset_name, "gt_segmentations")

@@ -30,7 +30,7 @@ class ReliabilityDiagram:
         share: share of the set's voxels in the bin; 0 in empty bins.
         ece: expected calibration error of the diagram; of the class where ``label`` is given.
         n_voxels: voxels in the set.
-        label: the class held against the rest, or None for the predicted class.
+        label: the class compared with the rest, or None for the predicted class.
         band: ``(2, B)``, the percentiles :data:`BAND_PERCENTILES` over cases of the accuracy in the bin, NaN where fewer
             than :data:`BAND_MIN_CASES` cases have :data:`BAND_MIN_VOXELS` voxels there; None where no cases were given.
         isotonic: the curve without bins, of the predicted class over cases; else None.

@@ -77,7 +77,7 @@ def _replicates(trainings: int) -> str:
         )
     return (
         f"Each fold was trained {trainings} times, not seeded (nnU-Net does not seed trainings). Each training has rows of its own below; "
-        "comparisons take the mean of a case over them, so that they make a fold's difference surer and are no further folds."
+        "comparisons take the mean of a case over them, so a fold's difference is more precise, and the number of folds stays the same."
     )
 
 

@@ -70,7 +70,7 @@ def in_order(parts: Sequence[str]) -> list[str]:
 
 
 def why_not_shared(base: CaseScores, run: CaseScores, cases: Sequence[str]) -> str:
-    """Return why a run cannot be held against the base part by part; empty where it can."""
+    """Return why a run cannot be compared with the base part by part; empty where it can."""
     without = [name for name, table in (("base", base), ("run", run)) if any(not table.part(case) for case in cases)]
     if without:
         known = "the run does not know" if without == ["run"] else "the base does not know"

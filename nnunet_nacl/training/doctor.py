@@ -37,7 +37,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Return the findings on versions, environment variables and the trainers, in the order in which to mend them."""
+    """Return the findings on versions, environment variables and the trainers, in the order in which to correct them."""
     return [*_versions(), *_folders(), *_ext_trainer(), *_trainers()]
 
 
