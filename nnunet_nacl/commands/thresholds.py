@@ -57,18 +57,19 @@ def run_fit(parsed: argparse.Namespace) -> int:
     evaluated, groups = read_fit_input(parsed)
     content = fit_thresholds(evaluated, parsed.miss, groups, parsed.trade)
     fitted = [entry for entry in content["structures"].values() if entry["threshold"] is not None]
+    useful = bool(fitted) or parsed.trade
+    if useful:
+        with output_folder(parsed.o.parent):
+            write(content, parsed.o)
     if fitted:
         _print_fit(content)
     if parsed.trade:
         for entry in content["structures"].values():
             _print_trade(entry)
     warn(content["warnings"])
-    if not fitted and not parsed.trade:
-        return 1
-    with output_folder(parsed.o.parent):
-        write(content, parsed.o)
-    print(f"wrote {parsed.o}")
-    return 0
+    if useful:
+        print(f"wrote {parsed.o}")
+    return 0 if useful else 1
 
 
 def _print_fit(content: dict[str, Any]) -> None:
@@ -78,9 +79,10 @@ def _print_fit(content: dict[str, Any]) -> None:
     from rich.text import Text
 
     units = "cases" if content["unit"] == "case" else "patients"
-    table = Table(Column("class"), Column(units, justify="right"), Column("threshold", justify="right"), "missed", "volume, ml", "false, ml",
-                  title=f"Miss rate of {content['level']:g}: from nnU-Net's segmentation to the mask, {units} left out one by one",
-                  title_justify="left", box=SIMPLE_HEAD)  # fmt: skip
+    table = Table(Column("class"), Column(units, justify="right"), Column("threshold", justify="right"),
+                  *(Column(heading, no_wrap=True) for heading in ("missed", "volume, ml", "false, ml")),
+                  title=f"Miss rate {content['level']:g}: segmentation to mask, {units} left out one by one",
+                  title_justify="left", box=SIMPLE_HEAD, pad_edge=False)  # fmt: skip
     for entry in content["structures"].values():
         if entry["threshold"] is not None:
             price, left_out = entry["price"], entry["left_out"]
@@ -92,7 +94,7 @@ def _print_fit(content: dict[str, Any]) -> None:
                 str(entry["n_units"]),
                 f"{entry['threshold']:.3g}",
                 f"{entry['argmax_miss_rate']:.3f} to {missed}",
-                f"{_ml(volume['argmax'])} to {_ml(volume['threshold'])}{times}",
+                f"{_ml(volume['threshold'])}{times}",
                 f"{_ml(false['argmax'])} to {_ml(false['threshold'])}",
             )
     Console().print(table)
