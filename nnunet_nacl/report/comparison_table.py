@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nnunet_nacl.calibration.intervals import METHOD
+from nnunet_nacl.report.number import fixed, interval, p_value
 from nnunet_nacl.report.parts_table import PartsRow, prepare_parts_table
 from nnunet_nacl.report.rules import RULES
 from nnunet_nacl.report.terminal import SHORT_NAMES, format_score
@@ -98,9 +99,9 @@ def prepare_trained_again(comparison: Comparison, run: str) -> RenderableType:
         table.add_row(
             Text(_score(difference)),
             Text(_voxels(comparison, difference)),
-            Text("-" if math.isnan(again.difference) else f"{again.difference:+.4f}"),
-            Text("-" if math.isnan(again.low) else f"{again.low:+.4f} to {again.high:+.4f}"),
-            Text(format_p(again.p)),
+            Text(fixed(again.difference, True, 4)),
+            Text(interval(again.low, again.high, none="-")),
+            Text(p_value(again.p)),
         )
     return Group(title, table)
 
@@ -127,21 +128,14 @@ def _cells(comparison: Comparison, difference: Difference, wide: bool) -> Iterat
     yield Text(_voxels(comparison, difference))
     yield Text(format_score(_none(result.base)))
     yield Text(format_score(_none(result.run)))
-    yield Text("-" if math.isnan(result.difference) else f"{result.difference:+.4f}")
-    yield Text("-" if math.isnan(result.low) else f"{result.low:+.4f} to {result.high:+.4f}")
-    yield Text(format_p(difference.p_holm))
+    yield Text(fixed(result.difference, True, 4))
+    yield Text(interval(result.low, result.high, none="-"))
+    yield Text(p_value(difference.p_holm))
     if wide:
         yield from (Text(str(number)) for number in (result.n_lower, result.n_equal, result.n_higher))
         yield Text("-" if math.isnan(result.rank_biserial) else f"{result.rank_biserial:+.2f}")
     words = difference.in_words.split(":")[0] if wide else difference.verdict
     yield Text(words, style=STYLES.get(difference.verdict, ""))
-
-
-def format_p(p: float) -> str:
-    """Return a p value with three decimals, or that it is below the last of them; a dash where no test was made."""
-    if math.isnan(p):
-        return "-"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _voxels(comparison: Comparison, difference: Difference) -> str:

@@ -17,3 +17,15 @@ def points(value: float, signed: bool = False, digits: int = 1, unit: bool = Tru
     """Return a difference of two shares in percentage points."""
     text = fixed(100 * value, signed, digits)
     return f"{text} {'point' if text.lstrip('+-') in ('1', '1.0') else 'points'}" if unit else text
+
+
+def p_value(p: float) -> str:
+    """Return a p value with three decimals, or that it is below the last of them; a dash where no test was made."""
+    if math.isnan(p):
+        return "-"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def interval(low: float, high: float, digits: int = 4, none: str = "") -> str:
+    """Return the interval of a difference, ``none`` where there is none."""
+    return none if math.isnan(low) else f"{fixed(low, True, digits)} to {fixed(high, True, digits)}"

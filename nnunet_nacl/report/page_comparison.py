@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from nnunet_nacl.calibration.intervals import METHOD
 from nnunet_nacl.report.names import listed, score_name
-from nnunet_nacl.report.number import fixed
+from nnunet_nacl.report.number import fixed, interval, p_value
 from nnunet_nacl.report.parts_table import amount, signs_in_words
 from nnunet_nacl.report.prepare_differences import CLASS_MEAN, CaseDifferences
 from nnunet_nacl.report.prepare_scores import Value
@@ -158,8 +158,8 @@ def _difference_row(held: CaseDifferences, limit: float, first: bool, last: bool
         base_mean=fixed(result.base, digits=4),
         run_mean=fixed(result.run, digits=4),
         mean=fixed(result.difference, True, 4),
-        interval="" if np.isnan(result.low) else f"{fixed(result.low, True, 4)} to {fixed(result.high, True, 4)}",
-        p_value="-" if np.isnan(tested.p_holm) else "<0.001" if tested.p_holm < 0.001 else f"{tested.p_holm:.3f}",
+        interval=interval(result.low, result.high),
+        p_value=p_value(tested.p_holm),
         svg=strip_svg(held.per_case, limit, spoken),
         limit=f"{limit:.3g}",
         # the amount stands in its own column

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from nnunet_nacl.report.names import score_name
+from nnunet_nacl.report.number import fixed, interval, p_value
 from nnunet_nacl.study.comparison import Comparison, Difference
 from nnunet_nacl.study.trained_again import METHOD, TRAINED_AGAIN
 
@@ -52,7 +51,7 @@ def _row(difference: Difference) -> TrainingsRow:
         short=f"|{short}|" if difference.absolute else short,
         voxel_set=quantity.voxel_set or "class mean",
         run=difference.run,
-        difference=f"{again.difference:+.4f}",
-        interval="" if np.isnan(again.low) else f"{again.low:+.4f} to {again.high:+.4f}",
-        p_value="<0.001" if again.p < 0.001 else f"{again.p:.3f}",
+        difference=fixed(again.difference, True, 4),
+        interval=interval(again.low, again.high),
+        p_value=p_value(again.p),
     )

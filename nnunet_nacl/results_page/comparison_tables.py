@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nnunet_nacl.report.comparison_table import format_p
 from nnunet_nacl.report.names import score_name
+from nnunet_nacl.report.number import p_value
 from nnunet_nacl.results_page.markdown import NOTHING, code, item, sentence, signed, table, text, wrapped
 from nnunet_nacl.results_page.marks import Marks
 from nnunet_nacl.results_page.task_results import TEMPERED
@@ -137,7 +137,7 @@ def _interval(test: dict[str, Any]) -> str:
 
 
 def _p(value: Any) -> str:
-    shown = format_p(value) if isinstance(value, float) else "-"
+    shown = p_value(value) if isinstance(value, float) else "-"
     return NOTHING if shown == "-" else shown
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from networks import run_of
 
-from nnunet_nacl.report.number import fixed, points
+from nnunet_nacl.report.number import fixed, interval, p_value, points
 from nnunet_nacl.report.page_headline import headline
 from nnunet_nacl.study.run import load_run
 
@@ -98,3 +98,9 @@ def test_numbers():
     assert fixed(-0.0004) == "0.000" and fixed(0.0, signed=True, digits=4) == "0.0000"
     assert fixed(-0.0006) == "-0.001" and fixed(None) == "-" and fixed(float("nan")) == "-"
     assert points(0.01) == "1.0 point" and points(-0.123, signed=True) == "-12.3 points"
+
+
+def test_p_values_and_intervals_are_written_alike_everywhere():
+    assert [p_value(p) for p in (0.04567, 0.0004, float("nan"))] == ["0.046", "< 0.001", "-"]
+    assert interval(-0.01234, 0.5) == "-0.0123 to +0.5000"
+    assert interval(float("nan"), float("nan")) == "" and interval(float("nan"), 0.0, none="-") == "-"
