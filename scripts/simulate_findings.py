@@ -10,7 +10,8 @@ Two worlds, both with the true posterior in the place of a network's probabiliti
 In each, also with the log-odds doubled: an overconfident network. Run: ``python scripts/simulate_findings.py`` (minutes; ``--cases`` for fewer).
 
 ``--intervals``: how often the interval of a share of true findings holds, over patients and over findings, in 2000 studies each of 5 to 50 patients with 1
-to 11 findings, whose shares differ from patient to patient (beta-binomial) or not.
+to 11 findings, whose shares differ from patient to patient (beta-binomial) or not; and how often those of the other figures hold, in as many studies each of a
+weak and a good network. ``--studies`` for fewer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import expit, logit, ndtr
 
 from nnunet_nacl.lesions import Rules, find_lesions, summarize
+from nnunet_nacl.lesions.froc import average_precision, froc, froc_score, sensitivity_at
 from nnunet_nacl.lesions.proportions import share_over_patients, wilson
+from nnunet_nacl.lesions.rates import rate_over_patients
+from nnunet_nacl.lesions.reliability import reliability
+from nnunet_nacl.lesions.table import ClassTable
+from nnunet_nacl.lesions.value import Value
 
 SHAPE = (32, 48, 48)
 N_CANDIDATES = 8
@@ -78,7 +84,7 @@ def extent(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.in
     return posterior, (uniform_field(rng) < posterior).astype(np.int64)
 
 
-def intervals(n_studies: int = 2000) -> None:
+def intervals(n_studies: int) -> None:
     """Print how often 95 % intervals hold."""
     print("| patients | share | findings of a patient | over patients | over findings |\n|---|---|---|---|---|")
     for n_patients in (5, 10, 20, 50):
@@ -94,14 +100,75 @@ def intervals(n_studies: int = 2000) -> None:
             print(f"| {n_patients} | {share} | {kind} | {held[0] / n_studies:.1%} | {held[1] / n_studies:.1%} |")
 
 
+def patients(rng: np.random.Generator, n_patients: int, good: bool) -> ClassTable:
+    """Return findings and lesions of patients who differ: a good network misses few of them and has few false ones."""
+    findings: list[tuple[int, bool, float]] = []
+    lesions: list[tuple[int, bool]] = []
+    for patient in range(n_patients):
+        ease = rng.normal()
+        found = rng.random(rng.poisson(3) if rng.random() < 0.8 else 0) < expit(ease + (3.5 if good else 1.2))
+        n_false = rng.poisson((0.105 if good else 0.7) * np.exp(0.7 * rng.normal()))
+        drawn = [(True, 1.5 + 0.5 * ease)] * int(found.sum()) + [(False, 0.0)] * n_false
+        findings += [(patient, is_true, 0.5 + expit(rng.normal(mean, 1)) / 2) for is_true, mean in drawn]
+        lesions += [(patient, bool(each)) for each in found]
+    of, is_true, confidence = (np.array(column) for column in zip(*findings, strict=True))
+    lesion_of, is_found = (np.array(column) for column in zip(*lesions, strict=True))
+    return ClassTable(n_patients, of, is_true, confidence, confidence, lesion_of, is_found, np.ones(len(lesions)))
+
+
+def figures(table: ClassTable) -> dict[str, Value]:
+    """Return the figures whose intervals are tested."""
+    return {
+        "false findings per patient": rate_over_patients(table.of_patients(table.finding_patient, ~table.is_true)),
+        "average precision": average_precision(table, "largest"),
+        "FROC score": froc_score(table, "largest"),
+        "gap": reliability(table, "largest").gap,
+    }
+
+
+def truth(good: bool) -> dict[str, float]:
+    """Return the figures of very many patients."""
+    table = patients(np.random.default_rng(1), 6000, good)
+    curve = froc(table, "largest")
+    return {
+        "false findings per patient": float((~table.is_true).sum() / table.n_patients),
+        "average precision": float((curve.precision * np.diff(curve.sensitivity, prepend=0)).sum()),
+        "FROC score": float(sensitivity_at(curve, len(table.is_found)).mean()),
+        "gap": float(table.largest_p.mean() - table.is_true.mean()),
+    }
+
+
+def intervals_of_figures(n_studies: int) -> None:
+    """Print how often 95 % intervals of figures that are no shares hold, and how often there is none."""
+    print(
+        "| network | patients | figure | true value | holds | is below | is above | no interval |\n|---|---|---|---|---|---|---|---|"
+    )
+    for good in (False, True):
+        known = truth(good)
+        for n_patients in (5, 10, 30, 100):
+            rng = np.random.default_rng(n_patients)
+            drawn = [figures(patients(rng, n_patients, good)) for _ in range(n_studies)]
+            for name, value in known.items():
+                ends = np.array([each[name][1:] for each in drawn])
+                ends = ends[~np.isnan(ends).any(1)]
+                below, above = (ends[:, 1] < value).mean(), (ends[:, 0] > value).mean()
+                print(
+                    f"| {'good' if good else 'weak'} | {n_patients} | {name} | {value:.3f} | {1 - below - above:.1%} | {below:.1%} | {above:.1%} "
+                    f"| {n_studies - len(ends)} |",
+                    flush=True,
+                )
+
+
 def main() -> None:
     """Print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--intervals", action="store_true")
+    parser.add_argument("--studies", type=int, default=2000)
     parsed = parser.parse_args()
     if parsed.intervals:
-        intervals()
+        intervals(parsed.studies)
+        intervals_of_figures(parsed.studies)
         return
     n_cases = parsed.cases
     print("| world | network | rule | findings | true | largest: overconfident by | mean: overconfident by |")

@@ -106,17 +106,34 @@ def pooled_interval(
     >>> round(float(low), 3), round(float(high), 3)
     (0.3, 1.0)
     """
+    whole, deviation, contributing = jackknife(arrays, statistic, groups)
+    half = _t_quantile(_checked_level(level), np.maximum(contributing - 1, 1)) * deviation
+    return np.clip(whole - half, *within), np.clip(whole + half, *within)
+
+
+def jackknife(
+    arrays: Mapping[str, NDArray[Any]],
+    statistic: Callable[[dict[str, Float64Array]], NDArray[Any]],
+    groups: Sequence[str] | None = None,
+) -> tuple[Float64Array, Float64Array, NDArray[np.integer[Any]]]:
+    """Return a statistic of sums over cases, its standard error by the delete-one jackknife, and how many units it depends on.
+
+    Args:
+        arrays, statistic, groups: as in :func:`pooled_interval`.
+
+    Returns:
+        Each of shape ``out``. The error is NaN where there is one unit only, or without one of them the statistic is undefined.
+    """
     by_unit = _by_group(arrays, groups)
     n_units = _number_of_cases(by_unit)
     whole = np.asarray(statistic({name: stack.sum(0)[None] for name, stack in by_unit.items()}), np.float64)[0]
     if n_units < 2:
-        return np.full(whole.shape, np.nan), np.full(whole.shape, np.nan)
+        return whole, np.full(whole.shape, np.nan), np.zeros(whole.shape, np.int64)
     without = np.concatenate([np.asarray(statistic(sums), np.float64) for sums in sums_without_each(by_unit)])
     # the jackknife's standard error, with the units that count for the statistic: the others leave it as it is
     deviation = np.sqrt((n_units - 1) / n_units * ((without - without.mean(0)) ** 2).sum(0))
     contributing = (np.abs(without - whole) > ROUNDING * np.abs(whole)).sum(0)
-    half = _t_quantile(_checked_level(level), np.maximum(contributing - 1, 1)) * deviation
-    return np.clip(whole - half, *within), np.clip(whole + half, *within)
+    return whole, deviation, contributing
 
 
 def sums_without_each(arrays: Mapping[str, NDArray[Any]]) -> Iterator[dict[str, Float64Array]]:

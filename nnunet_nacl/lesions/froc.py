@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_nacl.calibration.arrays import Float64Array, Int64Array
-from nnunet_nacl.calibration.intervals import pooled_interval
+from nnunet_nacl.calibration.intervals import jackknife
 from nnunet_nacl.calibration.scores import divided
+from nnunet_nacl.lesions.proportions import interval_of_share
 from nnunet_nacl.lesions.rules import Confidence
 from nnunet_nacl.lesions.table import ClassTable
+from nnunet_nacl.lesions.value import Value
 
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """False findings per patient at which a FROC curve is read: those of LUNA16 and nnDetection."""
@@ -43,14 +45,6 @@ class Froc(NamedTuple):
     precision: Float64Array
 
 
-class Value(NamedTuple):
-    """A figure with its interval, NaN where there is none."""
-
-    value: float
-    low: float
-    high: float
-
-
 def froc(table: ClassTable, which: Confidence) -> Froc:
     """Return the curve of a class; no points without findings."""
     threshold, place = _thresholds(table, which)
@@ -60,17 +54,19 @@ def froc(table: ClassTable, which: Confidence) -> Froc:
     return Froc(threshold, false / max(table.n_patients, 1), divided(true, lesions), true / np.maximum(true + false, 1))
 
 
-def sensitivity_at(curve: Froc, rates: tuple[float, ...] = RATES) -> Float64Array:
+def sensitivity_at(curve: Froc, n_lesions: int, rates: tuple[float, ...] = RATES) -> Float64Array:
     """Return the sensitivity at each rate of false findings per patient: at the last point that does not exceed it, 0 before the first.
 
-    Where the curve ends below a rate it is the segmentation's own sensitivity.
+    Where the curve ends below a rate it is the segmentation's own sensitivity. NaN at every rate without lesions.
     """
+    if not n_lesions:
+        return np.full(len(rates), np.nan)
     reached = np.searchsorted(curve.false_per_patient, rates, side="right") - 1
     return np.asarray(np.where(reached >= 0, np.append(curve.sensitivity, 0.0)[reached], 0.0))
 
 
 def average_precision(table: ClassTable, which: Confidence) -> Value:
-    """Return the average precision over all lesions, with its interval (jackknife over patients).
+    """Return the average precision over all lesions, with its interval (Wilson's, with the effective number of the jackknife over patients).
 
     It is the sum over thresholds of the precision times the gain in sensitivity. Lesions without a finding count in the sensitivity, so it ends
     below 1 where some are missed: scikit-learn's ``average_precision_score`` of the findings, times the share of lesions that are found. NaN
@@ -80,7 +76,7 @@ def average_precision(table: ClassTable, which: Confidence) -> Value:
 
 
 def froc_score(table: ClassTable, which: Confidence) -> Value:
-    """Return the mean sensitivity at :data:`RATES`, with its interval (jackknife over patients)."""
+    """Return the mean sensitivity at :data:`RATES`, with its interval (as of :func:`average_precision`)."""
     return _with_interval(table, which, _froc_score)
 
 
@@ -105,9 +101,9 @@ def _with_interval(table: ClassTable, which: Confidence, statistic: Statistic) -
         true, false = (np.cumsum(sums[name], -1) for name in ("true", "false"))
         return statistic(true, false, sums["lesions"], sums["patients"])
 
-    whole = of_sums({name: stack.sum(0, dtype=np.float64)[None] for name, stack in counts.items()})
-    low, high = pooled_interval(counts, of_sums, within=(0, 1))
-    return Value(float(whole[0]), float(low), float(high))
+    value, error, contributing = (float(each) for each in jackknife(counts, of_sums))
+    n_patients = max(int(contributing), int((counts["lesions"] > 0).sum()))
+    return Value(value, *interval_of_share(value, error**2, len(table.is_found), n_patients))
 
 
 def _average_precision(true: Float64Array, false: Float64Array, lesions: Float64Array, _: Float64Array) -> Float64Array:
@@ -125,5 +121,5 @@ def _froc_score(true: Float64Array, false: Float64Array, lesions: Float64Array, 
             divided(true[row], np.full(true.shape[-1], lesions[row])),
             true[row],
         )
-        at[row] = sensitivity_at(curve)
-    return np.asarray(np.where(lesions > 0, at.mean(-1), np.nan))
+        at[row] = sensitivity_at(curve, int(lesions[row]))
+    return np.asarray(at.mean(-1))

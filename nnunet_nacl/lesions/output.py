@@ -18,7 +18,7 @@ from nnunet_nacl.lesions.case_lesions import CaseLesions, Rows
 from nnunet_nacl.lesions.extremes import extremes
 from nnunet_nacl.lesions.folder import FolderLesions
 from nnunet_nacl.lesions.form import misfit
-from nnunet_nacl.lesions.proportions import METHOD
+from nnunet_nacl.lesions import proportions, rates, reliability
 from nnunet_nacl.lesions.summary import plain, summarize
 
 JSON_FILE, CSV_FILE = "lesions.json", "lesions.csv"
@@ -44,7 +44,11 @@ def content_of(result: FolderLesions) -> dict[str, Any]:
         "rules": {**asdict(result.rules), "sizes": list(result.rules.sizes), "in_words": result.rules.in_words},
         "unit_of_sizes": unit_of_sizes(cases),
         "unit_of_intervals": "case" if groups is None else "group",
-        "intervals": METHOD,
+        "intervals": {
+            "shares, average_precision, froc_score": proportions.METHOD,
+            "false_findings_per_patient": rates.METHOD,
+            "gap": reliability.METHOD,
+        },
         "cases": [case.case for case in cases],
         "classes": summarize(cases, groups, result.rules),
         "extremes": extremes(cases, result.rules),

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL
 
-METHOD = "Wilson over patients (effective number of findings, Korn and Graubard 1998)"
+METHOD = "Wilson over patients (effective number, Korn and Graubard 1998)"
 """In words for files and pages."""
 
 
@@ -62,8 +61,26 @@ def share_over_patients(counted: ArrayLike, of: ArrayLike, level: float = DEFAUL
     value = float(hits.sum()) / total
     if n_patients < 2:
         return Share(value, math.nan, math.nan, int(total), n_patients)
-    low, high = wilson(value, _effective_number(hits, sizes, value, level), level)
+    variance = n_patients / (n_patients - 1) * ((hits - value * sizes) ** 2).sum() / total**2
+    low, high = interval_of_share(value, float(variance), int(total), n_patients, level)
     return Share(value, low, high, int(total), n_patients)
+
+
+def interval_of_share(
+    share: float, variance: float, n: int, n_patients: int, level: float = DEFAULT_LEVEL
+) -> tuple[float, float]:
+    """Return the Wilson interval with the effective number, NaN with fewer than two patients or without a variance.
+
+    Args:
+        share: or another figure from 0 to 1 that varies at most as a share does.
+        variance: of the share, over patients.
+        n: how many it is of: the effective number is not larger.
+        n_patients: in how many patients these are.
+        level: of the interval.
+    """
+    if n_patients < 2 or not math.isfinite(variance):
+        return math.nan, math.nan
+    return wilson(share, _effective_number(share, variance, n, n_patients, level), level)
 
 
 def wilson(share: float, n: float, level: float = DEFAULT_LEVEL) -> tuple[float, float]:
@@ -78,13 +95,10 @@ def wilson(share: float, n: float, level: float = DEFAULT_LEVEL) -> tuple[float,
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def _effective_number(hits: Float64Array, sizes: Float64Array, share: float, level: float) -> float:
-    total, n_patients = sizes.sum(), len(sizes)
-    variance = n_patients / (n_patients - 1) * ((hits - share * sizes) ** 2).sum() / total**2
-    of_independent = share * (1 - share)
+def _effective_number(share: float, variance: float, n: int, n_patients: int, level: float) -> float:
     if not 0 < share < 1:
         return float(n_patients)
     half = (1 + level) / 2
     # with one finding a patient this is the number of patients
-    few = (float(stdtrit(max(total - 1, 1), half)) / float(stdtrit(n_patients - 1, half))) ** 2
-    return float(min(of_independent / variance * few, total)) if variance > 0 else float(total * few)
+    few = (float(stdtrit(max(n - 1, 1), half)) / float(stdtrit(n_patients - 1, half))) ** 2
+    return float(min(share * (1 - share) / variance * few, n)) if variance > 0 else float(n * few)

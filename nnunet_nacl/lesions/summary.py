@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
-from nnunet_nacl.calibration.intervals import mean_interval
 from nnunet_nacl.lesions.case_lesions import DUPLICATE, FALSE, FOUND, MERGED, MISSED, TRUE, CaseLesions
 from nnunet_nacl.lesions.find import DEFAULT_RULES
 from nnunet_nacl.lesions.froc import RATES, Froc, average_precision, froc, froc_score, sensitivity_at
 from nnunet_nacl.lesions.proportions import share_over_patients
+from nnunet_nacl.lesions.rates import rate_over_patients
 from nnunet_nacl.lesions.reliability import reliability
 from nnunet_nacl.lesions.rules import Rules
 from nnunet_nacl.lesions.table import ClassTable, table_of
@@ -62,10 +62,12 @@ def _of_structure(
         "precision": _plain(share_over_patients(
             table.of_patients(table.finding_patient, table.is_true), table.of_patients(table.finding_patient)
         )),
-        "false_findings_per_patient": _false_per_patient(table),
+        "false_findings_per_patient": _plain(
+            rate_over_patients(table.of_patients(table.finding_patient, ~table.is_true))
+        ),
         "average_precision": _plain(average_precision(table, rules.confidence)),
         "froc_score": _plain(froc_score(table, rules.confidence)),
-        "sensitivity_at": _read_at(curve),
+        "sensitivity_at": _read_at(curve, len(table.is_found)),
         "froc": _corners(curve),
         "reliability": {which: _reliability(table, which) for which in CONFIDENCES},
         "sensitivity_by_size": _by_size(table, rules.sizes),
@@ -82,24 +84,18 @@ def _plain(figure: Any) -> dict[str, Any]:
     return {name: plain(value) for name, value in figure._asdict().items()}
 
 
-def _false_per_patient(table: ClassTable) -> dict[str, Any]:
-    counts = table.of_patients(table.finding_patient, ~table.is_true).astype(np.float64)
-    low, high = mean_interval(counts, within=(0, np.inf))
-    return {"value": plain(float(counts.mean())), "low": plain(float(low)), "high": plain(float(high))}
-
-
-def _read_at(curve: Froc) -> list[dict[str, Any]]:
+def _read_at(curve: Froc, n_lesions: int) -> list[dict[str, Any]]:
     """Return the sensitivity at each rate, and whether the curve gets that far."""
     last = float(curve.false_per_patient[-1]) if curve.threshold.size else 0.0
     return [
         {"false_per_patient": rate, "sensitivity": plain(value), "reached": last >= rate}
-        for rate, value in zip(RATES, sensitivity_at(curve), strict=True)
+        for rate, value in zip(RATES, sensitivity_at(curve, n_lesions), strict=True)
     ]
 
 
 def _corners(curve: Froc) -> dict[str, list[Any]]:
-    """Return the curve without the points in the middle of its horizontal pieces, which say nothing."""
-    if curve.threshold.size:
+    """Return the curve without the points in the middle of its horizontal pieces, which say nothing; whole without lesions."""
+    if curve.threshold.size and not np.isnan(curve.sensitivity[0]):
         gained = np.diff(curve.sensitivity, prepend=0.0) > 0
         kept = gained | np.append(gained[1:], True)
         curve = Froc(*(column[kept] for column in curve))

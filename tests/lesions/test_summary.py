@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chi2
 from sklearn.metrics import average_precision_score
 
 from nnunet_nacl.lesions import Rules, find_lesions, summarize
 from nnunet_nacl.lesions.froc import average_precision, froc, froc_score, sensitivity_at
 from nnunet_nacl.lesions.matching import NONE, match_in_order
 from nnunet_nacl.lesions.proportions import share_over_patients, wilson
+from nnunet_nacl.lesions.rates import rate_over_patients
 from nnunet_nacl.lesions.reliability import reliability
 from nnunet_nacl.lesions.table import ClassTable
 
@@ -34,14 +36,14 @@ def test_a_curve_by_hand():
     assert curve.threshold.tolist() == [0.9, 0.8, 0.6, 0.3]
     assert curve.false_per_patient.tolist() == [0, 0.5, 1, 1]
     assert curve.sensitivity.tolist() == [0.25, 0.5, 0.5, 0.75]
-    assert sensitivity_at(curve, (0.25, 0.5, 0.99, 1, 8)).tolist() == [0.25, 0.5, 0.5, 0.75, 0.75]
+    assert sensitivity_at(curve, 4, (0.25, 0.5, 0.99, 1, 8)).tolist() == [0.25, 0.5, 0.5, 0.75, 0.75]
     assert average_precision(known, "largest").value == pytest.approx((1 + 2 / 3 + 3 / 5) / 4)
     assert froc_score(known, "largest").value == pytest.approx((0.25 + 0.25 + 0.5 + 4 * 0.75) / 7)
 
 
 def test_before_the_first_point_nothing_is_found():
     curve = froc(table([0.9, 0.8], [0, 1]), "largest")
-    assert sensitivity_at(curve, (0.5, 1)).tolist() == [0, 1]
+    assert sensitivity_at(curve, 1, (0.5, 1)).tolist() == [0, 1]
 
 
 @given(
@@ -178,3 +180,62 @@ def test_wrong_cases():
         summarize([])
     with pytest.raises(ValueError, match="groups"):
         summarize(cases(2), ["a"])
+
+
+def test_without_lesions_there_is_no_sensitivity_at_any_rate():
+    """A class without lesions: null at every rate, below the first false finding as above it, and every point of the curve is kept."""
+    labels = np.zeros((4, 9, 9), int)
+    p = np.zeros(labels.shape)
+    p[1, 1, 1], p[1, 5, 5] = 0.9, 0.8
+    none = find_lesions(np.stack([np.ones_like(p), np.zeros_like(p)]), labels)
+    of_class = summarize([find_lesions(np.stack([1 - p, p]), labels), none])["1"]
+    assert [each["sensitivity"] for each in of_class["sensitivity_at"]] == [None] * 7
+    assert of_class["froc"]["false_per_patient"] == [0.5, 1] and of_class["froc"]["sensitivity"] == [None, None]
+    assert [each["sensitivity"] for each in summarize([none])["1"]["sensitivity_at"]] == [None] * 7
+
+
+def test_patients_who_agree_have_an_interval():
+    """Three patients with a true finding of 0.8 each: nothing differs, and three patients say little."""
+    confidence, patients = np.full(3, 0.8), np.arange(3)
+    known = ClassTable(3, patients, np.ones(3, bool), confidence, confidence, patients, np.ones(3, bool), np.ones(3))
+    low = wilson(1, 3)[0]
+    assert average_precision(known, "largest") == froc_score(known, "largest") == (1, pytest.approx(low), 1)
+    assert reliability(known, "largest").gap == pytest.approx((-0.2, -0.2, 0.8 - low))
+
+
+def test_false_findings_per_patient_have_the_exact_interval_of_a_poisson_count():
+    """Garwood 1936: chi2(0.025, 2 x) / 2 to chi2(0.975, 2 x + 2) / 2 for x in all, without more variance than that."""
+    for counts in ([0] * 10, [1, 0, 0, 1, 0] * 20, [1] * 3):
+        x, n = sum(counts), len(counts)
+        rate = rate_over_patients(counts)
+        assert rate.value == x / n
+        assert rate[1:] == pytest.approx(
+            (chi2.ppf(0.025, 2 * x) / 2 / n if x else 0, chi2.ppf(0.975, 2 * x + 2) / 2 / n)
+        )
+    assert np.isnan(rate_over_patients([3]).low)
+    alike, apart = rate_over_patients([2] * 10), rate_over_patients([10, 10] + [0] * 8)
+    assert apart.low < 0.5 * alike.low and apart.high > 1.9 * alike.high
+
+
+def test_the_intervals_of_a_good_network_hold():
+    """Few errors in ten patients: where every patient agrees the interval must not shrink to a point (70 % of such intervals held)."""
+    rng, held = np.random.default_rng(0), []
+    for _ in range(300):
+        n_lesions, n_false = rng.poisson(3, 10), rng.poisson(0.15, 10)
+        lesions = np.repeat(np.arange(10), n_lesions)
+        found = rng.random(len(lesions)) < 0.95
+        patients = np.concatenate([lesions[found], np.repeat(np.arange(10), n_false)])
+        is_true = np.arange(len(patients)) < found.sum()
+        confidence = np.full(len(patients), 0.9)
+        drawn = ClassTable(10, patients, is_true, confidence, confidence, lesions, found, np.ones(len(found)))
+        rate = rate_over_patients(n_false)
+        precision, score = average_precision(drawn, "largest"), reliability(drawn, "largest").gap
+        truth = 0.95 * 2.85 / 3, 0.9 - 2.85 / 3
+        held.append(
+            (
+                rate.low <= 0.15 <= rate.high,
+                precision.low <= truth[0] <= precision.high,
+                score.low <= truth[1] <= score.high,
+            )
+        )
+    assert (np.mean(held, 0) > 0.92).all()
