@@ -111,9 +111,11 @@ def patients(rng: np.random.Generator, n_patients: int, good: bool) -> ClassTabl
         drawn = [(True, 1.5 + 0.5 * ease)] * int(found.sum()) + [(False, 0.0)] * n_false
         findings += [(patient, is_true, 0.5 + expit(rng.normal(mean, 1)) / 2) for is_true, mean in drawn]
         lesions += [(patient, bool(each)) for each in found]
-    of, is_true, confidence = (np.array(column) for column in zip(*findings, strict=True))
-    lesion_of, is_found = (np.array(column) for column in zip(*lesions, strict=True))
-    return ClassTable(n_patients, of, is_true, confidence, confidence, lesion_of, is_found, np.ones(len(lesions)))
+    of, is_true, confidence = np.array(findings, float).reshape(-1, 3).T
+    lesion_of, is_found = np.array(lesions, int).reshape(-1, 2).T
+    return ClassTable(
+        n_patients, of.astype(int), is_true > 0, confidence, confidence, lesion_of, is_found > 0, np.ones(len(lesions))
+    )
 
 
 def figures(table: ClassTable) -> dict[str, Value]:

@@ -14,11 +14,11 @@ from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.evaluation.stored_paths import absolute
 from nnunet_nacl.files import json_files
 from nnunet_nacl.files.whole_file import replacing
+from nnunet_nacl.lesions import proportions, rates, reliability
 from nnunet_nacl.lesions.case_lesions import CaseLesions, Rows
 from nnunet_nacl.lesions.extremes import extremes
 from nnunet_nacl.lesions.folder import FolderLesions
 from nnunet_nacl.lesions.form import misfit
-from nnunet_nacl.lesions import proportions, rates, reliability
 from nnunet_nacl.lesions.summary import plain, summarize
 
 JSON_FILE, CSV_FILE = "lesions.json", "lesions.csv"
