@@ -130,7 +130,7 @@ def figures(table: ClassTable) -> dict[str, Value]:
 
 def truth(good: bool) -> dict[str, float]:
     """Return the figures of very many patients."""
-    table = patients(np.random.default_rng(1), 6000, good)
+    table = patients(np.random.default_rng(1), 60000, good)
     curve = froc(table, "largest")
     return {
         "false findings per patient": float((~table.is_true).sum() / table.n_patients),

@@ -35,11 +35,13 @@ class Geometry:
         spacing: mm per voxel along ``(z, y, x)``; in 2D nnU-Net's readers make up the first.
         affine: ``(4, 4)``, from voxel indices (x, y, z) to mm in RAS.
         dimensions: 2 or 3.
+        has_position: whether the format has a position; without (png, tif) the affine is a convention.
     """
 
     spacing: tuple[float, ...]
     affine: NDArray[np.float64]
     dimensions: int
+    has_position: bool = True
 
     @property
     def voxel_volume_mm3(self) -> float:
@@ -76,7 +78,8 @@ def geometry_of(properties: Mapping[str, Any]) -> Geometry:
         return Geometry(spacing, _from_itk(stuff["spacing"], stuff["origin"], direction), dimensions)
     # NaturalImage2DIO calls the missing third axis 999 mm
     dimensions = 2 if spacing[0] == 999 else 3
-    return Geometry(spacing, _from_itk(spacing[::-1][:dimensions], [0.0] * dimensions, np.eye(dimensions)), dimensions)
+    affine = _from_itk(spacing[::-1][:dimensions], [0.0] * dimensions, np.eye(dimensions))
+    return Geometry(spacing, affine, dimensions, has_position=False)
 
 
 def difference(ours: Geometry, theirs: Geometry, shape: tuple[int, ...]) -> str:

@@ -45,14 +45,17 @@ KINDS: Mapping[str, str] = MappingProxyType(
 """Each kind in words."""
 
 
-def gather(cases: Sequence[tuple[str, Mapping[str, str]]]) -> dict[str, Any]:
+def gather(
+    cases: Sequence[tuple[str, Mapping[str, str]]], meanings: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """Return the remarks by kind, as they stand in calibration.json: the kind in words, and what is said of which case.
 
     Args:
         cases: name and remarks of each case.
+        meanings: of kinds that mean something else than in :data:`KINDS`.
     """
     of_kind = {kind: {name: held[kind] for name, held in cases if kind in held} for kind in KINDS}
-    return {kind: {"meaning": KINDS[kind], "cases": found} for kind, found in of_kind.items() if found}
+    return {kind: {"meaning": meanings.get(kind, KINDS[kind]), "cases": found} for kind, found in of_kind.items() if found}
 
 
 def in_words(remarks: Mapping[str, Any], n_cases: int, shown: int = 3) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ FOUND, MERGED, MISSED = "found", "merged", "missed"
 """Outcomes of a lesion: a finding stands for it; those that could stand for it stand for other lesions; there is none."""
 
 
+Unit = Literal["mm3", "pixels", "voxels"]
+"""Of sizes."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """Components, a row each, n rows.
@@ -26,7 +30,8 @@ class Rows:
         structure: ``(n,)``, class, or number of the region from 0.
         number: ``(n,)``, of the component among those of its case (of a region model: of its region), from 1.
         voxels: ``(n,)``.
-        centroid_mm: ``(n, 3)``, along x, y, z in the world coordinates of the label file (RAS).
+        centroid: ``(n, 3)``, index along x, y, z, from 0.
+        centroid_mm: ``(n, 3)``, along x, y, z in the world coordinates of the label file (RAS); NaN where it has none.
         largest_p, mean_p: ``(n,)``, of the class's probability within the component.
         outcome: ``(n,)``.
         partner: ``(n,)``, number of the lesion that a finding stands for, or of the finding that stands for a lesion; 0 for none.
@@ -37,6 +42,7 @@ class Rows:
     structure: Int64Array
     number: Int64Array
     voxels: Int64Array
+    centroid: Float64Array
     centroid_mm: Float64Array
     largest_p: Float64Array
     mean_p: Float64Array
@@ -66,7 +72,8 @@ class CaseLesions:
         findings: what is predicted.
         lesions: what is labelled.
         n_left_out: ``(structures,)``, findings that are left out: they stand for no lesion, and more than half of them is not annotated.
-        voxel_volume_mm3: NaN in 2D, where sizes are in pixels.
+        voxel_volume_mm3: NaN where sizes are not in mm^3.
+        unit: of sizes; ``voxels`` where no file has the spacing, ``pixels`` in 2D.
         structures: names of the classes, or regions, by number; class 0 of a label model is background.
         foreground: numbers of those that findings are of.
     """
@@ -76,6 +83,7 @@ class CaseLesions:
     lesions: Lesions
     n_left_out: Int64Array
     voxel_volume_mm3: float
+    unit: Unit
     structures: tuple[str, ...]
     foreground: tuple[int, ...]
 
@@ -86,7 +94,7 @@ class CaseLesions:
         return replace(self, findings=findings, lesions=lesions, foreground=chosen)
 
     def sizes(self, rows: Rows) -> Float64Array:
-        """Return the size of each row in mm^3, in 2D in pixels."""
+        """Return the size of each row in :attr:`unit`."""
         unit = 1.0 if np.isnan(self.voxel_volume_mm3) else self.voxel_volume_mm3
         return rows.voxels.astype(np.float64) * unit
 

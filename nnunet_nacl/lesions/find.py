@@ -13,7 +13,8 @@ from nnunet_nacl.calibration.channel_stream import HELD_BYTES, Block
 from nnunet_nacl.calibration.checks import as_labels, as_probabilities
 from nnunet_nacl.evaluation.case_result import Probabilities
 from nnunet_nacl.evaluation.in_memory import ProbabilityArray
-from nnunet_nacl.lesions.case_lesions import CaseLesions, Findings, Lesions, joined
+from nnunet_nacl.lesions.array_arguments import DEFAULT_SPACING, checked_names, checked_place, checked_regions
+from nnunet_nacl.lesions.case_lesions import CaseLesions, Findings, Lesions, Unit, joined
 from nnunet_nacl.lesions.components import components_of, sums_within
 from nnunet_nacl.lesions.layer import Labelled, Predicted, compare
 from nnunet_nacl.lesions.predicted_labels import channels, predicted_classes, predicted_regions
@@ -26,7 +27,7 @@ def find_lesions(
     probabilities: Any,
     labels: Any,
     *,
-    spacing: Sequence[float] | None = (1.0, 1.0, 1.0),
+    spacing: Sequence[float] | None = DEFAULT_SPACING,
     affine: ArrayLike | None = None,
     regions: Sequence[Sequence[int]] | None = None,
     region_labels: Sequence[int] | None = None,
@@ -40,8 +41,8 @@ def find_lesions(
     Args:
         probabilities: ``(K, z, y, x)`` or ``(K, y, x)``, softmax over the classes, or sigmoid of each region; array or tensor, floating.
         labels: ``(z, y, x)`` or ``(y, x)``, whole numbers.
-        spacing: mm per voxel along ``(z, y, x)``; None, or two axes: sizes are in pixels.
-        affine: ``(4, 4)``, from indices (x, y, z) to mm; default: from the spacing.
+        spacing: mm per voxel along ``(z, y, x)``; None: sizes are in voxels. In 2D sizes are in pixels.
+        affine: ``(4, 4)``, from indices (x, y, z) to mm; default: from the spacing. With it the spacing need not be given.
         regions: label values that each channel's region consists of; None where channels are classes.
         region_labels: the label that nnU-Net writes for each region (``regions_class_order``).
         ignore_label: value of voxels without annotation.
@@ -50,7 +51,8 @@ def find_lesions(
         names: of the channels; default: their numbers.
 
     Raises:
-        ValueError: shapes that do not fit, values that are no probabilities or no labels.
+        ValueError: shapes that do not fit, values that are no probabilities or no labels, a spacing that is none, an affine that contradicts it,
+            or another number of names, regions or region labels than of channels.
 
     >>> p = np.zeros((2, 1, 4, 6)); p[1, 0, 1, 1:3] = 0.9; p[1, 0, 3, 5] = 0.7; p[0] = 1 - p[1]
     >>> labels = np.zeros((1, 4, 6), int); labels[0, 0:2, 1] = 1
@@ -58,25 +60,21 @@ def find_lesions(
     >>> found.findings.outcome.tolist(), found.sizes(found.lesions).tolist()
     (['true', 'false'], [4.0])
     """
-    if regions is not None and region_labels is None:
-        raise ValueError("Expected argument `region_labels` beside `regions`.")
     values = as_probabilities(probabilities, len(np.shape(probabilities)) and np.shape(probabilities)[0])
-    whole = np.asarray(labels)
+    whole, is_2d = np.asarray(labels), False
     if whole.ndim == 2 and values.ndim == 3:
-        whole, values, spacing = whole[None], values[:, None], None
+        whole, values, is_2d = whole[None], values[:, None], True
     if whole.ndim != 3 or values.shape[1:] != whole.shape:
         raise ValueError(f"Expected labels and probabilities of one shape, but got {whole.shape} and {values.shape}.")
-    extents = (1.0, 1.0, 1.0) if spacing is None else tuple(float(extent) for extent in spacing)
-    placed = np.diag([*extents[::-1], 1.0]) if affine is None else np.asarray(affine, np.float64)
-    volume = float("nan") if spacing is None else float(np.prod(extents))
+    named = checked_names(names, len(values))
+    members, written = checked_regions(regions, region_labels, len(values))
     return lesions_of_case(
         ProbabilityArray(values),
         whole,
-        placed,
-        volume,
-        tuple(names or map(str, range(len(values)))),
-        regions,
-        region_labels or (),
+        *checked_place(spacing, affine, is_2d),
+        named,
+        members,
+        written,
         ignore_label,
         rules,
         case,
@@ -88,6 +86,7 @@ def lesions_of_case(
     labels: NDArray[Any],
     affine: NDArray[np.float64],
     voxel_volume_mm3: float,
+    unit: Unit,
     names: tuple[str, ...],
     regions: Sequence[Sequence[int]] | None,
     region_labels: Sequence[int],
@@ -124,6 +123,7 @@ def lesions_of_case(
         joined([lesions for _, lesions in parts]),
         left_out,
         voxel_volume_mm3,
+        unit,
         names,
         tuple(range(0 if regions is not None else 1, len(names))),
     )

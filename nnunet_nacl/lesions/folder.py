@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,23 +10,36 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.evaluation.cases import Case, find_cases
 from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
-from nnunet_nacl.evaluation.label_files import read_case_labels
+from nnunet_nacl.evaluation.label_files import LabelMap, read_case_labels
 from nnunet_nacl.evaluation.probabilities import checksum, open_probabilities
-from nnunet_nacl.evaluation.remarks import gather
+from nnunet_nacl.evaluation.remarks import SEGMENTATION_DIFFERS, SHEARED, SPACING_ASSUMED, gather
 from nnunet_nacl.evaluation.saved_segmentation import remarks_on_geometry, remarks_on_saved
 from nnunet_nacl.evaluation.stored_paths import absolute
 from nnunet_nacl.evaluation.validation_cases import remarks_on_cases
 from nnunet_nacl.evaluation.workers import Warn, evaluate_each
+from nnunet_nacl.lesions.array_arguments import Place
 from nnunet_nacl.lesions.case_lesions import CaseLesions
 from nnunet_nacl.lesions.find import lesions_of_case
 from nnunet_nacl.lesions.rules import Rules
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished cases and of all cases."""
+
+
+MEANINGS = {
+    SEGMENTATION_DIFFERS: (
+        "the saved segmentation differs from that of its probabilities (postprocessing changes it, and before 2.7 nnU-Net's "
+        "ensembling of region-based models did); findings and their confidence are those of the probabilities"
+    ),
+    SPACING_ASSUMED: ("no file contains the spacing of the voxels: sizes, also those of --sizes, are in voxels"),
+}
+"""What remarks mean here, where that is another than for an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +113,7 @@ def lesions_of_folders(
         case.name: [absolute(case.probabilities), absolute(case.labels), checksum(case.probabilities)] for case in cases
     }
     lesions_of_cases = tuple(found[case.name][0] for case in cases)
-    return FolderLesions(lesions_of_cases, dataset, rules, gather(said), files, of_cases)
+    return FolderLesions(lesions_of_cases, dataset, rules, gather(said, MEANINGS), files, of_cases)
 
 
 def _all_cases(gt_folder: Path, pred_folders: Sequence[Path], file_ending: str) -> list[Case]:
@@ -137,8 +151,7 @@ def _of_case(case: Case, dataset: Dataset, rules: Rules, chosen: tuple[int, ...]
         lesions, segmentation = lesions_of_case(
             file,
             label_map.values,
-            label_map.geometry.affine,
-            label_map.geometry.voxel_volume_mm3,
+            *_place(label_map),
             tuple(dataset.target_names.values()),
             dataset.regions,
             dataset.region_labels,
@@ -150,6 +163,15 @@ def _of_case(case: Case, dataset: Dataset, rules: Rules, chosen: tuple[int, ...]
         raise
     except ValueError as error:
         raise InputError(f"{case.probabilities} with {case.labels}: {error}") from error
-    return lesions.only(chosen), remarks_on_geometry(label_map) | remarks_on_saved(
-        case, dataset, segmentation, label_map
-    )
+    remarks = remarks_on_geometry(label_map) | remarks_on_saved(case, dataset, segmentation, label_map)
+    remarks.pop(SHEARED, None)  # sizes and centroids are right all the same
+    return lesions.only(chosen), remarks
+
+
+def _place(label_map: LabelMap) -> Place:
+    """Return where the voxels lie: without a spacing sizes are in voxels, without a position there are no centroids in mm."""
+    geometry = label_map.geometry
+    affine = geometry.affine if geometry.has_position else np.full((4, 4), np.nan)
+    if math.isnan(geometry.voxel_volume_mm3):
+        return Place(affine, math.nan, "pixels")
+    return Place(affine, geometry.voxel_volume_mm3, "mm3") if label_map.is_known else Place(affine, math.nan, "voxels")

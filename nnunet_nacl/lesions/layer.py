@@ -55,7 +55,7 @@ def compare(
     Args:
         predicted, labelled: of one label map each, of the same structures.
         ignored: ``(z, y, x)``, voxels without annotation; None: there are none.
-        affine: ``(4, 4)``, from indices (x, y, z) to mm.
+        affine: ``(4, 4)``, from indices (x, y, z) to mm; NaN where that is unknown.
         rules: what is a true finding.
     """
     found, true = predicted.components, labelled.components
@@ -98,7 +98,8 @@ def _candidates(found: Components, true: Components, pairs: Pairs, rules: Rules)
     """Return the lesions that each finding may stand for, the largest intersection over union first."""
     candidates: list[list[int]] = [[] for _ in range(found.n)]
     if rules.overlap == "centroid":
-        places = np.rint(found.centroids).astype(np.int64)
+        # half-way between two voxels it is the one of the larger index, wherever the image begins (np.rint takes the even one)
+        places = np.floor(found.centroids + 0.5).astype(np.int64)
         for row, lesion in enumerate(true.numbers[tuple(places.T)].astype(np.int64) - 1):
             if lesion != NONE and true.structures[lesion] == found.structures[row]:
                 candidates[row].append(int(lesion))
@@ -113,11 +114,13 @@ def _candidates(found: Components, true: Components, pairs: Pairs, rules: Rules)
 def _rows(
     components: Components, sum_p: Float64Array, largest_p: Float64Array, affine: NDArray[np.float64]
 ) -> dict[str, NDArray]:  # type: ignore[type-arg]
-    places = np.concatenate([components.centroids[:, ::-1], np.ones((components.n, 1))], 1) @ affine.T
+    centroid = components.centroids[:, ::-1]
+    places = np.concatenate([centroid, np.ones((components.n, 1))], 1) @ affine.T
     return {
         "structure": components.structures,
         "number": np.arange(1, components.n + 1),
         "voxels": components.voxels,
+        "centroid": centroid,
         "centroid_mm": places[:, :3],
         "largest_p": largest_p,
         "mean_p": sum_p / np.maximum(components.voxels, 1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +29,7 @@ RESULT_FOLDER = "lesions"
 FILE_TYPE, SCHEMA_VERSION = "nnunet-nacl lesions", 1
 
 COLUMNS = (
-    "case", "group", "class", "kind", "number", "outcome", "partner", "voxels", "size_mm3", "x_mm", "y_mm", "z_mm",
+    "case", "group", "class", "kind", "number", "outcome", "partner", "voxels", "size_mm3", "x", "y", "z", "x_mm", "y_mm", "z_mm",
     "largest_p", "mean_p", "overlap_voxels", "iou",
 )  # fmt: skip
 """Of lesions.csv; docs/lesions.md says what each is."""
@@ -58,8 +59,8 @@ def content_of(result: FolderLesions) -> dict[str, Any]:
 
 
 def unit_of_sizes(cases: Sequence[CaseLesions]) -> str:
-    """Return ``mm3``, or ``pixels`` where no case has a volume."""
-    return "pixels" if all(plain(case.voxel_volume_mm3) is None for case in cases) else "mm3"
+    """Return ``mm3``, ``pixels`` (2D) or ``voxels`` (no file has the spacing), or several of them where cases differ."""
+    return " or ".join(sorted({case.unit for case in cases}))
 
 
 def write_csv(result: FolderLesions, path: Path) -> None:
@@ -110,14 +111,14 @@ def _lengths(content: dict[str, Any]) -> str:
 def _rows(case: CaseLesions, kind: str, rows: Rows) -> Iterator[tuple[Any, ...]]:
     volume = case.voxel_volume_mm3
     for row in range(len(rows.number)):
-        x, y, z = (_short(value) for value in rows.centroid_mm[row])
+        centroid = [_short(value) for value in (*rows.centroid[row], *rows.centroid_mm[row])]
         yield (
             case.structures[rows.structure[row]], kind, rows.number[row], rows.outcome[row], rows.partner[row] or "",
-            rows.voxels[row], "" if plain(volume) is None else _short(rows.voxels[row] * volume), x, y, z,
+            rows.voxels[row], "" if plain(volume) is None else _short(rows.voxels[row] * volume), *centroid,
             _short(rows.largest_p[row]), _short(rows.mean_p[row]), rows.overlap_voxels[row], _short(rows.iou[row]),
         )  # fmt: skip
 
 
 def _short(value: float) -> str:
-    """Return a number without the noise of floating point; nine digits tell float32 apart."""
-    return f"{value:.9g}"
+    """Return a number without the noise of floating point; nine digits tell float32 apart. Nothing for NaN."""
+    return "" if math.isnan(value) else f"{value:.9g}"

@@ -107,7 +107,7 @@ def _method(content: Mapping[str, Any], unit: str) -> str:
 
 
 def _unit_of_size(content: Mapping[str, Any]) -> str:
-    return "mm³" if content["unit_of_sizes"] == "mm3" else "pixels"
+    return str(content["unit_of_sizes"]).replace("mm3", "mm³")
 
 
 def _group(name: str, found: Sequence[LesionsOfRun], unit: str) -> LesionGroup:

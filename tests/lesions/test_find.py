@@ -49,6 +49,52 @@ def test_world_coordinates():
     p = volume(box(1, 2), value=0.9)
     found = find_lesions(two_channels(p), volume(dtype=int), affine=affine)
     assert found.findings.centroid_mm[0].tolist() == [10 - 2 * 1.5, 20 + 3 * 2.5, 30]
+    assert found.findings.centroid[0].tolist() == [2.5, 1.5, 0]
+    assert found.sizes(found.findings).tolist() == [4 * 2 * 3 * 4]  # the affine's voxel, without a spacing beside it
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_the_centroid_half_way_between_two_voxels_is_the_same_wherever_the_image_begins(shift):
+    p = volume((1, slice(shift, shift + 2)), value=0.9)
+    for lesion, outcome in ((shift, "false"), (shift + 1, "true")):
+        labels = volume((1, lesion), dtype=int)
+        assert outcomes(find_lesions(two_channels(p), labels, rules=Rules("centroid")))[0] == [outcome]
+
+
+def test_without_world_there_are_no_centroids_in_mm():
+    p = volume(box(1, 2), value=0.9)
+    flat = find_lesions(two_channels(p)[:, 0], volume(dtype=int)[0])
+    assert (flat.unit, flat.findings.centroid[0].tolist()) == ("pixels", [2.5, 1.5, 0])
+    assert np.isnan(flat.findings.centroid_mm).all() and np.isnan(flat.voxel_volume_mm3)
+    assert find_lesions(two_channels(p), volume(dtype=int), spacing=None).unit == "voxels"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"spacing": (-1, 1, 1)}, "three numbers above 0"),
+        ({"spacing": (float("nan"), 1, 1)}, "three numbers above 0"),
+        ({"spacing": (1, 1)}, "three numbers above 0"),
+        ({"affine": np.eye(3)}, r"shape \(4, 4\)"),
+        ({"affine": np.zeros((4, 4))}, "three axes"),
+        ({"affine": np.diag([2, 2, 2, 1]), "spacing": (1, 1, 1)}, "to agree"),
+        ({"names": ["x"]}, "name 2 channels, but got 1"),
+        ({"regions": [(1,), (2,)]}, "`region_labels` beside"),
+        ({"regions": [(1,), (2,)], "region_labels": [1]}, "each of 2 channels, but got 2 and 1"),
+        ({"regions": [(1,)], "region_labels": [1]}, "each of 2 channels, but got 1 and 1"),
+        ({"regions": [(1,), ()], "region_labels": [1, 2]}, "at least one label"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_in_words(given, message):
+    with pytest.raises(ValueError, match=message):
+        find_lesions(two_channels(volume(box(1, 2), value=0.9)), volume(dtype=int), **given)
+
+
+def test_arrays_as_names_and_region_labels():
+    p, labels = two_channels(volume(box(1, 2), value=0.9)), volume(dtype=int)
+    assert find_lesions(p, labels, names=np.array(["background", "spot"])).structures == ("background", "spot")
+    by_regions = find_lesions(p, labels, regions=[(1, 2), (2,)], region_labels=np.array([1, 2]))
+    assert by_regions.foreground == (0, 1)
 
 
 def test_touching_lesions_are_one_component():
