@@ -31,7 +31,11 @@ from nnunet_nacl.commands import (
     volumes,
 )
 from nnunet_nacl.commands import map as map_
+from nnunet_nacl.commands.interrupts import watched_interrupts
 from nnunet_nacl.errors import InputError, first_line
+
+INTERRUPTED = 130
+"""Exit status of what Ctrl-C ends, as of shells."""
 
 # in the order of --help
 COMMANDS = (
@@ -73,6 +77,18 @@ EXTRAS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand and return the exit status: 0 fine, 1 unusable input or a finding, 2 unusable arguments."""
     parsed = _parser().parse_args(arguments)
+    with watched_interrupts() as interrupts:
+        try:
+            return _run(parsed)
+        except (KeyboardInterrupt, Exception) as error:
+            # an error after an interrupt that could not be raised is what that left behind
+            if not isinstance(error, KeyboardInterrupt) and not interrupts.came:
+                raise
+            print("nnunet-nacl: interrupted", file=sys.stderr)
+            return INTERRUPTED
+
+
+def _run(parsed: argparse.Namespace) -> int:
     try:
         status: int = parsed.run(parsed)
         sys.stdout.flush()
@@ -94,9 +110,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename is not None else ""
         print(f"nnunet-nacl: error: {where}{said}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("nnunet-nacl: interrupted", file=sys.stderr)
-        return 130
     return status
 
 

@@ -111,6 +111,15 @@ def pooled_interval(
     return np.clip(whole - half, *within), np.clip(whole + half, *within)
 
 
+def where_units_differ(low: float, high: float) -> tuple[float, float]:
+    """Return the ends of an interval, NaN where it has no width: units that all agree do not say how far others are from them.
+
+    >>> where_units_differ(0.0, 0.0), where_units_differ(0.1, 0.2)
+    ((nan, nan), (0.1, 0.2))
+    """
+    return (float(low), float(high)) if high > low else (math.nan, math.nan)
+
+
 def jackknife(
     arrays: Mapping[str, NDArray[Any]],
     statistic: Callable[[dict[str, Float64Array]], NDArray[Any]],

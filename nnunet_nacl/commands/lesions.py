@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnunet_nacl.commands import inputs
 from nnunet_nacl.commands.arguments import Commands, default_processes, memory_size
 from nnunet_nacl.commands.groups import add_groups, groups_of
 
+if TYPE_CHECKING:
+    from nnunet_nacl.lesions.rules import Rules
+
 # of lesions.rules; not imported, so that --help is instant
 OVERLAPS = ("any", "iou", "centroid")
 CONFIDENCES = ("largest", "mean")
 DUPLICATES = ("false", "ignored")
+IOU = 0.1
 SIZES = (10.0, 100.0, 1000.0, 10000.0)
 
 
@@ -25,7 +31,7 @@ def add(commands: Commands) -> None:
         "lesions", help=text, description=f"{text}. The figures are explained on the page Lesions of the documentation."
     )
     parser.add_argument("predicted", type=Path, nargs="+", metavar="PREDICTED",
-                        help="prediction folder with .npz files, e.g. fold_0/validation; several folders are the folds of one cross-validation")  # fmt: skip
+                        help="prediction folder with .npz files, e.g. fold_0/validation; several folders, one after another, are the folds of one cross-validation")  # fmt: skip
     inputs.add_labels(parser)
     inputs.add_descriptions(parser)
     parser.add_argument(
@@ -50,7 +56,11 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
                         help="when a finding is true. any: it shares a voxel with a lesion; iou: their IoU is at least --iou; centroid: its centroid is in a "
                              "lesion (default: %(default)s). Each finding is matched with at most one lesion, and the reverse")  # fmt: skip
     parser.add_argument(
-        "--iou", type=_share, default=0.1, metavar="IOU", help="smallest IoU for --overlap iou (default: %(default)s)"
+        "--iou",
+        type=_share,
+        default=None,
+        metavar="IOU",
+        help=f"smallest IoU, only with --overlap iou (default: {IOU})",
     )
     parser.add_argument("--confidence", choices=CONFIDENCES, default="largest",
                         help="confidence of a finding: the largest or the mean probability within it (default: %(default)s)")  # fmt: skip
@@ -58,15 +68,45 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
                         help="whether further findings in the same lesion count as false or are ignored (default: %(default)s)")  # fmt: skip
     parser.add_argument("--connectivity", type=int, choices=(6, 26), default=26,
                         help="connectivity of voxels in a lesion or finding; in 2D 6 means 4 and 26 means 8 (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--sizes", type=float, nargs="+", default=list(SIZES), metavar="MM3",
-                        help=f"edges of the bins of lesion sizes in mm3 (2D: in pixels) (default: {' '.join(f'{size:g}' for size in SIZES)})")  # fmt: skip
+    parser.add_argument("--sizes", type=_size, nargs="+", default=list(SIZES), metavar="MM3",
+                        help=f"ascending edges of the bins of lesion sizes in mm3 (2D: in pixels) (default: {' '.join(f'{size:g}' for size in SIZES)})")  # fmt: skip
 
 
 def _share(text: str) -> float:
-    share = float(text)
+    share = _number(text)
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1, got {text}")
     return share
+
+
+def _size(text: str) -> float:
+    size = _number(text)
+    if not 0 < size < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a size above 0, got {text}")
+    return size
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text}") from error
+
+
+def _rules(parsed: argparse.Namespace) -> Rules:
+    from nnunet_nacl.errors import InputError
+    from nnunet_nacl.lesions.rules import Rules
+
+    if parsed.iou is not None and parsed.overlap != "iou":
+        raise InputError(
+            f"--iou is only used with --overlap iou, but --overlap is {parsed.overlap}. Pass both or neither."
+        )
+    if any(low >= high for low, high in pairwise(parsed.sizes)):
+        raise InputError(
+            f"Expected --sizes to be ascending sizes, but got {' '.join(f'{size:g}' for size in parsed.sizes)}."
+        )
+    iou = IOU if parsed.iou is None else parsed.iou
+    return Rules(parsed.overlap, iou, parsed.confidence, parsed.duplicates, parsed.connectivity, parsed.sizes)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -77,12 +117,8 @@ def run(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.files.output_folder import output_folder
     from nnunet_nacl.lesions.folder import lesions_of_folders
     from nnunet_nacl.lesions.output import CSV_FILE, JSON_FILE, RESULT_FOLDER, content_of, write_csv, write_json
-    from nnunet_nacl.lesions.rules import Rules
 
-    try:
-        rules = Rules(parsed.overlap, parsed.iou, parsed.confidence, parsed.duplicates, parsed.connectivity, parsed.sizes)  # fmt: skip
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    rules = _rules(parsed)
     groups = groups_of(parsed)
     if parsed.o is None and len(parsed.predicted) > 1:
         raise InputError("several prediction folders need an output folder for the results. Pass one with -o.")
@@ -120,8 +156,11 @@ def _print(content: dict[str, Any]) -> None:
 
     units = "cases" if content["unit_of_intervals"] == "case" else "patients"
     n_patients = next(iter(content["classes"].values()))["n_patients"]
-    table = Table("class", "sensitivity", "true of findings", f"false per {units[:-1]}", "average precision", "gap",
-                  title=f"{n_patients} {units}; 95 % intervals over {units}", title_justify="left")  # fmt: skip
+    title = f"{n_patients} {units[:-1] if n_patients == 1 else units}; 95 % intervals over {units}"
+    table = Table("class", title=title, title_justify="left")
+    for heading in ("sensitivity", "true of findings", f"false per {units[:-1]}", "average precision", "gap"):
+        # intervals may break on a narrow terminal, words may not
+        table.add_column(heading, min_width=max(map(len, heading.split())))
     for name, of in content["classes"].items():
         gap = of["reliability"][content["rules"]["confidence"]]["gap"]
         table.add_row(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl.calibration.intervals import mean_interval
+from nnunet_nacl.calibration.intervals import mean_interval, where_units_differ
 from nnunet_nacl.calibration.threshold_counts import thresholds
 from nnunet_nacl.decisions import fit_file
 from nnunet_nacl.decisions.case_table import Evaluated
@@ -93,8 +93,8 @@ def fit_structure(
 
 
 def _left_out(missed: NDArray[np.float64]) -> dict[str, Any]:
-    low, high = mean_interval(missed, within=(0.0, 1.0))
-    return {"miss_rate": float(missed.mean()), "miss_rate_interval": [float(low), float(high)]}
+    low, high = where_units_differ(*map(float, mean_interval(missed, within=(0.0, 1.0))))
+    return {"miss_rate": float(missed.mean()), "miss_rate_interval": [_plain(low), _plain(high)]}
 
 
 def _price(cases: StructureCases, places: NDArray[np.intp], groups: Sequence[str] | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
-from nnunet_nacl.calibration.intervals import mean_interval
+from nnunet_nacl.calibration.intervals import mean_interval, where_units_differ
 from nnunet_nacl.calibration.scores import divided
 from nnunet_nacl.calibration.threshold_counts import thresholds
 from nnunet_nacl.decisions.miss_rate import by_patient, mean_over_patients
@@ -44,7 +44,8 @@ def trade_of(cases: StructureCases, parts: Sequence[str], groups: Sequence[str] 
             of_others[own] = dice[own, _best(dice[known], units[known])]
     argmax = np.where(np.isnan(of_others), np.nan, cases.argmax_dice)
     gain = of_others - argmax
-    low, high = mean_interval(gain, groups=None if groups is None else list(groups), within=(-1.0, 1.0))
+    ends = mean_interval(gain, groups=None if groups is None else list(groups), within=(-1.0, 1.0))
+    low, high = where_units_differ(*map(float, ends))
     plain_units = None if groups is None else list(groups)
     return {
         "table": _table(cases, plain_units),
@@ -54,7 +55,7 @@ def trade_of(cases: StructureCases, parts: Sequence[str], groups: Sequence[str] 
         "cross_fitted_Dice": _plain(mean_over_patients(of_others, plain_units)),
         "argmax_Dice": _plain(mean_over_patients(argmax, plain_units)),
         "difference": _plain(float(np.nanmean(gain))),
-        "difference_interval": [_plain(float(low)), _plain(float(high))],
+        "difference_interval": [_plain(low), _plain(high)],
     }
 
 

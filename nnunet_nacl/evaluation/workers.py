@@ -123,4 +123,4 @@ def _explained(error: InputError | MemoryError, case: Case) -> InputError:
 
 
 def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.3g} MiB"

@@ -23,8 +23,8 @@ class Rules:
 
     Attributes:
         overlap: when a finding may stand for a lesion of its class: ``any``: they share a voxel; ``iou``: their intersection over union is at least
-            ``iou``; ``centroid``: the voxel nearest to the finding's centroid is one of the lesion's.
-        iou: above 0, at most 1.
+            ``iou``; ``centroid``: the voxel nearest to the finding's centroid is one of the lesion's (half-way between two, the one of the larger index).
+        iou: above 0, at most 1; of ``iou`` alone.
         confidence: ``largest`` or ``mean`` probability of the class within the finding; it orders the findings.
         duplicates: a further finding in a lesion that has one already is ``false``, as in COCO and nnDetection, or ``ignored``, as in LUNA16.
         connectivity: 26 or 6 neighbours (in 2D 8 or 4).
@@ -50,6 +50,10 @@ class Rules:
                 raise ValueError(f"Expected argument `{name}` to be one of {known}, but got {value!r}.")
         if not 0 < self.iou <= 1:
             raise ValueError(f"Expected argument `iou` to be above 0 and at most 1, but got {self.iou}.")
+        if self.overlap != "iou" and self.iou != DEFAULT_IOU:
+            raise ValueError(
+                f"Expected argument `overlap` to be 'iou' for an `iou` of {self.iou}, but got {self.overlap!r}, which does not use it."
+            )
         if not all(0 < low < high < float("inf") for low, high in zip((1e-300, *self.sizes), self.sizes, strict=False)):
             raise ValueError(f"Expected argument `sizes` to be ascending sizes above 0, but got {list(self.sizes)}.")
 

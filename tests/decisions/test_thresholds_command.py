@@ -11,7 +11,9 @@ from made_up_cases import evaluated, run, write, write_cases
 
 from nnunet_nacl.calibration.threshold_counts import thresholds
 from nnunet_nacl.decisions.case_table import read_evaluated
-from nnunet_nacl.decisions.threshold_cases import structure_cases
+from nnunet_nacl.decisions.threshold_cases import StructureCases, structure_cases
+from nnunet_nacl.decisions.threshold_fit import _left_out
+from nnunet_nacl.decisions.threshold_trade import trade_of
 from nnunet_nacl.evaluation.bins_file import read_result, write_bins
 
 
@@ -73,6 +75,18 @@ def test_fit_is_the_inequality_on_the_files_themselves(folds, results, tmp_path,
         assert shown[0.5]["Dice"] == pytest.approx(np.mean(dice))
         assert entry["trade"]["cross_fitted_over"] == "results"
     assert "on average over all such cases" in capsys.readouterr().out
+
+
+def test_units_that_agree_have_no_interval():
+    """Ten cases in which a threshold misses nothing and gains nothing over the label map: not 0 to 0."""
+    t, ten = len(thresholds()), np.ones(10)
+    found = np.full((10, t), 50.0)
+    argmax = np.stack([50 * ten, 0 * ten], 1)
+    cases = StructureCases(np.zeros((10, t)), found, np.zeros((10, t)), 50 * ten, argmax, ten)
+    trade = trade_of(cases, ["a"] * 10, None)
+    assert (trade["difference"], trade["difference_interval"]) == (0, [None, None])
+    assert _left_out(np.zeros(10))["miss_rate_interval"] == [None, None]
+    assert _left_out(np.array([0.0, 0.1]))["miss_rate_interval"][1] > 0.1
 
 
 def test_apply_writes_the_masks_that_were_counted(folds, results, tmp_path, capsys):

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 
 from nnunet_nacl.cli import main
 from nnunet_nacl.lesions import find_lesions
@@ -97,7 +98,44 @@ def test_2d_has_no_mm3(tmp_path):
     assert main(["lesions", str(folder), "-gt", str(labels), "-np", "1"]) == 0
     rows, content = read(folder / "lesions")
     assert content["unit_of_sizes"] == "pixels"
+    # a png has no position in the world: voxels, and no mm
+    assert [tuple(row[name] for name in ("x", "y", "z", "x_mm", "y_mm", "z_mm")) for row in rows] == [
+        ("4", "2.5", "0", "", "", "")
+    ] * 2
     assert [(row["voxels"], row["size_mm3"], row["outcome"]) for row in rows] == [("6", "", "true"), ("6", "", "found")]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_tiff(known, tmp_path, capsys):
+    """Without a spacing sizes are in voxels and the note says so, with one they are in mm3; there is a position in neither."""
+    folder, labels = tmp_path / "predicted", tmp_path / "labels"
+    folder.mkdir(), labels.mkdir()
+    dataset = {
+        "labels": {"background": 0, "spot": 1},
+        "channel_names": {"0": "x"},
+        "file_ending": ".tif",
+        "numTraining": 1,
+    }
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    plans = {"dataset_name": "Dataset001_Spots", "image_reader_writer": "Tiff3DIO", "configurations": {}}
+    (folder / "plans.json").write_text(json.dumps(plans))
+    image = np.zeros((4, 8, 9), np.uint8)
+    image[1, 2:4, 3:6] = 1
+    tifffile.imwrite(labels / "a.tif", image)
+    tifffile.imwrite(folder / "a.tif", np.zeros_like(image))
+    if known:
+        (labels / "a.json").write_text(json.dumps({"spacing": [2, 1, 1]}))
+    p = 0.9 * image[None].astype(np.float32)
+    np.savez_compressed(folder / "a.npz", probabilities=np.concatenate([1 - p, p]))
+    assert main(["lesions", str(folder), "-gt", str(labels), "-np", "1"]) == 0
+    rows, content = read(folder / "lesions")
+    assert content["unit_of_sizes"] == ("mm3" if known else "voxels")
+    assert {(row["size_mm3"], row["x"], row["x_mm"]) for row in rows} == {("12" if known else "", "4", "")}
+    printed = capsys.readouterr()
+    assert "Dice" not in printed.err and "HD95" not in printed.err
+    assert "findings and their confidence are those of the probabilities" in printed.err
+    assert ("sizes, also those of --sizes, are in voxels" in printed.err) is not known
+    assert "1 case; 95 %" in printed.out
 
 
 def test_an_interruption_leaves_nothing_behind(command, predicted, monkeypatch):
@@ -115,13 +153,54 @@ def test_an_interruption_leaves_nothing_behind(command, predicted, monkeypatch):
     ("options", "message"),
     [
         (["--class", "liver"], "has no class 'liver' for --class. There are body, cap."),
-        (["--sizes", "100", "10"], "ascending sizes"),
+        (["--sizes", "100", "10"], "Expected --sizes to be ascending sizes, but got 100 10."),
+        (["--iou", "0.5"], "--iou is only used with --overlap iou, but --overlap is any."),
+        (["--iou", "0.1", "--overlap", "centroid"], "--iou is only used with --overlap iou"),
     ],
 )
 def test_choices_that_there_are_not(options, message, command, predicted, capsys):
     assert command(*options) == 1
     assert message in one_line(capsys)
     assert not (predicted / "lesions").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--iou", "abc"], "argument --iou: expected a number, got abc"),
+        (["--sizes", "1", "x"], "argument --sizes: expected a number, got x"),
+        (["--sizes", "nan"], "argument --sizes: expected a size above 0, got nan"),
+    ],
+)
+def test_words_that_are_no_numbers(options, message, command, capsys):
+    with pytest.raises(SystemExit):
+        command(*options)
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_where_the_file_should_go_is_named(command, predicted, capsys):
+    (predicted / "lesions" / "lesions.csv").mkdir(parents=True)
+    assert command() == 1
+    assert f"error: {predicted / 'lesions' / 'lesions.csv'}: Is a directory" in capsys.readouterr().err
+
+
+def test_the_table_has_whole_headings_on_80_columns(command, predicted, monkeypatch, capsys):
+    from nnunet_nacl.commands import lesions
+
+    assert command() == 0
+    _, content = read(predicted / "lesions")
+    content["classes"] = {"posterior part": content["classes"]["body"] | {"n_lesions": 160}}
+    content["classes"]["posterior part"]["false_findings_per_patient"] = {"value": 13.02, "low": 12.65, "high": 13.42}
+    monkeypatch.setenv("COLUMNS", "80")
+    capsys.readouterr()
+    lesions._print(content)
+    printed = capsys.readouterr().out
+    assert "…" not in printed and all(word in printed for word in ("sensitivity", "precision", "findings", "6 cases"))
+
+
+def test_little_memory_is_not_nothing(command, capsys):
+    assert command("--max-memory", "1M") == 0
+    assert "more than the 1 MiB there are" in capsys.readouterr().err
 
 
 def test_no_softmax_files(command, predicted, capsys):
@@ -190,4 +269,4 @@ def test_the_defaults_of_the_command_are_those_of_the_library():
 
     assert rules.Overlap.__args__ == lesions.OVERLAPS and rules.Confidence.__args__ == lesions.CONFIDENCES
     assert rules.Duplicates.__args__ == lesions.DUPLICATES and lesions.SIZES == rules.DEFAULT_SIZES
-    assert math.isclose(rules.DEFAULT_IOU, 0.1)
+    assert math.isclose(rules.DEFAULT_IOU, lesions.IOU)

@@ -61,6 +61,11 @@ def test_the_centroid_half_way_between_two_voxels_is_the_same_wherever_the_image
         assert outcomes(find_lesions(two_channels(p), labels, rules=Rules("centroid")))[0] == [outcome]
 
 
+def test_an_iou_that_is_not_used_is_refused():
+    with pytest.raises(ValueError, match="`overlap` to be 'iou'"):
+        Rules(iou=0.5)
+
+
 def test_without_world_there_are_no_centroids_in_mm():
     p = volume(box(1, 2), value=0.9)
     flat = find_lesions(two_channels(p)[:, 0], volume(dtype=int)[0])
