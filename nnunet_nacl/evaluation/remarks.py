@@ -55,7 +55,9 @@ def gather(
         meanings: of kinds that mean something else than in :data:`KINDS`.
     """
     of_kind = {kind: {name: held[kind] for name, held in cases if kind in held} for kind in KINDS}
-    return {kind: {"meaning": meanings.get(kind, KINDS[kind]), "cases": found} for kind, found in of_kind.items() if found}
+    return {
+        kind: {"meaning": meanings.get(kind, KINDS[kind]), "cases": found} for kind, found in of_kind.items() if found
+    }
 
 
 def in_words(remarks: Mapping[str, Any], n_cases: int, shown: int = 3) -> list[str]:

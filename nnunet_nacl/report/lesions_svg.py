@@ -45,7 +45,11 @@ def _curve(name: str, of: Mapping[str, Any], number: int, frame: Frame) -> Marku
             continue
         steps += [(false, steps[-1][1]), (false, sensitivity)]
     end = steps[-1]
-    text = f"{name}\nends at sensitivity {end[1]:.2f} with {end[0]:.2f} false findings" if of["n_lesions"] else f"{name}\nno lesions"
+    text = (
+        f"{name}\nends at sensitivity {end[1]:.2f} with {end[0]:.2f} false findings"
+        if of["n_lesions"]
+        else f"{name}\nno lesions"
+    )
     return Markup('<g class="{}"><title>{}</title><path class="curve" d="{}"/></g>').format(
         color_of(number), text, frame.path(steps)
     )
