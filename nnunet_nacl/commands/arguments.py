@@ -12,20 +12,36 @@ from nnunet_nacl.errors import InputError
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
+def whole_number(text: str) -> int:
+    """Read a whole number."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r:.40}") from error
+
+
+def number(text: str) -> float:
+    """Read a number."""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r:.40}") from error
+
+
 def positive(text: str) -> int:
     """Read a whole number from 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, got {number}")
-    return number
+    whole = whole_number(text)
+    if whole < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, got {whole}")
+    return whole
 
 
 def natural(text: str) -> int:
     """Read a whole number from 0."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected a number from 0, got {number}")
-    return number
+    whole = whole_number(text)
+    if whole < 0:
+        raise argparse.ArgumentTypeError(f"expected a number from 0, got {whole}")
+    return whole
 
 
 def memory_size(text: str) -> int:
@@ -41,15 +57,15 @@ def memory_size(text: str) -> int:
 
 def bins(text: str) -> int:
     """Read a number of bins."""
-    number = int(text)
-    if not 1 <= number <= 999:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 to 999, got {number}")
-    return number
+    whole = whole_number(text)
+    if not 1 <= whole <= 999:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 999, got {whole}")
+    return whole
 
 
 def distance(text: str) -> float:
     """Read a distance in mm."""
-    millimetres = float(text)
+    millimetres = number(text)
     if not 0 <= millimetres < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number from 0, got {text}")
     return millimetres

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_nacl.commands import inputs
-from nnunet_nacl.commands.arguments import Commands, default_processes, memory_size
+from nnunet_nacl.commands.arguments import Commands, default_processes, memory_size, number
 from nnunet_nacl.commands.groups import add_groups, groups_of
 
 if TYPE_CHECKING:
@@ -73,24 +73,17 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
 
 
 def _share(text: str) -> float:
-    share = _number(text)
+    share = number(text)
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1, got {text}")
     return share
 
 
 def _size(text: str) -> float:
-    size = _number(text)
+    size = number(text)
     if not 0 < size < math.inf:
         raise argparse.ArgumentTypeError(f"expected a size above 0, got {text}")
     return size
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected a number, got {text}") from error
 
 
 def _rules(parsed: argparse.Namespace) -> Rules:

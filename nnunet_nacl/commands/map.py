@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnunet_nacl.commands import inputs
-from nnunet_nacl.commands.arguments import Commands
+from nnunet_nacl.commands.arguments import Commands, number
 
 
 def add(commands: Commands) -> None:
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
 
 
 def _length(text: str) -> float:
-    length = float(text)
+    length = number(text)
     if not 0 < length < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a length above 0 mm, got {text}")
     return length

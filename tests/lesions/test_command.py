@@ -167,8 +167,8 @@ def test_choices_that_there_are_not(options, message, command, predicted, capsys
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--iou", "abc"], "argument --iou: expected a number, got abc"),
-        (["--sizes", "1", "x"], "argument --sizes: expected a number, got x"),
+        (["--iou", "abc"], "argument --iou: expected a number, got 'abc'"),
+        (["--sizes", "1", "x"], "argument --sizes: expected a number, got 'x'"),
         (["--sizes", "nan"], "argument --sizes: expected a size above 0, got nan"),
     ],
 )
