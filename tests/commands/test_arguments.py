@@ -15,7 +15,7 @@ FIT = ["recalibrate", "fit", "folds", "-gt", "labels", "-djfile", "d.json", "-pf
         ([*FIT, "--bins", "1000"], "expected a number from 1 to 999, got 1000"),
         (["report", "run", "--worst", "-1"], "expected a number from 0, got -1"),
         (["report", "run", "--worst", "x"], "argument --worst: expected a whole number, got 'x'"),
-        ([*FIT, "-np", "1.5"], "argument -np: expected a whole number, got '1.5'"),
+        (["evaluate", "p", "-np", "1.5"], "argument -np: expected a whole number, got '1.5'"),
         ([*FIT, "--bins", "x"], "argument --bins: expected a whole number, got 'x'"),
         (["evaluate", "p", "--boundary-mm", "x"], "argument --boundary-mm: expected a number, got 'x'"),
         (["map", "p", "--sigma-mm", "x"], "argument --sigma-mm: expected a number, got 'x'"),
