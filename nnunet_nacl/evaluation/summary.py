@@ -275,10 +275,8 @@ def _means(values: dict[str, list[float | None]], groups: Sequence[str] | None) 
 
 
 def _intervals(ends: Mapping[str, tuple[Any, Any]]) -> dict[str, list[float] | None]:
-    return {
-        f"{name}_interval": None if math.isnan(low) or math.isnan(high) else [float(low), float(high)]
-        for name, (low, high) in ends.items()
-    }
+    # none of no width: units that all agree do not say how far others are from them
+    return {f"{name}_interval": [float(low), float(high)] if low < high else None for name, (low, high) in ends.items()}
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -93,7 +93,7 @@ def value_over(run: Run, cases: Sequence[str], voxel_set: str, score: str) -> Va
     if not defined.size:
         return Value(None)
     low, high = mean_interval(values, within=(-1.0 if score == "gap" else 0.0, 1.0))
-    return Value(float(defined.mean()), None if np.isnan(low) else (float(low), float(high)))
+    return Value(float(defined.mean()), (float(low), float(high)) if low < high else None)
 
 
 def clear_ranges(bins: Float64Array) -> tuple[tuple[Range, ...], tuple[Range, ...]]:

@@ -124,6 +124,19 @@ def test_class_scores_and_intervals(two_cases, dataset_files):
     assert summary["per_case"]["all"]["NLL_interval"] == pytest.approx([max(low, 0), high])
 
 
+def test_cases_that_agree_have_no_interval(tmp_path, dataset_files):
+    """Two cases that are predicted alike: their ECE differs by nothing, which does not say that others' would not."""
+    labels = blob((7, 9, 11), (3, 4, 4), 2.5).astype(int)
+    p = np.stack([1.0 - labels, labels]) * 0.8 + 0.1
+    for name in ("a", "b"):
+        write_case(tmp_path, name, labels, p)
+    write_dataset(tmp_path, dataset_files, {"background": 0, "one": 1})
+    summary = evaluate(tmp_path, dataset_files)
+    for part in ("per_case", "pooled"):
+        assert summary[part]["all"]["ECE"] == pytest.approx(0.1) and summary[part]["all"]["ECE_interval"] is None
+    assert summary["mean"]["1"]["Dice"] == 1
+
+
 def test_cropped_cases_are_counted(two_cases, dataset_files):
     path = two_cases / "predictions" / "a.npz"
     probabilities = np.load(path)["probabilities"]
