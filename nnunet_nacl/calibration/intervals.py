@@ -112,12 +112,12 @@ def pooled_interval(
 
 
 def where_units_differ(low: float, high: float) -> tuple[float, float]:
-    """Return the ends of an interval, NaN where it has no width: units that all agree do not say how far others are from them.
+    """Return the ends of an interval, NaN where it has no width but rounding: units that all agree do not say how far others are from them.
 
     >>> where_units_differ(0.0, 0.0), where_units_differ(0.1, 0.2)
     ((nan, nan), (0.1, 0.2))
     """
-    return (float(low), float(high)) if high > low else (math.nan, math.nan)
+    return (float(low), float(high)) if high - low > ROUNDING else (math.nan, math.nan)
 
 
 def jackknife(

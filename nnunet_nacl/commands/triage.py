@@ -129,6 +129,8 @@ def _signed(value: float) -> str:
 
 def _area(found: dict[str, Any], name: str) -> str:
     low, high = found[f"{name}_interval"]
+    if low is None:
+        return f"{1000 * found[name]:.1f}"
     return f"{1000 * found[name]:.1f} ({1000 * low:.1f} to {1000 * high:.1f})"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnunet_nacl.calibration.arrays import Float64Array
+from nnunet_nacl.calibration.intervals import where_units_differ
 from nnunet_nacl.calibration.mask_confidence import ENTROPY, PROBABILITY
 from nnunet_nacl.calibration.scores import divided
 from nnunet_nacl.decisions.case_table import CaseTable
@@ -91,7 +92,7 @@ def judge(
     """Return how well a confidence finds the cases of low Dice.
 
     AURC, AUGRC and their excess over the oracle, of the risk 1 - Dice, each with its 95 % percentile interval of a bootstrap over cases (or
-    groups of them), which draws the same cases for the same ``seed``; the curve; and of the worst tenth of the cases the share among the
+    groups of them), which draws the same cases for the same ``seed`` (none where it would have no width); the curve; and of the worst tenth of the cases the share among the
     tenth that the confidence puts last.
 
     Args:
@@ -114,7 +115,7 @@ def judge(
         "n_left_out": int((~known).sum()),
         "n_without": int(np.isnan(confidence[known]).sum()),
         **_areas(sure, risk),
-        **{f"{name}_interval": list(ends) for name, ends in intervals.items()},
+        **{f"{name}_interval": _told(*ends) for name, ends in intervals.items()},
         "mean_risk": float(risk.mean()),
         "found_of_worst_tenth": _found(sure, risk),
         "curve": {
@@ -157,6 +158,10 @@ def _bootstrap(
         drawn.append(_areas(sure[cases], risk[cases]))
     low, high = np.quantile([list(areas.values()) for areas in drawn], (0.025, 0.975), axis=0)
     return {name: (float(low[place]), float(high[place])) for place, name in enumerate(drawn[0])}
+
+
+def _told(low: float, high: float) -> list[float | None]:
+    return [None if np.isnan(end) else end for end in where_units_differ(low, high)]
 
 
 def _found(sure: NDArray[np.float64], risk: NDArray[np.float64]) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl.calibration.intervals import mean_interval
+from nnunet_nacl.calibration.intervals import mean_interval, where_units_differ
 from nnunet_nacl.decisions.volumes import Volumes, errors_of
 
 KINDS = ("hard", "soft")
@@ -56,8 +56,8 @@ def biases(reference: NDArray[np.float64], volumes: Volumes, groups: Sequence[st
         if values is None:
             continue
         differences, log_ratios = values - reference, -errors_of(reference, volumes, kind)
-        low, high = (float(end) for end in mean_interval(differences, groups=groups))
-        log_low, log_high = (float(end) for end in mean_interval(log_ratios, groups=groups))
+        low, high = where_units_differ(*map(float, mean_interval(differences, groups=groups)))
+        log_low, log_high = where_units_differ(*map(float, mean_interval(log_ratios, groups=groups)))
         shares = (math.expm1(value) for value in (float(log_ratios.mean()), log_low, log_high))
         found[kind] = Bias(float(differences.mean()), low, high, *shares)
     return found

@@ -32,7 +32,7 @@ import numpy as np
 
 from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics, Scores
 from nnunet_nacl.calibration.arrays import Int64Array
-from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL, METHOD, METHOD_POOLED, mean_interval
+from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL, METHOD, METHOD_POOLED, mean_interval, where_units_differ
 from nnunet_nacl.calibration.mask_confidence import PROBABILITY, mask_means, soft_dice_confidence
 from nnunet_nacl.calibration.overlap import LABELLED, PREDICTED, dice_of_overlap
 from nnunet_nacl.evaluation.case_groups import Groups
@@ -275,8 +275,8 @@ def _means(values: dict[str, list[float | None]], groups: Sequence[str] | None) 
 
 
 def _intervals(ends: Mapping[str, tuple[Any, Any]]) -> dict[str, list[float] | None]:
-    # none of no width: units that all agree do not say how far others are from them
-    return {f"{name}_interval": [float(low), float(high)] if low < high else None for name, (low, high) in ends.items()}
+    told = {name: where_units_differ(*map(float, each)) for name, each in ends.items()}
+    return {f"{name}_interval": None if math.isnan(low) else [low, high] for name, (low, high) in told.items()}
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

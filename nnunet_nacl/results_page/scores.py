@@ -25,7 +25,7 @@ def over_classes(run: Run, score: str) -> Value:
     if not defined:
         return Value(None)
     low, high = (float(end) for end in mean_interval(np.array(values), within=range_of(score)))
-    return Value(math.fsum(defined) / len(defined), None if math.isnan(low) else (low, high))
+    return Value(math.fsum(defined) / len(defined), (low, high) if low < high else None)
 
 
 def of_cases(summary: dict[str, Any], labels: list[str], score: str) -> dict[str, float]:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
+from nnunet_nacl.calibration.intervals import where_units_differ
 from nnunet_nacl.decisions import RiskCoverage, oracle, risk_coverage
 from nnunet_nacl.evaluation.part_names import fold_of
 from nnunet_nacl.study.case_scores import BACKGROUND
@@ -58,7 +59,7 @@ class Detection:
         n_cases: cases in which all runs have a Dice.
         risk: mean of 1 - Dice: the AURC of a confidence that knows nothing.
         measures: by name, see :data:`MEASURES`.
-        intervals: of the measures; NaN with fewer than :data:`MIN_CASES` units.
+        intervals: of the measures; NaN with fewer than :data:`MIN_CASES` units, or where all draws agree.
         curve, best: of the confidence, and of the order that knows the risks, mean over the folds; of the first training where there are
             several.
     """
@@ -230,7 +231,7 @@ def _detection(
         n_cases=int(there.sum()),
         risk=float(held.risk.mean()),
         measures=dict(zip(MEASURES, map(float, _measures(held)), strict=True)),
-        intervals=_intervals(replicates),
+        intervals={name: where_units_differ(*ends) for name, ends in _intervals(replicates).items()},
         curve=_averaged([(weight, curve) for weight, curve, _ in held.curves(0)]),
         best=_averaged([(weight, best) for weight, _, best in held.curves(0)]),
     )

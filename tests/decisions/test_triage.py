@@ -69,6 +69,14 @@ def test_a_judged_confidence() -> None:
     assert judge(np.array([1.0, 2.0]), np.array([0.5, np.nan])) is None
 
 
+def test_draws_that_agree_give_no_interval() -> None:
+    """With the same Dice everywhere no area differs, which is not an interval of no width; otherwise there is one."""
+    sure = np.array([3.0, 2.0, 1.0])
+    assert judge(sure, np.full(3, 0.9))["AUGRC_interval"] == [None, None]
+    low, high = judge(sure, np.array([0.9, 0.8, 0.5]))["AUGRC_interval"]
+    assert low < high
+
+
 def test_a_case_without_a_confidence_is_judged_as_the_least_confident() -> None:
     dice, sure = np.array([0.9, 0.0, 0.7, np.nan]), np.array([0.8, np.nan, 0.7, np.nan])
     found, lowest = judge(sure, dice), judge(np.array([0.8, -5.0, 0.7, 0.0]), dice)

@@ -231,3 +231,10 @@ def test_unusable_volumes_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=name):
             Volumes(*arguments)
+
+
+def test_a_bias_that_is_the_same_everywhere_has_no_interval() -> None:
+    truth = np.full(3, 2.0)
+    bias = biases(truth, Volumes(2 * truth, np.full(3, VOXEL), None, None))["hard"]
+    assert bias.ml == 2 and np.isnan([bias.low, bias.high, bias.share_low, bias.share_high]).all()
+    assert bias.in_words("cyst") == f"cyst: predicted volumes are {bias.share:.1%} too large in the fit"
