@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 SOURCE = Path(__file__).parents[2]
@@ -47,15 +48,17 @@ def test_unknown_marks_and_tests_that_should_fail_are_errors(tmp_path):
     assert "[XPASS(strict)]" in passed.stdout
 
 
-def test_warnings_are_errors(tmp_path):
-    """All but those of other packages that pyproject.toml names."""
-    (tmp_path / "test_warns.py").write_text("import warnings\ndef test(): warnings.warn('beware')\n")
-    (tmp_path / "test_named.py").write_text(
-        "import warnings\ndef test(): warnings.warn('`torch.jit.x` is deprecated', FutureWarning)\n"
-    )
-    warned, named = pytest_here(tmp_path, "test_warns.py"), pytest_here(tmp_path, "test_named.py")
-    assert (warned.returncode, named.returncode) == (1, 0)
-    assert "UserWarning: beware" in warned.stdout
+@pytest.mark.parametrize(
+    ("category", "module", "status"),
+    [("UserWarning", "nnunet_nacl.x", 1), ("UserWarning", "torch.x", 0), ("RuntimeWarning", "numpy.x", 1)],
+)
+def test_warnings_are_errors(tmp_path, category, module, status):
+    """All of this package, and of others those of arithmetic."""
+    warn = f"warnings.warn_explicit('beware', {category}, 'x.py', 1, module='{module}')"
+    (tmp_path / "test_warns.py").write_text(f"import warnings\ndef test(): {warn}\n")
+    finished = pytest_here(tmp_path, "test_warns.py")
+    assert finished.returncode == status
+    assert (f"{category}: beware" in finished.stdout) == bool(status)
 
 
 def test_coverage_counts_child_processes_and_leaves_out_machine_code(tmp_path):
