@@ -17,6 +17,7 @@ from nnunet_nacl.evaluation.fingerprint import fingerprint
 from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.parts import take_part
 from nnunet_nacl.evaluation.protocol import protocol_of
+from nnunet_nacl.evaluation.recalibrated import recalibrated
 from nnunet_nacl.evaluation.settings import Settings
 from nnunet_nacl.evaluation.store import CaseStore
 from nnunet_nacl.evaluation.stored_paths import absolute
@@ -87,7 +88,7 @@ def evaluate_folder(
             store.save(results[-1])
         progress(len(results), len(cases))
     given = {"labels": gt_folder, "predictions": pred_folder, "dataset_json": dataset_json, "plans_json": plans_json}
-    files = {name: absolute(path) for name, path in given.items()} | part.as_files()
+    files = {name: absolute(path) for name, path in given.items()} | part.as_files() | recalibrated(Path(pred_folder))
     trained = remarks_on_cases(cases, dataset.name)
     placed = (
         replace(result, case=_placed(result.case), remarks=_remarks(result, trained.get(result.case.name, {})))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nnunet_nacl.evaluation.bins_file import RESULT_FOLDER
 from nnunet_nacl.evaluation.case_result import CaseResult
+from nnunet_nacl.evaluation.recalibrated import of_files
 
 _FOLD = re.compile(r"fold_\d+")
 
@@ -19,24 +21,27 @@ def fold_of(part: str) -> str:
     return last if _FOLD.fullmatch(last) else ""
 
 
-def origin_of(folder: Path, case: CaseResult) -> Path:
+def origin_of(folder: Path, case: CaseResult, files: Mapping[str, Any]) -> Path:
     """Return where a case of a result comes from, as a path that ends in the short name of its part. The first that there is of:
 
     1. the fold that an earlier merge gave it (the innermost one: a merge of merges keeps it);
     2. the fold in the path of its softmax file, where nnU-Net put it: parts of one fold, evaluated anywhere, are that fold;
     3. the fold in the path of the result, ``.../fold_0`` for ``.../fold_0/validation/calibration``;
-    4. the part that an earlier merge gave it, other than a fold;
-    5. the folder of the result.
+    4. the fold in the path of the predictions that were recalibrated: a map changes no network;
+    5. the part that an earlier merge gave it, other than a fold;
+    6. the folder of the result.
 
     Args:
         folder: of the result.
         case: one of its cases.
+        files: of the result.
     """
     folder = folder.absolute()
     kept = folder / case.part
     if fold_of(case.part):
         return kept
     in_path = _fold_folder(case.case.probabilities.parent) or _fold_folder(folder)
+    in_path = in_path or _before_recalibration(files)
     if in_path is not None:
         return in_path
     if case.part:
@@ -75,6 +80,12 @@ def differing_parts(folders: Sequence[Path]) -> list[str]:
 def _fold_folder(path: Path) -> Path | None:
     """Return the innermost folder of a path that is a fold."""
     return next((each for each in (path, *path.parents) if fold_of(each.name)), None)
+
+
+def _before_recalibration(files: Mapping[str, Any]) -> Path | None:
+    """Return the fold of the predictions that a result's were recalibrated from; None where they are of several, or none is known."""
+    found = [_fold_folder(Path(each.get("predictions") or "")) for each in of_files(files)]
+    return found[0] if len(set(found)) == 1 else None
 
 
 def _common_length(paths: Sequence[tuple[str, ...]]) -> int:

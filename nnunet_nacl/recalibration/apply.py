@@ -27,6 +27,8 @@ from nnunet_nacl.evaluation.dataset import Dataset, load_dataset
 from nnunet_nacl.evaluation.prediction_files import copy_whole, predicted_names, prepare_new_folder, side_files
 from nnunet_nacl.evaluation.probabilities import KEY
 from nnunet_nacl.evaluation.provenance import provenance
+from nnunet_nacl.evaluation.recalibrated import RECORD_FILE
+from nnunet_nacl.evaluation.stored_paths import absolute
 from nnunet_nacl.files.json_files import read_mapping
 from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.nnunet.prediction_folder import DATASET_JSON, PLANS_JSON, find_description
@@ -35,8 +37,6 @@ from nnunet_nacl.recalibration.heads import Heads, heads_of
 from nnunet_nacl.recalibration.methods.base import Map
 from nnunet_nacl.recalibration.temperature_file import TemperatureFile, load
 from nnunet_nacl.recalibration.volumes import blocks, empty_like, open_probabilities, stored_header
-
-RECORD_FILE = "recalibration.json"
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def _write_record(
             asdict(result) | {"fitted_on": result.case in fitted.fitted_on and not held_out} for result in applied
         ],
         "temperature": fitted.content,
-        "provenance": provenance({"temperature": str(temperature), "predictions": str(predictions)}),
+        "provenance": provenance({"temperature": absolute(temperature), "predictions": absolute(predictions)}),
     }
     with replacing(output / RECORD_FILE) as temporary:
         temporary.write_text(json.dumps(record, indent=4) + "\n", encoding="utf-8")

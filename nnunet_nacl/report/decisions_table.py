@@ -28,7 +28,7 @@ def _parts(quality: DecisionQuality, names: Mapping[str, str]) -> Iterator[Rende
             style="italic",
         )
         yield _detections(quality)
-        yield Text(method_in_words())
+        yield Text(method_in_words(found.order))
     for sentence in found.missing:
         yield Text(sentence)
     held = [errors for errors in quality.volumes if errors.bias]

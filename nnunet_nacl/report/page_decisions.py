@@ -83,16 +83,16 @@ def decisions_part(quality: DecisionQuality, names: Mapping[str, str]) -> Decisi
         dict.fromkeys(f"{errors.reason[:1].upper()}{errors.reason[1:]}." for errors in held if errors.reason)
     )
     return DecisionsPart(
-        QUESTION, QUESTION_VOLUMES, groups, list(found.missing), method_in_words(), [_volume_row(errors, names) for errors in held],
+        QUESTION, QUESTION_VOLUMES, groups, list(found.missing), method_in_words(found.order), [_volume_row(errors, names) for errors in held],
         reasons, volume_method_in_words(),
     )  # fmt: skip
 
 
-def method_in_words() -> str:
-    """Return how to read the figures about bad cases."""
+def method_in_words(order: str) -> str:
+    """Return how to read the figures about bad cases, with what says within which folds they were put in order."""
     return (
-        "Cases of a fold are accepted from the highest soft Dice confidence to the lowest; risk is 1 - Dice; mean over the folds. AURC: mean risk of the accepted cases, over all "
-        "shares accepted. Of a confidence that knows nothing it is the mean risk, of the best possible order what stands beside it. Excess AUGRC: "
+        f"Cases are accepted from the highest soft Dice confidence to the lowest; risk is 1 - Dice. {order} AURC: mean risk of the accepted cases, over all "
+        "shares accepted. A confidence without information has the mean risk as its AURC; that of the best possible order is given beside it. Excess AUGRC: "
         f"above that order, by the risks that are accepted; it decides the words, by the 95 % interval of {REPLICATES} paired bootstrap draws of cases."
     )
 

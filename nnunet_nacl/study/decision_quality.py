@@ -55,6 +55,7 @@ def quality_content(quality: DecisionQuality) -> dict[str, Any]:
         "failure_detection": {
             "confidence": "soft Dice confidence",
             "risk": "1 - Dice",
+            "order": found.order,
             "interval": f"percentiles of {detection.REPLICATES} paired bootstrap draws of cases or groups, level {detection.LEVEL:g}, each by itself",
             "in_words_by": detection.DECIDING,
             "runs": [_detection(held) for held in found.detections],

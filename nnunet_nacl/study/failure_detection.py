@@ -7,8 +7,8 @@ accepted ones, AUGRC that under their summed risk over all cases (Traub et al. 2
 runs are compared by the excess over the order that knows the risks.
 
 Cases are put in order within each fold, whose network they share, and the curves are averaged: between networks, or the maps that a
-recalibration has for each fold, confidences are on other scales, and whoever uses one network never compares them. Where the folds of a
-run are not known there is one order of all cases.
+recalibration has for each fold, confidences are on other scales, and whoever uses one network never compares them. The folds are the same
+for all runs (:mod:`~nnunet_nacl.study.shared_folds`); where they are not known there is one order of all cases.
 
 Intervals are percentiles of a bootstrap over cases, or groups of them, with one set of draws for all runs: in a difference each case, or
 group, is drawn in both. The draws are the same in each call.
@@ -26,9 +26,9 @@ import numpy as np
 from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.intervals import where_units_differ
 from nnunet_nacl.decisions import RiskCoverage, oracle, risk_coverage
-from nnunet_nacl.evaluation.part_names import fold_of
 from nnunet_nacl.study.case_scores import BACKGROUND
 from nnunet_nacl.study.run import Run, trainings_of
+from nnunet_nacl.study.shared_folds import shared_folds
 
 CONFIDENCE = "soft_Dice"
 """Of the ``confidence`` of a class in calibration.json."""
@@ -93,11 +93,12 @@ class DetectionDifference:
 
 @dataclass(frozen=True)
 class FailureDetection:
-    """Of all runs, the base first, by class; and in words why a run or a class is not among them."""
+    """Of all runs, the base first, by class; in words why a run or a class is not among them, and within which folds cases have an order."""
 
     detections: tuple[Detection, ...]
     differences: tuple[DetectionDifference, ...]
     missing: tuple[str, ...]
+    order: str = ""
 
     def of_label(self, label: str) -> list[Detection]:
         """Return the detections of a class."""
@@ -148,10 +149,10 @@ def failure_detection(
     )
     labels = [label for label in known[0].summary["mean"] if label != BACKGROUND] if known else []
     chosen = [MEAN, *(labels if 1 < len(labels) <= MAX_CLASSES else [])]
-    draws = _draws(len(cases), groups)
+    draws, folds = _draws(len(cases), groups), shared_folds(known, cases)
     detections, differences = [], []
     for label in chosen if known else []:
-        values = [_values(run, cases, labels if label == MEAN else [label]) for run in known]
+        values = [_values(run, cases, labels if label == MEAN else [label], folds.numbers) for run in known]
         there = ~np.any([np.isnan(held.confidence + held.risk).any(0) for held in values], axis=0)
         if there.sum() < 2:
             continue
@@ -163,7 +164,7 @@ def failure_detection(
                 _difference(run.name, label, found[0], mine, _same(values[0].of(there), held.of(there)))
                 for run, held, mine in pairs
             ]
-    return FailureDetection(tuple(detections), tuple(differences), missing)
+    return FailureDetection(tuple(detections), tuple(differences), missing, folds.in_words)
 
 
 def _has_confidences(run: Run) -> bool:
@@ -178,17 +179,9 @@ def _of(entry: dict[str, Any], *keys: str) -> Any:
     return held
 
 
-def _values(run: Run, cases: Sequence[str], labels: Sequence[str]) -> _Values:
+def _values(run: Run, cases: Sequence[str], labels: Sequence[str], folds: np.ndarray[Any, Any]) -> _Values:
     rows = [_of_training(training, cases, labels) for training in trainings_of(run)]
-    return _Values(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]), _folds(run, cases))
-
-
-def _folds(run: Run, cases: Sequence[str]) -> np.ndarray[Any, Any]:
-    """Return the number of each case's fold; 0 for all where a case has none."""
-    parts = {str(entry["case"]): str(entry.get("part") or "") for entry in run.summary["metric_per_case"]}
-    held = [parts[case] for case in cases]
-    known = all(map(fold_of, held))
-    return np.unique(held, return_inverse=True)[1].ravel() if known else np.zeros(len(held), np.intp)
+    return _Values(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]), folds)
 
 
 def _of_training(run: Run, cases: Sequence[str], labels: Sequence[str]) -> tuple[list[float], list[float]]:

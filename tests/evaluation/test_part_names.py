@@ -159,3 +159,24 @@ def test_an_evaluation_recalls_no_part(phantom_task, dataset_files, tmp_path):
     assert again.recalled == 6
     assert set(parts(again).values()) == {""}
     assert BINS_FILE in {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_recalibrated_folder_keeps_the_fold_of_its_network(tmp_path):
+    """`recalibrate apply --held-out` of each fold into RECAL_0 and RECAL_1: by the record, in the result or, of an older one, beside the predictions."""
+    results = {}
+    for number, held in enumerate("ab"):
+        kept = {"recalibrated": {"predictions": f"/T/fold_{number}/validation", "temperature": "0", "held_out": True}}
+        results[Path(f"/RECAL_{number}/calibration")] = replace(result_of(held, f"/RECAL_{number}"), files=kept)
+    assert parts(merge_results(results)) == {"a": "fold_0", "b": "fold_1"}
+    again = merge_results({Path("/all"): merge_results(results), Path("/x"): result_of("c")})
+    assert parts(again) == {"a": "fold_0", "b": "fold_1", "c": "x"}
+    older = {}
+    for number, held in enumerate("ab"):
+        folder = tmp_path / f"RECAL_{number}"
+        folder.mkdir()
+        record = {"provenance": {"files": {"predictions": f"T/fold_{number}/validation"}}, "temperature": {}}
+        (folder / "recalibration.json").write_text(json.dumps(record))
+        older[folder / "calibration"] = replace(result_of(held, folder), files={"predictions": str(folder)})
+    assert parts(merge_results(older)) == {"a": "fold_0", "b": "fold_1"}
+    (tmp_path / "RECAL_1" / "recalibration.json").write_text("damaged")
+    assert parts(merge_results(older)) == {"a": "fold_0", "b": "RECAL_1"}

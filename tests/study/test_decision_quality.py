@@ -296,3 +296,41 @@ def test_files(random, dice, tmp_path):
     assert float(row["difference"]) == pytest.approx(quality.detection.differences[0].differences[DECIDING])
     few = decision_quality([make_run("old", dice, np.full(dice.shape, np.nan))], names(40))
     assert write_quality(few, tmp_path) == []
+
+
+def in_parts(run, parts):
+    for entry, part in zip(run.summary["metric_per_case"], parts, strict=True):
+        entry["part"] = part
+    return run
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_both_runs_have_the_same_order(random, dice, swapped):
+    """The run is a recalibration, merged of folders without a fold in their path: pooled against the base's folds its excess was .006 more."""
+    folds = [f"fold_{row % 2}" for row in range(40)]
+    sure = np.where(np.arange(40)[:, None] % 2 == 0, dice / 10, 0.9 + dice / 10)
+    base = in_parts(make_run("base", dice, sure), folds)
+    run = in_parts(make_run("run", dice, sure), [f"RECAL_{row % 2}" for row in range(40)])
+    found = failure_detection([run, base] if swapped else [base, run], names(40))
+    assert {held.in_words for held in found.differences} == {"finds the bad cases in the same order"}
+    first, second = found.of_label("1")
+    assert first.best.aurc == second.best.aurc and first.measures == second.measures
+    assert first.measures[DECIDING] == pytest.approx(0)
+    assert found.order.endswith("by the folds of base, since run names none.")
+
+
+def test_folds_under_other_names_or_divided_otherwise(random, dice):
+    sure = dice + random.normal(0, 0.2, dice.shape)
+    base, other = (make_run(name, dice, sure) for name in ("base", "other"))
+    in_parts(base, [f"A/fold_{row % 2}" for row in range(40)])
+    in_parts(other, [f"B/fold_{1 - row % 2}" for row in range(40)])
+    within = failure_detection([base, other], names(40))
+    assert within.order == "Cases are put in order within each fold, and the folds are averaged."
+    in_parts(other, [f"fold_{row % 4}" for row in range(40)])
+    pooled = failure_detection([base, other], names(40))
+    assert pooled.order == "All cases are put in one order, since the runs have them in different folds."
+    for held in pooled.of_label("1"):
+        assert held.measures["aurc"] == pytest.approx(risk_coverage(sure[:, 0], 1 - dice[:, 0]).aurc)
+    none = failure_detection([make_run("run", dice, sure)], names(40))
+    assert none.order == "All cases are put in one order, since their folds are not known."
+    assert quality_content(decision_quality([base], names(40)))["failure_detection"]["order"] == within.order
