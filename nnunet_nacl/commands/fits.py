@@ -101,6 +101,15 @@ def read_fit_input(parsed: argparse.Namespace) -> tuple[Evaluated, list[str] | N
     return evaluated, None if groups is None else groups.of(evaluated.table.cases)
 
 
+def with_probabilities(content: dict[str, Any], evaluated: Evaluated) -> dict[str, Any]:
+    """Return the content of a fit's file with the kinds of probabilities that it was fitted on, and warn where these are several."""
+    from nnunet_nacl.decisions.fitted_probabilities import kinds_of, mixed
+
+    content = content | kinds_of(evaluated.result)
+    warn(mixed(content))
+    return content
+
+
 def read_predicted(parsed: argparse.Namespace, fit: Any) -> tuple[CaseTable, Dataset]:
     """Return the predictions that a fit is applied to.
 
@@ -109,6 +118,7 @@ def read_predicted(parsed: argparse.Namespace, fit: Any) -> tuple[CaseTable, Dat
     """
     from nnunet_nacl.commands.progress_bar import progress_bar
     from nnunet_nacl.decisions.fit_file import check_structures
+    from nnunet_nacl.decisions.fitted_probabilities import other_kind
     from nnunet_nacl.decisions.predictions import find_predictions, read_predictions
     from nnunet_nacl.evaluation.dataset import load_dataset
     from nnunet_nacl.evaluation.remarks import SEGMENTATION_DIFFERS, SPACING_ASSUMED, gather, in_words
@@ -129,6 +139,8 @@ def read_predicted(parsed: argparse.Namespace, fit: Any) -> tuple[CaseTable, Dat
             parsed.max_memory,
             lambda done, of: advance("reading", done, of),
         )
+    if table.soft is not None:
+        warn(other_kind(parsed.fit, fit.content, parsed.predicted))
     kinds = (SEGMENTATION_DIFFERS, SPACING_ASSUMED)
     seen = [
         (case, {kind: text for kind, text in remarks.items() if kind in kinds})

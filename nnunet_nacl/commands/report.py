@@ -80,6 +80,8 @@ def run(parsed: argparse.Namespace) -> int:
     ):
         print(f"nnunet-nacl: warning: {parsed.o}: {sentence}", file=sys.stderr)
     if parsed.figures is not None:
+        if sys.stderr.isatty():
+            print("drawing the diagrams", file=sys.stderr)
         shown = [training for run in runs for training in trainings_of(run)]
         for path in write_figures(shown, parsed.figures):
             print(f"wrote {path}")

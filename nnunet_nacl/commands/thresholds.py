@@ -9,7 +9,7 @@ from typing import Any
 
 from nnunet_nacl.commands import inputs
 from nnunet_nacl.commands.arguments import Commands, default_processes
-from nnunet_nacl.commands.fits import add_fit, number_within, read_fit_input, warn, write_table
+from nnunet_nacl.commands.fits import add_fit, number_within, read_fit_input, warn, with_probabilities, write_table
 
 LEAST, MOST = 0.001, 0.5
 """Of a miss rate: half of a structure is no miss rate to keep, and 0.001 needs a thousand patients."""
@@ -55,7 +55,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.files.output_folder import output_folder
 
     evaluated, groups = read_fit_input(parsed)
-    content = fit_thresholds(evaluated, parsed.miss, groups, parsed.trade)
+    content = with_probabilities(fit_thresholds(evaluated, parsed.miss, groups, parsed.trade), evaluated)
     fitted = [entry for entry in content["structures"].values() if entry["threshold"] is not None]
     useful = bool(fitted) or parsed.trade
     if useful:
@@ -158,6 +158,7 @@ def run_apply(parsed: argparse.Namespace) -> int:
     """Run ``apply`` and return its exit status."""
     from nnunet_nacl.commands.progress_bar import progress_bar
     from nnunet_nacl.decisions.fit_file import check_structures
+    from nnunet_nacl.decisions.fitted_probabilities import other_kind
     from nnunet_nacl.decisions.threshold_fit import ThresholdFit
     from nnunet_nacl.decisions.threshold_masks import write_masks
     from nnunet_nacl.errors import InputError
@@ -189,6 +190,7 @@ def run_apply(parsed: argparse.Namespace) -> int:
         write_table(COLUMNS, rows, parsed.o / TABLE)
         write(fit.content, parsed.o / "thresholds.json")
     _print_masks(fit, masks)
+    warn(other_kind(parsed.fit, fit.content, parsed.predicted))
     warn(fit.sentences)
     known = sorted({mask.case for mask in masks} & set(fit.content["cases"]))
     if known:

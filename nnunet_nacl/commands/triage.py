@@ -15,6 +15,7 @@ from nnunet_nacl.commands.fits import (
     read_fit_input,
     read_predicted,
     warn,
+    with_probabilities,
     write_table,
 )
 from nnunet_nacl.errors import InputError
@@ -77,7 +78,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
     agreement = None
     if parsed.members is not None:
         agreement = pairwise_dice(evaluated.table.cases, parsed.members, dataset_of_members(parsed.members))
-    content = fit_triage(evaluated, parsed.level, groups, agreement)
+    content = with_probabilities(fit_triage(evaluated, parsed.level, groups, agreement), evaluated)
     with output_folder(parsed.o.parent):
         write(content, parsed.o)
     _print_fit(content)

@@ -6,7 +6,15 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from nnunet_nacl.commands.arguments import Commands
-from nnunet_nacl.commands.fits import add_apply, add_fit, read_fit_input, read_predicted, warn, write_table
+from nnunet_nacl.commands.fits import (
+    add_apply,
+    add_fit,
+    read_fit_input,
+    read_predicted,
+    warn,
+    with_probabilities,
+    write_table,
+)
 from nnunet_nacl.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +54,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.files.output_folder import output_folder
 
     evaluated, groups = read_fit_input(parsed)
-    content = fit_volumes(evaluated, parsed.level, groups)
+    content = with_probabilities(fit_volumes(evaluated, parsed.level, groups), evaluated)
     with output_folder(parsed.o.parent):
         write(content, parsed.o)
     fit = VolumeFit(parsed.o)
@@ -83,12 +91,18 @@ def _print_fit(content: dict[str, Any]) -> None:
     Console().print(table)
     print(
         f"For hard and soft, the share of left-out {units} inside the interval follows from their number alone (except for ties and whole voxels), whatever was predicted. "
-        "It says nothing about the network; the widths do."
+        "It says nothing about the network; the widths do. A width is a share of the predicted volume."
     )
+    used = [
+        f"{entry['name']} {entry['chosen_bounds']['median_relative_width']:.0%}"
+        for entry in content["structures"].values()
+    ]
+    print(f"Median width of the intervals of `apply`, as in compare and report: {', '.join(used)}.")
     if content["n_units_for_choice"]:
         rest = content["n_units"] - content["n_units_for_choice"]
         print(
-            f"How to measure (the way) was chosen on {content['n_units_for_choice']} of the {units}, and the interval was fitted on the other {rest}."
+            f"How to measure (the way) was chosen on {content['n_units_for_choice']} of the {units}, and the interval was fitted on the other {rest}. "
+            "A way that is narrowest among the former may be wider in this table; to choose by the table would make intervals that hold less often."
         )
     else:
         print(

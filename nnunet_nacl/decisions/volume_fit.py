@@ -220,7 +220,7 @@ class VolumeFit(fit_file.FitFile):
         for volume, voxel in zip(volumes.hard, volumes.voxel * MM3_PER_ML, strict=True):
             said = ["no case of the fit has it"] if self.absent[key] else []
             if not least <= volume <= most:
-                said.append(f"the fit saw {least:.3g} to {most:.3g} ml")
+                said.append(f"segmentation of {volume:.4g} ml, the fit saw {least:.4g} to {most:.4g} ml")
             if not finest * 0.99 <= voxel <= coarsest * 1.01:
                 said.append(f"voxels of {voxel:.3g} mm3, in the fit {finest:.3g} to {coarsest:.3g}")
             found.append("; ".join(said))

@@ -41,7 +41,9 @@ def merge_results(results: Mapping[Path, FolderResult]) -> FolderResult:
             found_in.setdefault(name, folder)
     if twice:
         raise InputError(f"Expected each case once, but {len(twice)} came twice: {', '.join(twice[:5])}.")
-    origins = [(case, origin_of(folder, case, result.files)) for folder, result in results.items() for case in result.cases]
+    origins = [
+        (case, origin_of(folder, case, result.files)) for folder, result in results.items() for case in result.cases
+    ]
     names = part_names(origin for _, origin in origins)
     cases = sorted((replace(case, part=names[origin]) for case, origin in origins), key=lambda case: case.case.name)
     files = {"merged": [{"folder": absolute(folder), **result.files} for folder, result in results.items()]}

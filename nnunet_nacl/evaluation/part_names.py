@@ -84,7 +84,7 @@ def _fold_folder(path: Path) -> Path | None:
 
 def _before_recalibration(files: Mapping[str, Any]) -> Path | None:
     """Return the fold of the predictions that a result's were recalibrated from; None where they are of several, or none is known."""
-    found = [_fold_folder(Path(each.get("predictions") or "")) for each in of_files(files)]
+    found = [_fold_folder(Path(str((each or {}).get("predictions", "")))) for each in of_files(files)]
     return found[0] if len(set(found)) == 1 else None
 
 

@@ -39,8 +39,8 @@ def recalibrated(folder: Path) -> dict[str, Any]:
     }
 
 
-def of_files(files: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield of each result that was merged into one, from its files, what was kept of it; an empty one where nothing was."""
+def of_files(files: Mapping[str, Any]) -> Iterator[dict[str, Any] | None]:
+    """Yield of each result that was merged into one, from its files, what was kept of it, empty where nothing was; None where that is not known."""
     merged = files.get("merged")
     if isinstance(merged, list):
         for part in merged:
@@ -52,7 +52,8 @@ def of_files(files: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         return
     # a result of a version that kept nothing may still lie with its predictions
     predictions = files.get("predictions")
-    yield recalibrated(Path(predictions)).get(KEY, {}) if isinstance(predictions, str) else {}
+    there = isinstance(predictions, str) and os.path.isdir(predictions)  # noqa: PTH112 - as above
+    yield recalibrated(Path(predictions)).get(KEY, {}) if there else None
 
 
 def _digest(content: dict[str, Any]) -> str:

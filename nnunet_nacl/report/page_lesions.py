@@ -143,8 +143,9 @@ def _row(place: int, run: str, of: Mapping[str, Any], which: str, unit: str) -> 
         for label, figure in zip(COLUMNS, figures, strict=True)
     ]
     counts = f"{of['n_found']} of {of['n_lesions']} lesions found, {of['n_true']} of {of['n_findings']} findings true"
-    for name, text in (("n_merged", "merged"), ("n_duplicate", "duplicates"), ("n_left_out", "left out")):
-        counts += f", {of[name]} {text}" if of[name] else ""
+    for name, text in (("n_merged", "merged"), ("n_duplicate", "duplicate"), ("n_left_out", "left out")):
+        plural = "s" if text == "duplicate" and of[name] > 1 else ""
+        counts += f", {of[name]} {text}{plural}" if of[name] else ""
     return LesionRow(run, place, counts, cells)
 
 

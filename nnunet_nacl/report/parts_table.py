@@ -47,7 +47,9 @@ def prepare_parts_table(rows: Sequence[PartsRow], wide: bool) -> Table:
 
 
 def signs_in_words(parts: Sequence[PartDifference]) -> str:
-    """Return whether the difference has the same sign in every part."""
+    """Return whether the difference has the same sign in every part, or is exactly 0 in all."""
+    if parts and all(part.difference == 0 for part in parts):
+        return "no difference in any"
     return "same sign" if common_sign(parts) else "signs differ"
 
 
@@ -70,4 +72,4 @@ def _counts(row: PartsRow) -> Iterator[Text]:
 
 
 def _sign(row: PartsRow) -> Text:
-    return Text(signs_in_words(row.parts), style="" if common_sign(row.parts) else "yellow")
+    return Text(signs_in_words(row.parts), style="yellow" if signs_in_words(row.parts) == "signs differ" else "")

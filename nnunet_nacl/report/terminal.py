@@ -29,8 +29,9 @@ def prepare_voxel_set_table(summary: dict[str, Any]) -> Table:
 
 def prepare_class_table(summary: dict[str, Any]) -> Table:
     """Return Dice, HD95 where it was asked for, and class-wise ECE of each class, mean over cases."""
+    hd95 = "; HD95 in mm" if summary["protocol"]["hd95"] else ""
     table = Table(
-        title="Per class, mean of the cases that have it (CECE: class-wise ECE; HD95 in mm)",
+        title=f"Per class, mean of the cases that have it (CECE: class-wise ECE{hd95})",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,

@@ -39,7 +39,9 @@ def shared_folds(runs: Sequence[Run], cases: Sequence[str]) -> SharedFolds:
         return SharedFolds(first, "All cases are put in one order: they are of one fold.")
     unnamed = [run.name for run in runs if run.name not in named]
     if unnamed:
-        return SharedFolds(first, f"{WITHIN}, by the folds of {next(iter(named))}, since {', '.join(unnamed)} names none.")
+        return SharedFolds(
+            first, f"{WITHIN}, by the folds of {next(iter(named))}, since {', '.join(unnamed)} names none."
+        )
     return SharedFolds(first, f"{WITHIN}.")
 
 

@@ -164,6 +164,8 @@ def test_predictions_unlike_those_of_the_fit_are_named(fits, tmp_path, capsys):
     assert run(*command) == 0
     assert "are outside of the range of the fit" in capsys.readouterr().err
     warning = rows_of(tmp_path / "v.csv")[0]["warning"]
+    hard = (np.load(tmp_path / "predictions" / "tiny.npz")["probabilities"].argmax(0) == 1).sum() * 0.016
+    assert f"segmentation of {hard:.4g} ml, the fit saw" in warning
     assert "the fit saw" in warning and "voxels of 16 mm3, in the fit 2 to 2" in warning
 
 
@@ -592,3 +594,58 @@ def test_areas_have_no_volume(fits, tmp_path, capsys):
     assert run("volumes", "apply", fits / "volumes.json", folder, "-o", tmp_path / "v.csv", "-np", 1) == 1
     assert "a: is 2D, and an area has no volume" in capsys.readouterr().err
     assert isinstance(VolumeFit(fits / "volumes.json").interval("1"), VolumeInterval) and isinstance(tmp_path, Path)
+
+
+@pytest.fixture(scope="module")
+def sharpened(task, tmp_path_factory):
+    """The two folds and the new cases recalibrated by one file: what `recalibrate apply` leaves, with probabilities that are other ones."""
+    root = tmp_path_factory.mktemp("sharpened")
+    for name in ("fold_0", "fold_1", "new"):
+        shutil.copytree(task / name, root / f"RECAL_{name}")
+        folder = root / f"RECAL_{name}" / "predictions"
+        shutil.rmtree(folder / "calibration", ignore_errors=True)
+        record = {
+            "held_out": name != "new",
+            "temperature": {"temperatures": [0.5]},
+            "provenance": {"files": {"predictions": str(task / name / "predictions")}},
+        }
+        (folder / "recalibration.json").write_text(json.dumps(record))
+        if name != "new":
+            evaluated(root / f"RECAL_{name}")
+    return root
+
+
+@pytest.mark.parametrize("command", ["volumes", "triage", "thresholds"])
+def test_recalibrated_probabilities_against_those_of_the_fit(command, task, sharpened, tmp_path, capsys):
+    """A fit of the network's own probabilities was applied to recalibrated ones, and the reverse, without a word."""
+    own = [task / name / "predictions" for name in ("fold_0", "fold_1")]
+    recalibrated = [sharpened / f"RECAL_{name}" / "predictions" for name in ("fold_0", "fold_1")]
+    level = ["--miss", 0.3] if command == "thresholds" else ["--level", 0.8]
+    new = {"own": task / "new" / "predictions", "recalibrated": sharpened / "RECAL_new" / "predictions"}
+    for fitted, results in (("own", own), ("recalibrated", recalibrated)):
+        assert run(command, "fit", *results, "-o", tmp_path / f"{fitted}.json", *level) == 0
+        assert "different probabilities" not in capsys.readouterr().err
+        for kind, folder in new.items():
+            output = tmp_path / f"{fitted}_{kind}"
+            assert run(command, "apply", tmp_path / f"{fitted}.json", folder, "-o", output, "-np", 1) == 0
+            said = "was fitted on probabilities that were" in capsys.readouterr().err
+            assert said is (kind != fitted), (fitted, kind)
+    content = json.loads((tmp_path / "recalibrated.json").read_text())
+    (kind,) = content["probabilities"]
+    assert kind.startswith("recalibrated (temperature file ")
+    old = {key: value for key, value in content.items() if key != "probabilities"}
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    assert run(command, "apply", tmp_path / "old.json", new["own"], "-o", tmp_path / "of_old", "-np", 1) == 0
+    assert "was fitted on" not in capsys.readouterr().err
+    assert run(command, "fit", own[0], recalibrated[1], "-o", tmp_path / "mixed.json", *level) == 0
+    assert "are of different probabilities" in capsys.readouterr().err
+
+
+def test_the_width_of_fit_is_that_of_apply_and_compare(task, fits, tmp_path, capsys):
+    results = [task / name / "predictions" for name in ("fold_0", "fold_1")]
+    assert run("volumes", "fit", *results, "-o", tmp_path / "v.json", "--level", 0.8) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    structures = json.loads((tmp_path / "v.json").read_text())["structures"].values()
+    used = [f"{each['name']} {each['chosen_bounds']['median_relative_width']:.0%}" for each in structures]
+    assert f"as in compare and report: {', '.join(used)}." in printed
+    assert "A width is a share of the predicted volume." in printed

@@ -13,6 +13,7 @@ from runs import pair, run_of
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.report.comparison_table import print_comparison
+from nnunet_nacl.report.parts_table import signs_in_words
 from nnunet_nacl.study.case_scores import Quantity
 from nnunet_nacl.study.comparison import compare_runs
 from nnunet_nacl.study.comparison_files import write_comparison
@@ -239,3 +240,18 @@ def test_a_part_that_is_no_text(tmp_path):
     for case in run.summary["metric_per_case"]:
         case["part"] = None
     assert compared(base, [run]).no_parts["run"].startswith("the run does not know")
+
+
+@pytest.mark.parametrize(
+    ("differences", "words"),
+    [
+        ((0.0, 0.0, 0.0), "no difference in any"),
+        ((0.1, 0.0, 0.2), "signs differ"),
+        ((-0.1, -0.2), "same sign"),
+        ((0.0, np.nan), "signs differ"),
+        ((), "signs differ"),
+    ],
+)
+def test_signs_in_words(differences, words):
+    """A recalibration changes no mask: Dice differs in no fold, which was called differing signs."""
+    assert signs_in_words([PartDifference(str(place), 1, value) for place, value in enumerate(differences)]) == words
