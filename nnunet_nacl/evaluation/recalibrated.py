@@ -52,8 +52,8 @@ def of_files(files: Mapping[str, Any]) -> Iterator[dict[str, Any] | None]:
         return
     # a result of a version that kept nothing may still lie with its predictions
     predictions = files.get("predictions")
-    there = isinstance(predictions, str) and os.path.isdir(predictions)  # noqa: PTH112 - as above
-    yield recalibrated(Path(predictions)).get(KEY, {}) if there else None
+    there = predictions if isinstance(predictions, str) and os.path.isdir(predictions) else None  # noqa: PTH112 - as above
+    yield None if there is None else recalibrated(Path(there)).get(KEY, {})
 
 
 def _digest(content: dict[str, Any]) -> str:
