@@ -14,6 +14,7 @@ import mutations
 import pytest
 import targets
 import targets_of_decisions
+import targets_of_lesions
 import targets_of_side_files
 import targets_of_studies
 from hypothesis import HealthCheck, given, settings
@@ -69,7 +70,7 @@ def test_whole_files_are_read(made, name, monkeypatch):
         "damaged_array": lambda rng, values, others: values,
         "damaged_nifti": lambda rng, content: gzip.decompress(content),
     }
-    for module in (targets, targets_of_decisions, targets_of_side_files, targets_of_studies):
+    for module in (targets, targets_of_decisions, targets_of_lesions, targets_of_side_files, targets_of_studies):
         for function, replacement in honest.items():
             monkeypatch.setattr(module, function, replacement, raising=False)
     monkeypatch.setattr(
