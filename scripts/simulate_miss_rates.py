@@ -51,6 +51,28 @@ def simulate(studies: int, level: float) -> None:
                   f"| {missed.sum()} | {low:.0f} to {high:.0f} |")  # fmt: skip
 
 
+def simulate_groups(studies: int, level: float) -> None:
+    """Three patients in ten have five cases, with logits lower by 1.5: the mean over patients is kept, that over cases is not."""
+
+    def drawn(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        many = rng.random(n) < 0.3
+        patient = np.repeat(np.arange(n), np.where(many, 5, 1))
+        with np.errstate(divide="ignore"):
+            logits = np.log(thresholds() / (1 - thresholds()))
+        mean = 2 - 1.5 * many[patient] + rng.normal(0, 0.5, patient.size)
+        return ndtr((logits - mean[:, None]) / 1.5), patient
+
+    new, patient = drawn(np.random.default_rng(1), 5000)
+    of_patients = by_patient(new, patient)[0].mean(0)
+    print(f"| patients | mean over patients (95 % interval), level {level:g} | mean over cases |\n|---|---|---|")
+    for n in CASES:
+        rng = np.random.default_rng(n)
+        places = np.array([controlled(by_patient(*drawn(rng, n))[0], level) for _ in range(studies)])
+        ends = [f"{true.mean():.3f} ({true.mean() - half:.3f} to {true.mean() + half:.3f})"
+                for true in (of_patients[places], new.mean(0)[places]) for half in [1.96 * true.std() / np.sqrt(studies)]]  # fmt: skip
+        print(f"| {n} | {ends[0]} | {ends[1]} |")
+
+
 def ask_folds(folders: list[Path], level: float) -> None:
     evaluated = read_evaluated(folders)
     parts = np.array([case.part for case in evaluated.result.cases])
@@ -84,6 +106,7 @@ def main() -> None:
         ask_folds(parsed.results, parsed.level)
     else:
         simulate(parsed.studies, parsed.level)
+        simulate_groups(parsed.studies, parsed.level)
 
 
 if __name__ == "__main__":

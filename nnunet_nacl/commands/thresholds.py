@@ -24,7 +24,8 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "thresholds",
         help=text,
-        description=f"{text}. On average over new cases drawn like those of the fit, no more than the given share of a structure's voxels is missed.",
+        description=f"{text}. On average over new cases drawn like those of the fit, no more than the given share of a structure's voxels is missed; with --groups "
+        "it is the mean over patients, each with the mean of their cases, which need not hold for the mean over cases.",
     )
     steps = parser.add_subparsers(title="steps", required=True, metavar="STEP")
     fit = add_fit(steps, "fit the thresholds on the results of validation folders", "THRESHOLDS_JSON", level=False)
@@ -65,7 +66,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
         _print_fit(content)
     if parsed.trade:
         for entry in content["structures"].values():
-            _print_trade(entry)
+            _print_trade(entry, "cases" if content["unit"] == "case" else "patients")
     warn(content["warnings"])
     if useful:
         print(f"wrote {parsed.o}")
@@ -79,31 +80,40 @@ def _print_fit(content: dict[str, Any]) -> None:
     from rich.text import Text
 
     units = "cases" if content["unit"] == "case" else "patients"
-    table = Table(Column("class"), Column(units, justify="right"), Column("threshold", justify="right"),
+    table = Table(Column("class", overflow="fold"), Column(units, justify="right"), Column("threshold", justify="right"),
                   *(Column(heading, no_wrap=True) for heading in ("missed", "volume, ml", "false, ml")),
                   title=f"Miss rate {content['level']:g}: segmentation to mask, {units} left out one by one",
-                  title_justify="left", box=SIMPLE_HEAD, pad_edge=False)  # fmt: skip
-    for entry in content["structures"].values():
-        if entry["threshold"] is not None:
-            price, left_out = entry["price"], entry["left_out"]
-            times = "" if price["volume_ratio"] is None else f" (x {price['volume_ratio']:.2f})"
-            missed = "-" if left_out is None else f"{left_out['miss_rate']:.3f}"
-            volume, false = price["volume_ml"], price["false_positive_ml"]
-            table.add_row(
-                Text(entry["name"]),
-                str(entry["n_units"]),
-                f"{entry['threshold']:.3g}",
-                f"{entry['argmax_miss_rate']:.3f} to {missed}",
-                f"{_ml(volume['threshold'])}{times}",
-                f"{_ml(false['argmax'])} to {_ml(false['threshold'])}",
-            )
+                  title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)  # fmt: skip
+    fitted = [entry for entry in content["structures"].values() if entry["threshold"] is not None]
+    for entry in fitted:
+        price, left_out = entry["price"], entry["left_out"]
+        times = "" if price["volume_ratio"] is None else f" (x {price['volume_ratio']:.2f})"
+        missed = f"{entry['miss_rate']:.3f} *" if left_out is None else f"{left_out['miss_rate']:.3f}"
+        volume, false = price["volume_ml"], price["false_positive_ml"]
+        table.add_row(
+            Text(entry["name"]),
+            str(entry["n_units"]),
+            f"{entry['threshold']:.3g}",
+            f"{entry['argmax_miss_rate']:.3f} to {missed}",
+            f"{_ml(volume['threshold'])}{times}",
+            f"{_ml(false['argmax'])} to {_ml(false['threshold'])}",
+        )
     Console().print(table)
+    if any(entry["left_out"] is None for entry in fitted):
+        print(
+            f"* measured on the {units} of the fit themselves, volumes too: with one left out they are too few. In new cases more is missed."
+        )
     print(_guarantee(content))
 
 
 def _guarantee(content: dict[str, Any]) -> str:
     """Return what the thresholds are worth, in words; no promise where a result left out contradicts it."""
     level = f"{100 * content['level']:g} %"
+    mean = (
+        "on average over cases that have it"
+        if content["unit"] == "case"
+        else "on average over patients that have it (each with the mean of their cases that have it; not over cases)"
+    )
     differ = [
         entry["name"]
         for entry in content["structures"].values()
@@ -111,17 +121,17 @@ def _guarantee(content: dict[str, Any]) -> str:
     ]
     if differ:
         return (
-            f"At most {level} of a structure would be missed, on average over cases that have it, if new cases were drawn like all cases of the fit "
+            f"At most {level} of a structure would be missed, {mean}, if new cases were drawn like all cases of the fit "
             f"together. But a threshold fitted without one of the results did not achieve this in it ({', '.join(differ)}), so nothing is guaranteed for another network, or an ensemble."
         )
     return (
         f"If new cases are drawn like those of the fit (exchangeable: same networks, scanners, kind of patients), at most {level} of a structure's voxels "
-        "are missed, on average over all such cases that have it, and over fits. For a single patient or a subgroup of patients nothing is guaranteed, "
+        f"are missed, {mean}, and over fits. For a single patient or a subgroup of patients nothing is guaranteed, "
         "and neither for another network, scanner or annotator."
     )
 
 
-def _print_trade(entry: dict[str, Any]) -> None:
+def _print_trade(entry: dict[str, Any], units: str) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -130,7 +140,7 @@ def _print_trade(entry: dict[str, Any]) -> None:
     if trade is None:
         return
     table = Table(
-        title=Text(f"{entry['name']}: means over cases that have it; false ml over all"), title_justify="left"
+        title=Text(f"{entry['name']}: means over {units} that have it; false ml over all"), title_justify="left"
     )
     for heading in ("threshold", "Dice", "sensitivity", "precision", "false ml"):
         table.add_column(heading, justify="right")
@@ -142,11 +152,19 @@ def _print_trade(entry: dict[str, Any]) -> None:
             _ml(row["false_positive_ml"]),
         )
     Console().print(table)
+    print(f"{entry['name']}: best mean Dice at {trade['best_threshold']:.3g}. {_gain(trade, units)}")
+
+
+def _gain(trade: dict[str, Any], units: str) -> str:
+    """Return what the best threshold gains on other data, in words."""
+    if trade["difference"] is None:
+        return f"Its gain over argmax is unknown (-): all {units} have cases in each result, so none are left to choose it on."
     low, high = trade["difference_interval"]
-    print(
-        f"{entry['name']}: best mean Dice at {trade['best_threshold']:.3g}. Chosen on other {trade['cross_fitted_over']}: Dice "
-        f"{trade['cross_fitted_Dice']:.4f}, argmax {trade['argmax_Dice']:.4f}, difference {trade['difference']:+.4f}"
-        + ("" if low is None else f" ({low:+.4f} to {high:+.4f})")
+    return (
+        f"Chosen on other {trade['cross_fitted_over']}: Dice {trade['cross_fitted_Dice']:.4f}, argmax {trade['argmax_Dice']:.4f}, "
+        f"difference {trade['difference']:+.4f}"
+        + (" (no interval: too few, or all alike" if low is None else f" ({low:+.4f} to {high:+.4f}")
+        + f"; {trade['cross_fitted_units']} {units})"
     )
 
 
@@ -168,7 +186,10 @@ def run_apply(parsed: argparse.Namespace) -> int:
 
     fit = ThresholdFit(parsed.fit)
     if not any(fit.thresholds.values()):
-        raise InputError(f"{parsed.fit}: no class has a threshold: {'; '.join(fit.sentences[:2])}.")
+        why = f": {'; '.join(fit.why_not[:2])}" if fit.why_not else ""
+        raise InputError(
+            f"{parsed.fit}: no class has a threshold{why}. Nothing can be applied; fit on other results, or at a higher --miss."
+        )
     files = inputs.find_inputs(parsed, [parsed.predicted], labels=False)
     dataset = load_dataset(files.dataset_json, files.plans_json)
     check_structures(fit.path, fit.content, dataset, files.dataset_json)
@@ -216,6 +237,6 @@ def _print_masks(fit: Any, masks: Any) -> None:
                 sum(getattr(mask, each) for mask in own) / len(own) for each in ("findings", "segmentation_findings")
             )
             print(
-                f"{name}: p of at least {fit.thresholds[key]:.3g}; {_ml(volume)} ml and {found:.1f} findings a case, in the segmentations "
+                f"{name}: p of at least {fit.thresholds[key]:.3g}; {_ml(volume)} ml and {found:.1f} findings a case (means over cases), in the segmentations "
                 f"{_ml(before)} ml and {segmented:.1f}"
             )

@@ -41,38 +41,52 @@ def across_results(
         n_for_choice: of how many patients fitted on, at this level, some do not enter the bounds, and how many do not.
 
     Returns:
-        None with a single result, or where the others are too few.
+        None with a single result. ``coverage`` is that of all results that can be measured, None without one; ``not_checked``: why
+        others cannot be.
     """
     of, units = np.asarray(parts), np.arange(len(parts)) if groups is None else np.asarray(groups)
-    inside, each, below = np.zeros(of.size, bool), {}, []
-    names = sorted(set(parts))
+    inside, measured = np.zeros(of.size, bool), np.zeros(of.size, bool)
+    each: dict[str, float] = {}
+    below, unknown, names = [], {}, sorted(set(parts))
+    if len(names) < 2:
+        return None
+    needed = smallest_number(level, two_sided=two_sided)
+    patients = "cases" if groups is None else "patients"
     for part in names:
         own = of == part
         known = ~own & ~np.isin(units, units[own])
         n_new, n_known = (np.unique(units[cases]).size for cases in (own, known))
-        if n_known < smallest_number(level, two_sided=two_sided):
-            return None
-        inside[own] = covers(known, own)
+        if n_known < needed:
+            unknown[part] = f"{n_known} {patients} are only in other results, {needed} are needed"
+            continue
+        inside[own], measured[own] = covers(known, own), True
         each[part] = coverage(inside[own], units[own])
         if chance_of_so_few(
             each[part], n_new, n_known - n_for_choice(n_known, level), level, two_sided=two_sided
         ) < CHANCE / len(names):
             below.append(part)
-    share = coverage(inside, units)
+    share = coverage(inside[measured], units[measured]) if each else None
     return {
         "coverage": share,
-        "coverage_interval": list(binomial_interval(share, np.unique(units).size)),
+        "coverage_interval": None if share is None else list(binomial_interval(share, np.unique(units[measured]).size)),
         "of_each": each,
         "below_the_level": below,
+        "not_checked": unknown,
     }
 
 
 def in_words(name: str, what: str, across: dict[str, Any] | None, level: float) -> list[str]:
-    """Return a sentence if the bounds hold less often in a result left out than chance explains, else none."""
-    if across is None or not across["below_the_level"]:
+    """Return what a user has to know of the check, in sentences: which results contradict the level, and which could not be checked."""
+    if across is None:
         return []
-    shares = ", ".join(f"{share:.2f} of {part}" for part, share in across["of_each"].items())
-    return [
-        f"{name}: fitted on the other results, {what} held in {shares} and not in {level:g}: these networks differ, so it need not hold "
-        "for another network, or an ensemble"
-    ]
+    found = []
+    if below := across["below_the_level"]:
+        shares = ", ".join(f"{across['of_each'][part]:.2f} of {part}" for part in below)
+        found.append(
+            f"{name}: fitted on the other results, {what} held in {shares} and not in {level:g}: these networks differ, so it need not hold "
+            "for another network, or an ensemble"
+        )
+    if unknown := across.get("not_checked"):  # of files that were written before it was said there is none
+        why = "; ".join(f"{part} ({reason})" for part, reason in unknown.items())
+        found.append(f"{name}: whether {what} of the other results holds could not be checked in {why}")
+    return found

@@ -102,7 +102,7 @@ def read_structures(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_across(entry: Any, place: str) -> dict[str, Any] | None:
-    """Return what :func:`~nnunet_nacl.decisions.across.across_results` found, None where it had too few; ValueError if it is damaged."""
+    """Return what :func:`~nnunet_nacl.decisions.across.across_results` found, None with a single result; ValueError if it is damaged."""
     if entry is None:
         return None
     below = mapping(entry, place).get("below_the_level")
@@ -115,6 +115,9 @@ def read_across(entry: Any, place: str) -> dict[str, Any] | None:
         "results of of_each",
         below,
     )
+    unknown = mapping(entry.get("not_checked", {}), f"{place}.not_checked")
+    for part, why in unknown.items():
+        expect(_is_name(part) and _is_name(why), f"{place}.not_checked.{part!r}", "a reason", why)
     return dict(entry)
 
 

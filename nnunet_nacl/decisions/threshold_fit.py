@@ -9,19 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_nacl.calibration.intervals import mean_interval, where_units_differ
 from nnunet_nacl.calibration.threshold_counts import thresholds
 from nnunet_nacl.decisions import fit_file
 from nnunet_nacl.decisions.case_table import Evaluated
+from nnunet_nacl.decisions.interval_over_patients import interval_over_patients
 from nnunet_nacl.decisions.miss_rate import by_patient, controlled, left_out, mean_over_patients, smallest_number
+from nnunet_nacl.decisions.threshold_across import across_results, in_words
 from nnunet_nacl.decisions.threshold_cases import StructureCases, at, structure_cases
 from nnunet_nacl.decisions.threshold_trade import trade_of
 
 FILE_TYPE = "nnunet-nacl thresholds"
 SCHEMA_VERSION = 1
 
-CHANCE = 0.05
-"""Below this, shared among the results, a result left out is missed more often than chance explains."""
+GRID = frozenset(thresholds()[1:].tolist())
+"""What a threshold of a fit may be."""
 
 
 def fit_thresholds(
@@ -77,9 +78,6 @@ def fit_structure(
         why = f"no threshold down to {thresholds()[1]:.2g} keeps a miss rate of {level:g}: so much of the reference has a probability of next to 0"
         return {**held, "threshold": None, "why_not": why}
     of_others = left_out(rates, level)
-    places = np.full(len(cases.missed), place)
-    if of_others is not None:
-        places[~np.isnan(cases.missed[:, 0])] = of_others[patient]
     return {
         **held,
         "threshold": float(thresholds()[place]),
@@ -87,14 +85,30 @@ def fit_structure(
         "miss_rate": float(rates[:, place].mean()),
         "argmax_miss_rate": mean_over_patients(cases.argmax_missed, groups),
         "left_out": None if of_others is None else _left_out(at(rates, of_others)),
-        "price": _price(cases, np.maximum(places, 1), groups),
-        "across_results": _across_results(cases, level, parts, groups),
+        "price": _price(cases, np.maximum(_places(cases, place, of_others, patient, groups), 1), groups),
+        "across_results": across_results(cases.missed, level, parts, groups),
     }
 
 
+def _places(
+    cases: StructureCases,
+    place: int,
+    of_others: NDArray[np.intp] | None,
+    patient: NDArray[np.intp],
+    groups: Sequence[str] | None,
+) -> NDArray[np.intp]:
+    """Return the number of each case's threshold, ``(N,)``: that of the other patients, of all where its patient was not fitted on."""
+    if of_others is None:
+        return np.full(len(cases.missed), place)
+    held = np.flatnonzero(~np.isnan(cases.missed[:, 0]))
+    units: Sequence[Any] = range(len(cases.missed)) if groups is None else groups
+    of_unit = {units[case]: of_others[number] for case, number in zip(held, patient, strict=True)}
+    return np.array([of_unit.get(unit, place) for unit in units])
+
+
 def _left_out(missed: NDArray[np.float64]) -> dict[str, Any]:
-    low, high = where_units_differ(*map(float, mean_interval(missed, within=(0.0, 1.0))))
-    return {"miss_rate": float(missed.mean()), "miss_rate_interval": [_plain(low), _plain(high)]}
+    ends = interval_over_patients(missed, within=(0.0, 1.0))
+    return {"miss_rate": float(missed.mean()), "miss_rate_interval": [None, None] if ends is None else list(ends)}
 
 
 def _price(cases: StructureCases, places: NDArray[np.intp], groups: Sequence[str] | None) -> dict[str, Any]:
@@ -109,32 +123,10 @@ def _price(cases: StructureCases, places: NDArray[np.intp], groups: Sequence[str
         }
         for name, pair in pairs.items()
     }
-    before, after = (mean_over_patients(voxels, groups) for voxels in pairs["volume_ml"])
+    before, after = found["volume_ml"]["argmax"], found["volume_ml"]["threshold"]
+    if before is None or after is None:  # 2D, which has voxels only
+        before, after = (mean_over_patients(voxels, groups) for voxels in pairs["volume_ml"])
     return found | {"volume_ratio": after / before if before > 0 else None}
-
-
-def _across_results(
-    cases: StructureCases, level: float, parts: Sequence[str], groups: Sequence[str] | None
-) -> dict[str, Any] | None:
-    """Return the miss rate of each result at the threshold that the other results give; None with a single result, or too few cases."""
-    of, units = np.asarray(parts), np.arange(len(parts)) if groups is None else np.asarray(groups)
-    names, each, above = sorted(set(parts)), {}, []
-    for part in names:
-        own = of == part
-        known = ~own & ~np.isin(units, units[own])
-        rates, _ = by_patient(cases.missed[known], units[known])
-        place = controlled(rates, level) if len(names) > 1 else None
-        new, _ = by_patient(cases.missed[own], units[own])
-        if place is None:
-            return None
-        if not len(new):
-            continue
-        missed = new[:, place]
-        low, _ = mean_interval(missed, 1 - 2 * CHANCE / len(names), within=(0.0, 1.0))
-        each[part] = float(missed.mean())
-        if low > level:
-            above.append(part)
-    return {"of_each": each, "above_the_level": above}
 
 
 def _plain(value: float) -> float | None:
@@ -145,12 +137,11 @@ def _warnings(structures: dict[str, Any], level: float, ignored: bool) -> list[s
     """Return what a user of the fit has to know, in sentences."""
     found = [f"{entry['name']}: {entry['why_not']}" for entry in structures.values() if entry["why_not"]]
     for entry in structures.values():
-        across = entry.get("across_results")
-        if across and across["above_the_level"]:
-            shares = ", ".join(f"{share:.2f} of {part}" for part, share in across["of_each"].items())
+        found += in_words(entry["name"], entry.get("across_results"), level)
+        if entry["threshold"] is not None and entry["miss_rate"] > entry["argmax_miss_rate"]:
             found.append(
-                f"{entry['name']}: fitted on the other results, {shares} was missed and not {level:g}: these networks differ, so the miss rate "
-                "need not be kept for another network, or an ensemble"
+                f"{entry['name']}: nnU-Net's segmentation misses {entry['argmax_miss_rate']:.3f}, less than {level:g} already; masks at "
+                f"{entry['threshold']:.3g} are smaller and miss more than it does"
             )
     if ignored:
         found.append("the labels of the fit have an ignore label: what is missed where nobody annotated is not known")
@@ -163,6 +154,7 @@ class ThresholdFit(fit_file.FitFile):
     Attributes:
         thresholds: of each structure, by its key; None where it has none.
         sentences: what a user has to know of the fit.
+        why_not: why structures have no threshold, in sentences; empty where the file does not say it.
     """
 
     file_type, version = FILE_TYPE, SCHEMA_VERSION
@@ -173,10 +165,15 @@ class ThresholdFit(fit_file.FitFile):
             isinstance(said, list) and all(isinstance(each, str) for each in said), "warnings", "sentences", said
         )
         self.sentences = list(said)
+        self.why_not = [
+            f"{self.structures[key]}: {entry['why_not']}"
+            for key, entry in entries.items()
+            if isinstance(entry.get("why_not"), str)
+        ]
         self.thresholds: dict[str, float | None] = {}
         for key, entry in entries.items():
             value = entry["threshold"]
             if value is not None:
                 place = f"structures.{key}.threshold"
-                fit_file.expect(0 < fit_file.number(value) < 1, place, "above 0 and below 1", value)
+                fit_file.expect(fit_file.number(value) in GRID, place, "a threshold that `fit` can write", value)
             self.thresholds[key] = None if value is None else float(value)

@@ -1,7 +1,8 @@
 """Where no miss rate has to be kept: Dice, sensitivity and precision over the threshold, and the threshold with the best mean Dice.
 
 The best threshold of some cases is partly the best by chance, so what it is worth is measured on others: on each result with the threshold
-that the other results give, or, of a single result, on each patient with that of the others.
+that the other results give, or, of a single result, on each patient with that of the others. Patients with cases in every result cannot
+be measured so, and are left out; if that leaves none, the worth is unknown.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
-from nnunet_nacl.calibration.intervals import mean_interval, where_units_differ
 from nnunet_nacl.calibration.scores import divided
 from nnunet_nacl.calibration.threshold_counts import thresholds
+from nnunet_nacl.decisions.interval_over_patients import interval_over_patients
 from nnunet_nacl.decisions.miss_rate import by_patient, mean_over_patients
 from nnunet_nacl.decisions.threshold_cases import StructureCases, at
 
@@ -43,9 +44,8 @@ def trade_of(cases: StructureCases, parts: Sequence[str], groups: Sequence[str] 
         if known.any():
             of_others[own] = dice[own, _best(dice[known], units[known])]
     argmax = np.where(np.isnan(of_others), np.nan, cases.argmax_dice)
-    gain = of_others - argmax
-    ends = mean_interval(gain, groups=None if groups is None else list(groups), within=(-1.0, 1.0))
-    low, high = where_units_differ(*map(float, ends))
+    gain, _ = by_patient((of_others - argmax)[:, None], units)
+    ends = interval_over_patients(gain[:, 0], within=(-1.0, 1.0))
     plain_units = None if groups is None else list(groups)
     return {
         "table": _table(cases, plain_units),
@@ -54,8 +54,9 @@ def trade_of(cases: StructureCases, parts: Sequence[str], groups: Sequence[str] 
         "cross_fitted_over": "results" if folds is not units else "patients",
         "cross_fitted_Dice": _plain(mean_over_patients(of_others, plain_units)),
         "argmax_Dice": _plain(mean_over_patients(argmax, plain_units)),
-        "difference": _plain(float(np.nanmean(gain))),
-        "difference_interval": [_plain(low), _plain(high)],
+        "cross_fitted_units": len(gain),
+        "difference": float(gain.mean()) if len(gain) else None,
+        "difference_interval": [None, None] if ends is None else list(ends),
     }
 
 

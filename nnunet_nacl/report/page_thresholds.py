@@ -86,13 +86,14 @@ def _row(run: str, number: int, cases: StructureCases, units: Sequence[str] | No
     if fitted["threshold"] is None:
         return ThresholdRow(run, number, dice, missed, "none", fitted["why_not"], "", "")
     price, left_out = fitted["price"], fitted["left_out"]
+    smaller = fitted["miss_rate"] > fitted["argmax_miss_rate"]
     false = price["false_positive_ml"]
     return ThresholdRow(
         run,
         number,
         dice,
         missed,
-        f"{fitted['threshold']:.3g}",
+        f"{fitted['threshold']:.3g}" + (" (misses more than the segmentation)" if smaller else ""),
         "" if left_out is None else fixed(left_out["miss_rate"]),
         "" if price["volume_ratio"] is None else f"x {price['volume_ratio']:.2f}",
         "" if false["threshold"] is None else f"{false['argmax']:.3g} to {false['threshold']:.3g}",

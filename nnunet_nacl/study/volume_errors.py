@@ -115,7 +115,7 @@ def _with_interval(
     low, high = interval.apply(volumes)
     held = replace(errors, way=interval.chosen, width=float(np.median(relative_width(low, high, volumes))))
     across = across_of(truth, volumes, parts, LEVEL, units)
-    if across is None:
+    if across is None or across["coverage"] is None:
         few = len(set(parts)) > 1
         why = (
             f"fitted on all folds but one it needs {needed} patients"

@@ -91,3 +91,25 @@ def test_new_cases_miss_no_more_and_not_much_less(n):
 def test_it_fails_under_shift():
     true, _ = studies(50, 100, shift=1.0)
     assert true.mean() > 1.5 * LEVEL
+
+
+def test_the_mean_over_patients_is_kept_and_not_that_over_cases():
+    """Patients with five cases are harder than those with one, so the mean over cases is higher than the mean that is kept."""
+    rng, of_patients, of_cases = np.random.default_rng(4), [], []
+
+    def drawn(n):
+        many = rng.random(n) < 0.3
+        groups = np.repeat(np.arange(n), np.where(many, 5, 1))
+        with np.errstate(divide="ignore"):
+            logits = np.log(thresholds() / (1 - thresholds()))
+        harder = np.where(many, 1.5, 0.0)[groups]
+        return ndtr((logits - rng.normal(2 - harder, 0.5)[:, None]) / 1.5), groups
+
+    new, groups = drawn(3000)
+    patients, _ = by_patient(new, groups)
+    for _ in range(100):
+        place = controlled(by_patient(*drawn(50))[0], LEVEL)
+        of_patients.append(patients[:, place].mean())
+        of_cases.append(new[:, place].mean())
+    assert np.mean(of_patients) <= LEVEL + 3 * np.std(of_patients) / 10
+    assert np.mean(of_cases) > 1.3 * LEVEL

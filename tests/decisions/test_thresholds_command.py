@@ -74,7 +74,7 @@ def test_fit_is_the_inequality_on_the_files_themselves(folds, results, tmp_path,
         ]
         assert shown[0.5]["Dice"] == pytest.approx(np.mean(dice))
         assert entry["trade"]["cross_fitted_over"] == "results"
-    assert "on average over all such cases" in capsys.readouterr().out
+    assert "on average over cases that have it" in capsys.readouterr().out
 
 
 def test_units_that_agree_have_no_interval():
@@ -174,7 +174,35 @@ def test_counts_that_no_voxels_give_are_refused(results, tmp_path, capsys):
         assert "`threshold_counts`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", ["labels", "kind", "logits", "damaged", "full"])
+def test_patients_in_every_result(results, tmp_path, capsys):
+    """As with repeated scans, of which one is in each fold: nothing is left to choose the trade on, and a file is written all the same."""
+    path = tmp_path / "groups.csv"
+    path.write_text("case,group\n" + "".join(f"case_{fold}{row:02},P{row}\n" for fold in range(2) for row in range(8)))
+    code, content = fitted(results, tmp_path / "t.json", "--miss", "0.2", "--trade", "--groups", path)
+    said = capsys.readouterr()
+    assert code == 0 and content["structures"]["1"]["trade"]["difference"] is None
+    assert "gain over argmax is unknown (-)" in said.out and "means over patients that have it; false ml" in said.out
+    assert "on average over patients that have it (each with the mean of their cases" in said.out
+    (line,) = [line for line in said.err.splitlines() if "liver: whether" in line]
+    assert "could not be checked in fold_0 (0 patients have it that are only in other results, 4 are needed)" in line
+
+
+def test_figures_are_whole_on_80_columns_and_of_the_fits_own_cases_only_with_a_mark(
+    results, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, content = fitted(results, tmp_path / "t.json", "--miss", "0.06")
+    out = capsys.readouterr().out
+    entry = content["structures"]["1"]
+    assert entry["left_out"] is None and "* measured on the cases of the fit themselves" in out
+    (row,) = [line for line in out.splitlines() if "liver" in line]
+    assert f"{entry['argmax_miss_rate']:.3f} to {entry['miss_rate']:.3f} *" in row
+    assert f"(x {entry['price']['volume_ratio']:.2f})" in row and len(row) <= 80
+    fitted(results, tmp_path / "t.json", "--miss", "0.2")
+    assert "measured on the cases of the fit themselves" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", ["labels", "kind", "logits", "damaged", "tiny", "between", "none", "full"])
 def test_mistakes_of_apply_are_one_line(wrong, results, tmp_path, capsys):
     path, out = tmp_path / "thresholds.json", tmp_path / "out"
     _, content = fitted(results, path, "--miss", "0.2")
@@ -190,8 +218,12 @@ def test_mistakes_of_apply_are_one_line(wrong, results, tmp_path, capsys):
         np.savez_compressed(
             predicted / "new_0.npz", probabilities=np.load(predicted / "new_0.npz")["probabilities"] * 9
         )
-    elif wrong == "damaged":
-        content["structures"]["1"]["threshold"] = 1.5
+    elif wrong == "none":
+        for entry in content["structures"].values():
+            entry["threshold"] = None
+        path.write_text(json.dumps(content))
+    elif wrong in ("damaged", "tiny", "between"):
+        content["structures"]["1"]["threshold"] = {"damaged": 1.5, "tiny": 1e-60, "between": 0.123}[wrong]
         path.write_text(json.dumps(content))
     else:
         out.mkdir()
@@ -199,7 +231,7 @@ def test_mistakes_of_apply_are_one_line(wrong, results, tmp_path, capsys):
     capsys.readouterr()
     assert run("thresholds", "apply", path, predicted, "-o", out, "-np", 1) == 1
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("nnunet-nacl: error")]
-    expected = {"labels": "was fitted for", "kind": "is no file of", "logits": "Are these logits?", "damaged": "is damaged", "full": "is not empty"}  # fmt: skip
+    expected = {"labels": "was fitted for", "kind": "is no file of", "logits": "Are these logits?", "damaged": "is damaged", "tiny": "is damaged", "between": "is damaged", "none": "no class has a threshold. ", "full": "is not empty"}  # fmt: skip
     assert len(said) == 1 and expected[wrong] in said[0]
     assert not list(out.glob("*/*.nii.gz"))
 
