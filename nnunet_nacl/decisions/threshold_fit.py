@@ -102,7 +102,7 @@ def _places(
         return np.full(len(cases.missed), place)
     held = np.flatnonzero(~np.isnan(cases.missed[:, 0]))
     units: Sequence[Any] = range(len(cases.missed)) if groups is None else groups
-    of_unit = {units[case]: of_others[number] for case, number in zip(held, patient, strict=True)}
+    of_unit = {units[case]: of_others[number] for case, number in zip(held.tolist(), patient, strict=True)}
     return np.array([of_unit.get(unit, place) for unit in units])
 
 
