@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,11 @@ EPILOG = "\n".join(
     ["methods, for K classes (for a region: outside and inside), what they keep, and the voxels they are fitted on:"]
     + [f"  {line}" for line in guarantee_lines()]
     + [
-        "volumes: how many of 8 soft volumes (two structures, four trainers) came closer to the labels', on folds not used for the fit",
-        "all are convex and need only saved probabilities and labels. See the page Recalibrating of the documentation.",
+        textwrap.fill(line, 78)
+        for line in (
+            "volumes: how many of 8 soft volumes (two structures, four trainers) came closer to the labels', on folds not used for the fit",
+            "all are convex and need only saved probabilities and labels. See the page Recalibrating of the documentation.",
+        )
     ]
 )
 
@@ -45,7 +49,8 @@ def add(commands: Commands) -> None:
 
 def _add_fit(steps: Commands) -> None:
     text = "fit a recalibration on the softmax files of validation folders, and score it on cases that were not used for the fit"
-    parser = steps.add_parser("fit", help=text, description=text, epilog=EPILOG,
+    # this formatter keeps the lines of the table below, and so those of the description
+    parser = steps.add_parser("fit", help=text, description=textwrap.fill(text, 78), epilog=EPILOG,
                               formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("predicted", type=Path, nargs="+", metavar="PREDICTED",
                         help="validation folders with .npz files, one per fold")  # fmt: skip

@@ -11,6 +11,27 @@ import itertools
 
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunet_nacl.validation.model import TrainedModel
+
+SLOW_UP_TO = 20480
+"""Channels x depth x height of a single image that PyTorch convolves by the slower algorithm."""
+
+
+def slow_alone(model: TrainedModel) -> bool:
+    """Tell whether the first convolutions of a network, of its whole patch, take the slower algorithm, as far as its folder and plans say.
+
+    False for a trainer without mirroring, whose images do not come in pairs, and where the plans cannot be read: predicting says why.
+    """
+    trainer, configuration = (model.folder.name.split("__")[place] for place in (0, -1))
+    try:
+        planned = PlansManager(model.plans).get_configuration(configuration)
+        patch, features = planned.patch_size, planned.network_arch_init_kwargs["features_per_stage"]
+        size = int(features[0]) * int(patch[0]) * int(patch[1])
+    except (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return False
+    return len(patch) == 3 and size <= SLOW_UP_TO and "NoMirroring" not in trainer
 
 
 class MirrorPairsPredictor(nnUNetPredictor):  # type: ignore[misc]

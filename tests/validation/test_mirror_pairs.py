@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from nnunet_nacl.cli import main
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, read_result
 from nnunet_nacl.study.run import load_run
-from nnunet_nacl.validation.mirror_pairs import MirrorPairsPredictor
+from nnunet_nacl.validation.mirror_pairs import MirrorPairsPredictor, slow_alone
 from nnunet_nacl.validation.network import FoldPredictor
 from nnunet_nacl.validation.predict_again import predict_again
 
@@ -70,3 +71,17 @@ def test_the_result_is_that_of_single_images_up_to_rounding(nnunet, tmp_path, ca
         counted, plain_sum = (np.array([each.class_probability.sum((0, 2))]) for each in (ours, theirs))
         np.testing.assert_allclose(again.reshape(len(again), -1).sum(1, dtype=float), counted[0], rtol=1e-7)
         assert not np.array_equal(counted, plain_sum)
+
+
+def test_small_networks_are_told_apart_by_their_plans(tmp_path):
+    """32 features of a patch of 40 x 56 x 40, nnU-Net's own of the hippocampus, gain nothing; 8 of them do."""
+
+    def model(features, patch=(40, 56, 40), trainer="nnUNetTrainer"):
+        architecture = {"arch_kwargs": {"features_per_stage": [features]}, "_kw_requires_import": []}
+        plans = {"configurations": {"3d_fullres": {"patch_size": patch, "architecture": architecture}}}
+        return SimpleNamespace(folder=tmp_path / f"{trainer}__nnUNetPlans__3d_fullres", plans=plans)
+
+    assert slow_alone(model(8)) and not slow_alone(model(32))
+    assert not slow_alone(model(8, (40, 56))), "2D"
+    assert not slow_alone(model(8, trainer="nnUNetTrainerNoMirroring"))
+    assert not slow_alone(model("many")) and not slow_alone(SimpleNamespace(folder=tmp_path, plans={}))
