@@ -81,9 +81,9 @@ def in_words(name: str, what: str, across: dict[str, Any] | None, level: float) 
         return []
     found = []
     if below := across["below_the_level"]:
-        shares = ", ".join(f"{across['of_each'][part]:.2f} of {part}" for part in below)
+        shares = " and ".join(f"{across['of_each'][part]:.2f} of {part}" for part in below)
         found.append(
-            f"{name}: fitted on the other results, {what} held in {shares} and not in {level:g}: these networks differ, so it need not hold "
+            f"{name}: fitted on the other results, {what} held in {shares}, where {level:g} is expected: these networks differ, so it need not hold "
             "for another network, or an ensemble"
         )
     if unknown := across.get("not_checked"):  # of files that were written before it was said there is none

@@ -86,7 +86,7 @@ def in_words(name: str, across: Mapping[str, Any] | None, level: float) -> list[
     if above := across["above_the_level"]:
         shares = ", ".join(f"{across['of_each'][part]:.2f} of {part}" for part in above)
         found.append(
-            f"{name}: fitted on the other results, {shares} was missed and not {level:g}: these networks differ, so the miss rate "
+            f"{name}: fitted on the other results, {shares} was missed, where at most {level:g} is allowed: these networks differ, so the miss rate "
             "need not be kept for another network, or an ensemble"
         )
     if unknown := across["not_checked"]:
