@@ -27,7 +27,7 @@ N_THRESHOLDS = 482
 _HALVINGS = 16
 _LEAST = 2.0**-_HALVINGS
 _LAST = N_THRESHOLDS - 1
-_RUN = 64
+_RUN = 512  # voxels: shorter runs are skipped more often, and cost more to look at
 
 # whole numbers of the size of a float, how many of its bits follow the first four of the mantissa, and the bits before them of 2**-16
 _BITS = {4: (np.int32, 19, (127 - _HALVINGS) * 16), 8: (np.int64, 48, (1023 - _HALVINGS) * 16)}
