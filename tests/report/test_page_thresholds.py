@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from nnunet_nacl.decisions.case_table import read_evaluated
-from nnunet_nacl.decisions.threshold_fit import fit_thresholds
+from nnunet_nacl.decisions.threshold_cases import structure_cases
+from nnunet_nacl.decisions.threshold_fit import fit_structure, fit_thresholds
 from nnunet_nacl.report import page_thresholds
 from nnunet_nacl.study.run import load_run
 
@@ -36,3 +37,18 @@ def test_results_of_before_have_no_such_section(run):
     without = replace(run, result=replace(run.result, cases=older))
     for runs in ([without], [run, without], [replace(run, result=None)]):
         assert page_thresholds.thresholds_part(runs, sorted(run.problems), None) == []
+
+
+def test_says_where_masks_miss_more_than_the_segmentation(run, monkeypatch):
+    monkeypatch.setattr(page_thresholds, "MISS_RATE", 0.5)
+    (evaluated_run,) = [page_thresholds._evaluated(run, sorted(run.problems))]
+    found = []
+    for cases in structure_cases(evaluated_run):
+        row, fitted = (
+            page_thresholds._row("a", 0, cases, None),
+            fit_structure(cases, 0.5, [""] * len(cases.labelled), None),
+        )
+        more = fitted["threshold"] is not None and fitted["miss_rate"] > fitted["argmax_miss_rate"]
+        assert ("misses more than the segmentation" in row.threshold) == more
+        found.append(more)
+    assert any(found)
