@@ -13,10 +13,10 @@ from nnunet_nacl.commands.arguments import Commands, add_settings, memory_size, 
 from nnunet_nacl.commands.groups import add_groups, groups_of
 from nnunet_nacl.commands.validation_fit import validate_and_fit
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES
 
 if TYPE_CHECKING:
+    from nnunet_nacl.evaluation.case_groups import Groups
     from nnunet_nacl.evaluation.folder_result import FolderResult
     from nnunet_nacl.validation.cross_validation import Options
     from nnunet_nacl.validation.model import TrainedModel

@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_nacl.evaluation.case_groups import Groups
-
 if TYPE_CHECKING:
+    from nnunet_nacl.evaluation.case_groups import Groups
     from nnunet_nacl.evaluation.folder_result import FolderResult
     from nnunet_nacl.validation.cross_validation import Options
     from nnunet_nacl.validation.fit import Fitted

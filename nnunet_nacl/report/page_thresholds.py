@@ -32,6 +32,7 @@ class ThresholdRow:
     dice: str
     missed: str
     threshold: str
+    remark: str  # below the threshold
     left_out: str
     volume: str
     false: str
@@ -84,7 +85,7 @@ def _row(run: str, number: int, cases: StructureCases, units: Sequence[str] | No
     dice = fixed(_number(mean_over_patients(cases.argmax_dice, units)))
     missed = fixed(_number(mean_over_patients(cases.argmax_missed, units)))
     if fitted["threshold"] is None:
-        return ThresholdRow(run, number, dice, missed, "none", fitted["why_not"], "", "")
+        return ThresholdRow(run, number, dice, missed, "none", fitted["why_not"], "", "", "")
     price, left_out = fitted["price"], fitted["left_out"]
     smaller = fitted["miss_rate"] > fitted["argmax_miss_rate"]
     false = price["false_positive_ml"]
@@ -93,7 +94,8 @@ def _row(run: str, number: int, cases: StructureCases, units: Sequence[str] | No
         number,
         dice,
         missed,
-        f"{fitted['threshold']:.3g}" + (" (misses more than the segmentation)" if smaller else ""),
+        f"{fitted['threshold']:.3g}",
+        "misses more than the segmentation" if smaller else "",
         "" if left_out is None else fixed(left_out["miss_rate"]),
         "" if price["volume_ratio"] is None else f"x {price['volume_ratio']:.2f}",
         "" if false["threshold"] is None else f"{false['argmax']:.3g} to {false['threshold']:.3g}",

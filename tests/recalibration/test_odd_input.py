@@ -102,7 +102,7 @@ def test_a_single_case(method, tmp_path, capsys):
     content = fit(*folder, tmp_path / "t.json", "--method", method)
     assert content["cross_fit"] is None
     assert not content["harm"]["in_words"]
-    assert "a single case: there is no other one" in capsys.readouterr().out
+    assert "a single case: whether scores got worse cannot be checked on other cases" in capsys.readouterr().out
 
 
 def recalibrated(probabilities, fitted):

@@ -26,7 +26,7 @@ def test_says_what_the_command_says(run, evaluated, monkeypatch):
         assert [row.run for row in group.rows] == [run.name, "again"]
         assert group.svg.count('class="curve"') == group.svg.count('class="best"') == 2
         if entry["threshold"] is None:
-            assert group.rows[0].threshold == "none" and group.rows[0].left_out == entry["why_not"]
+            assert group.rows[0].threshold == "none" and group.rows[0].remark == entry["why_not"]
         else:
             assert group.rows[0].threshold == f"{entry['threshold']:.3g}"
             assert group.rows[0].volume == f"x {entry['price']['volume_ratio']:.2f}"
@@ -49,6 +49,6 @@ def test_says_where_masks_miss_more_than_the_segmentation(run, monkeypatch):
             fit_structure(cases, 0.5, [""] * len(cases.labelled), None),
         )
         more = fitted["threshold"] is not None and fitted["miss_rate"] > fitted["argmax_miss_rate"]
-        assert ("misses more than the segmentation" in row.threshold) == more
+        assert ("misses more than the segmentation" in row.remark) == more
         found.append(more)
     assert any(found)
