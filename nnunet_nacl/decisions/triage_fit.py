@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,39 +40,6 @@ def fit_triage(
             "Some results are of an older version and contain no confidences of cases. Run `nnunet-nacl evaluate` on their folders again."
         )
     always = evaluated.labelled.min(0) > 0
-    of_cases = case_confidences(evaluated.table, always, agreement)
-    of_classes = class_confidences(evaluated.table, always, agreement)
-    dice, segmented = case_dice(evaluated.dice), evaluated.table.predicted > 0
-    # the Dice of an empty mask is known without an estimate, or not at all
-    estimable = np.where(segmented.any(1), dice, np.nan)
-    whole = {
-        "scores": {name: judge(values, dice, groups) for name, values in of_cases.items()},
-        "estimate": _estimate(of_cases[DEFAULT_SCORE], estimable, level, groups),
-        "across_results": _across_results(of_cases[DEFAULT_SCORE], estimable, evaluated, level, groups),
-    }
-    if whole["estimate"] is None:
-        units = range(len(estimable)) if groups is None else groups
-        known = {unit for unit, value in zip(units, estimable, strict=True) if not np.isnan(value)}
-        raise InputError(
-            f"A bound at level {level:g} needs at least {smallest_number(level, two_sided=False)} {'cases' if groups is None else 'patients'} "
-            f"with a segmentation and a Dice, but got {len(known)}. Give more results, or a lower --level."
-        )
-    structures = {
-        key: {
-            "name": name,
-            "always": bool(always[place]),
-            "scores": {
-                score: judge(values[:, place], evaluated.dice[:, place], groups) for score, values in of_classes.items()
-            },
-            "estimate": _estimate(
-                of_classes[DEFAULT_SCORE][:, place],
-                np.where(segmented[:, place], evaluated.dice[:, place], np.nan),
-                level,
-                groups,
-            ),
-        }
-        for place, (key, name) in enumerate(evaluated.structures.items())
-    }
     return {
         "file_type": FILE_TYPE,
         "schema_version": SCHEMA_VERSION,
@@ -81,12 +48,65 @@ def fit_triage(
         "unit": "case" if groups is None else "group of cases",
         "n_units": len(evaluated.table.cases if groups is None else set(groups)),
         "cases": list(evaluated.table.cases),
-        "all_structures": whole,
-        "structures": structures,
+        "all_structures": _all_structures(
+            evaluated, case_confidences(evaluated.table, always, agreement), level, groups
+        ),
+        "structures": _structures(
+            evaluated, class_confidences(evaluated.table, always, agreement), always, level, groups
+        ),
         "protocol": {
             "labels": evaluated.result.protocol["labels"],
             "regions": bool(evaluated.result.protocol["regions"]),
         },
+    }
+
+
+def _all_structures(
+    evaluated: Evaluated, confidences: Mapping[str, NDArray[np.float64]], level: float, groups: Sequence[str] | None
+) -> dict[str, Any]:
+    """Return what is known of whole cases.
+
+    Raises:
+        InputError: fewer patients than the level needs.
+    """
+    dice = case_dice(evaluated.dice)
+    # the Dice of an empty mask is known without an estimate, or not at all
+    estimable = np.where((evaluated.table.predicted > 0).any(1), dice, np.nan)
+    estimate = _estimate(confidences[DEFAULT_SCORE], estimable, level, groups)
+    if estimate is None:
+        units = range(len(estimable)) if groups is None else groups
+        known = {unit for unit, value in zip(units, estimable, strict=True) if not np.isnan(value)}
+        raise InputError(
+            f"A bound at level {level:g} needs at least {smallest_number(level, two_sided=False)} {'cases' if groups is None else 'patients'} "
+            f"with a segmentation and a Dice, but got {len(known)}. Give more results, or a lower --level."
+        )
+    return {
+        "scores": {name: judge(values, dice, groups) for name, values in confidences.items()},
+        "estimate": estimate,
+        "across_results": _across_results(confidences[DEFAULT_SCORE], estimable, evaluated, level, groups),
+    }
+
+
+def _structures(
+    evaluated: Evaluated,
+    confidences: Mapping[str, NDArray[np.float64]],
+    always: NDArray[np.bool_],
+    level: float,
+    groups: Sequence[str] | None,
+) -> dict[str, Any]:
+    """Return what is known of each class or region, by its key."""
+    estimable = np.where(evaluated.table.predicted > 0, evaluated.dice, np.nan)
+    return {
+        key: {
+            "name": name,
+            "always": bool(always[place]),
+            "scores": {
+                score: judge(values[:, place], evaluated.dice[:, place], groups)
+                for score, values in confidences.items()
+            },
+            "estimate": _estimate(confidences[DEFAULT_SCORE][:, place], estimable[:, place], level, groups),
+        }
+        for place, (key, name) in enumerate(evaluated.structures.items())
     }
 
 
