@@ -30,7 +30,10 @@ def soft_dice_confidence(inside: ArrayLike, soft: ArrayLike, predicted: ArrayLik
 
     Returns:
         ``(...)`` float64 in [0, 1]: 0 for an empty mask, unless no probability is above 0 either: NaN, as nnU-Net's Dice of two empty
-        masks.
+        masks. NaN stays NaN; negative sums are not looked for.
+
+    Raises:
+        ValueError: shapes that do not broadcast.
 
     >>> soft_dice_confidence([8.0, 0.0], [10.0, 2.0], [10, 0]).tolist()
     [0.8, 0.0]

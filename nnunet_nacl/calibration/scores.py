@@ -26,7 +26,11 @@ Bins = tuple[Array, Array, Array]
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one voxel set.
+    """The scores of one voxel set: plain numbers and, per class, ``(K,)`` float64. All but ``n_voxels`` are NaN in a set without voxels.
+
+    Bins are (lower, upper] with 0 in the first. Of equal probabilities the class of the lowest number is predicted. Sources: Guo et al.
+    2017 (ECE), Neumann et al. 2018 (ACE), Naeini et al. 2015 (MCE), Nixon et al. 2019 (equal mass, thresholded), Kull et al. 2019
+    (class-wise), Blasiok and Nakkiran 2023 (smooth ECE), Murphy 1973 and Dimitriadis et al. 2021 (decompositions).
 
     Attributes:
         n_voxels: number of voxels in the set.
@@ -37,16 +41,16 @@ class Scores:
         equal_mass_ece: top-label ECE with bins of equally many voxels instead of equal width.
         smooth_ece: top-label smooth ECE, without bins.
         class_wise_ece, class_wise_ace, class_wise_mce: per class, one against the rest, ``(K,)``; NaN for a class that has
-            no labelled voxel.
-        thresholded_class_wise_ece: the same over voxels where the class has a probability above 1e-3.
+            no labelled voxel, in this voxel set or elsewhere.
+        thresholded_class_wise_ece: the same over voxels where the class has a probability above 1e-3; NaN where none has.
         mean_class_wise_ece, mean_class_wise_ace, mean_class_wise_mce, mean_thresholded_class_wise_ece: means of the
-            classes that are not NaN.
-        nll: mean negative log likelihood of the label, in nats.
+            classes that are not NaN; NaN where all are.
+        nll: mean negative log likelihood of the label, in nats; a probability below 1e-12 counts as 1e-12 (27.6 nats).
         brier: mean over voxels of the squared distance between probabilities and one-hot label, 0 to 2 (Brier 1950).
         brier_reliability, brier_resolution, brier_uncertainty: ``brier`` is reliability - resolution + uncertainty, up to the
             spread of the probabilities within their bins; summed over the classes.
         corp_brier, corp_nll: mean squared distance of the confidence to whether the prediction is right, 0 to 1, and mean negative
-            log likelihood of that, in nats. Each is miscalibration - discrimination + uncertainty, by an isotonic fit.
+            log likelihood of that, in nats (1e-12 as above). Each is miscalibration - discrimination + uncertainty, by an isotonic fit.
     """
 
     n_voxels: int

@@ -27,7 +27,9 @@ from nnunet_nacl.calibration.whole_array import sums_of_array
 
 @dataclass
 class CalibrationStatistics:
-    """Sums over voxels from which every calibration score follows.
+    """Sums over voxels from which every calibration score follows. Start with :meth:`empty`.
+
+    Methods that take a voxel set raise KeyError for a name that is no key of :data:`VOXEL_SETS`.
 
     Shapes, with S strata, K classes, B bins and F cells of the confidence grid:
 
@@ -71,7 +73,11 @@ class CalibrationStatistics:
 
     @classmethod
     def empty(cls, num_classes: int, n_bins: int = 15) -> CalibrationStatistics:
-        """Return the statistics of no voxel, for ``num_classes`` classes and equal-width bins."""
+        """Return the statistics of no voxel, for ``num_classes`` classes and equal-width bins.
+
+        Raises:
+            ValueError: not 2 to 32767 classes, or not 1 to 999 bins.
+        """
         check_size(num_classes, n_bins)
         return cls(**joined([], num_classes, n_bins), ignored=np.zeros((), np.int64))
 
@@ -95,19 +101,23 @@ class CalibrationStatistics:
         boundary_mm: float = DEFAULT_BOUNDARY_MM,
         threads: int | None = None,
     ) -> None:
-        """Add the voxels of one array.
+        """Add the voxels of one array; an array without voxels adds nothing.
+
+        Of equal probabilities the class of the lowest number is predicted.
 
         Args:
-            probabilities: ``(K, *spatial)``, numpy array or torch tensor, floating, summing to 1 over the first axis.
+            probabilities: ``(K, *spatial)``, numpy array or torch tensor, floating (16 bits are widened to float32), summing to 1
+                over the first axis.
             labels: ``(*spatial)``, numpy array or torch tensor, whole numbers 0 to K - 1, or the ignore label.
-            ignore_label: label of voxels that are left out everywhere.
+            ignore_label: label of voxels that are left out everywhere; their probabilities have to be probabilities nevertheless.
             spacing: mm per voxel of each spatial axis (at most three); without it no voxel is in the set ``boundary``.
             boundary_mm: half the width of the band that is the set ``boundary``.
             threads: at most so many, default one a core; the result is the same to the last bit.
 
         Raises:
-            ValueError: shapes that do not belong together, a label outside the classes, or probabilities that are not
-                finite, outside [0, 1], or do not sum to 1 within 1e-2. Nothing is added then.
+            ValueError: shapes that do not belong together, a label that is no class and not the ignore label, probabilities that are
+                NaN, below 0, above 1.01, or do not sum to 1 within 1e-2, a spacing that is not one number above 0 an axis, or
+                beside it a ``boundary_mm`` below 0. Nothing is added then.
         """
         values = as_probabilities(probabilities, self.num_classes)
         label = as_labels(labels, values.shape[1:], self.num_classes, ignore_label)
@@ -129,11 +139,12 @@ class CalibrationStatistics:
 
         Args:
             blocks: called once or twice, gives ``(channel, start, values)`` in order: the float32 or float64
-                probabilities ``(n,)`` of a channel from voxel number ``start`` (in C order) on.
+                probabilities ``(n,)`` of a channel from voxel number ``start`` (in C order) on. They have to hold every voxel of every
+                channel: that one is missing is not noticed.
             labels, ignore_label, spacing, boundary_mm: as in :meth:`update`.
 
         Returns:
-            The predicted class of each voxel, ``(*spatial)``, since it is known by then.
+            The predicted class of each voxel, ``(*spatial)`` int16, since it is known by then; of ignored voxels too.
 
         Raises:
             ValueError: as in :meth:`update`.
@@ -152,7 +163,13 @@ class CalibrationStatistics:
         return prediction.reshape(label.shape)
 
     def merge(self, *others: CalibrationStatistics) -> CalibrationStatistics:
-        """Return the statistics of these and the others' voxels together; equal to having seen them all at once."""
+        """Return the statistics of these and the others' voxels together, as a new object.
+
+        Counts are equal to those of having seen all voxels at once, sums are up to rounding.
+
+        Raises:
+            ValueError: another number of classes or bins.
+        """
         for other in others:
             if (other.num_classes, other.n_bins) != (self.num_classes, self.n_bins):
                 raise ValueError(
@@ -183,11 +200,14 @@ class CalibrationStatistics:
         return self._of_set(voxel_set, "class_count", "class_probability", "class_positive")
 
     def dice(self) -> Float64Array:
-        """Return the Dice coefficient per class, ``(K,)``, over all voxels that are not ignored."""
+        """Return the Dice coefficient per class, ``(K,)``, over all voxels that are not ignored.
+
+        NaN for a class that is neither labelled nor predicted, as in nnU-Net; 0 where it is only one of them.
+        """
         return scores.dice(self.confusion)
 
     def labelled(self) -> NDArray[np.bool_]:
-        """Return which classes have at least one labelled voxel, ``(K,)``."""
+        """Return which classes have at least one labelled voxel, ``(K,)`` bool."""
         return np.asarray(self.confusion.sum(1) > 0)
 
     def soft_volumes(self) -> Float64Array:
@@ -195,7 +215,7 @@ class CalibrationStatistics:
         return np.asarray(self.class_probability.sum((0, 2)))
 
     def scores(self, voxel_set: str) -> scores.Scores:
-        """Return the scores of one voxel set (a key of :data:`VOXEL_SETS`)."""
+        """Return the scores of one voxel set (a key of :data:`VOXEL_SETS`); NaN, not an error, where it has no voxel."""
         strata = list(VOXEL_SETS[voxel_set])
         values: dict[str, Any] = scores.scores_from(
             top=self.top_label_bins(voxel_set),

@@ -43,7 +43,8 @@ VOXEL_SETS: Mapping[str, tuple[int, ...]] = MappingProxyType(
 - ``foreground``: the label is not background (the convention of the NACL and SVLS papers).
 - ``union``: the label or the prediction is not background.
 - ``predicted``: the prediction is not background.
-- ``boundary``: a voxel with another label lies within a distance in mm (see :mod:`nnunet_nacl.calibration.boundary`).
+- ``boundary``: a voxel with another label lies within a distance in mm (see :mod:`nnunet_nacl.calibration.boundary`); none where
+  no spacing was given, or where there is one label only.
 
 ``foreground``, ``union`` and ``boundary`` select voxels by the labels, that is by the outcome. Calibration is not preserved by
 that: even the true class posterior has an ECE above 0 there. It has one of 0, up to chance, in ``all`` and ``predicted``.

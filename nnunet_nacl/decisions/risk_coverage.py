@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """A curve, one entry per threshold, from coverage 0 to 1, each ``(T + 1,)`` float64.
+    """A curve, one entry per threshold, from coverage 0 to 1, each ``(T + 1,)`` float64; T is the number of different confidences.
 
     Attributes:
         coverage: share of cases accepted.
@@ -35,7 +35,7 @@ class RiskCoverage:
 
     @property
     def aurc(self) -> float:
-        """Area under the selective risk."""
+        """Area under the selective risk, in its unit; of one case, or of equal confidences, the mean risk."""
         return _area(self.selective_risk, self.coverage)
 
     @property
@@ -45,14 +45,14 @@ class RiskCoverage:
 
 
 def risk_coverage(confidence: ArrayLike, risk: ArrayLike) -> RiskCoverage:
-    """Return the curve of a confidence.
+    """Return the curve of a confidence. Cases of equal confidence are accepted together; one case is enough.
 
     Args:
         confidence: ``(N,)`` finite float, higher is more confident; only its order counts.
         risk: ``(N,)`` finite float, for instance 1 - Dice.
 
     Raises:
-        ValueError: other shapes, or values that are not finite.
+        ValueError: other shapes, no case, or values that are not finite.
 
     >>> curve = risk_coverage([0.9, 0.8, 0.7], [0.0, 0.1, 0.5])
     >>> curve.selective_risk.round(2).tolist(), round(curve.augrc, 4)
@@ -72,18 +72,32 @@ def risk_coverage(confidence: ArrayLike, risk: ArrayLike) -> RiskCoverage:
 
 
 def oracle(risk: ArrayLike) -> RiskCoverage:
-    """Return the curve of the best order, which accepts the lowest risks first."""
+    """Return the curve of the best order, which accepts the lowest risks first, one at a time even where they are equal.
+
+    Args:
+        risk: ``(N,)`` finite float.
+
+    Raises:
+        ValueError: as in :func:`risk_coverage`.
+    """
     risks = np.sort(np.asarray(risk, np.float64))
     return risk_coverage(-np.arange(risks.size, dtype=np.float64), risks)
 
 
 def excess_aurc(confidence: ArrayLike, risk: ArrayLike) -> float:
-    """Return AURC minus that of the oracle."""
+    """Return AURC minus that of the oracle; arguments and errors as in :func:`risk_coverage`.
+
+    It is 0 for one case and where all risks are equal. Equal confidences may bring it below 0, since the curve is straight between
+    its steps.
+    """
     return risk_coverage(confidence, risk).aurc - oracle(risk).aurc
 
 
 def excess_augrc(confidence: ArrayLike, risk: ArrayLike) -> float:
-    """Return AUGRC minus that of the oracle."""
+    """Return AUGRC minus that of the oracle, 0 or more up to rounding; arguments and errors as in :func:`risk_coverage`.
+
+    It is 0 for one case and where all risks are equal.
+    """
     return risk_coverage(confidence, risk).augrc - oracle(risk).augrc
 
 

@@ -52,16 +52,18 @@ def fit_interval(
 ) -> VolumeInterval:
     """Return the interval that the errors of evaluated cases give.
 
-    With fewer patients than :func:`fewest_for_choice` the way is ``hard``, without a look at the others.
+    With fewer patients than :func:`fewest_for_choice` (28 at a level of 0.9), or without probabilities, the way is ``hard``, without a
+    look at the others. Source: split conformal prediction (Vovk et al. 2005), over patients by Lee et al., arXiv 2306.06342.
 
     Args:
-        reference: ``(N,)`` true volumes in ml, at least 0.
+        reference: ``(N,)`` true volumes in ml, at least 0: a structure that is absent counts like any other.
         volumes: what was predicted for the same cases, by networks that were not trained on them.
-        level: probability with which the true volume of a new case is to lie inside.
+        level: probability with which the true volume of a new case is to lie inside, above 0 and below 1.
         groups: ``(N,)``, the patient of each case; each case its own patient if None.
 
     Raises:
-        ValueError: unusable values, or fewer patients than the level needs (:func:`~nnunet_nacl.decisions.conformal.smallest_number`).
+        ValueError: values that are not finite or below 0, another number of cases or groups, a level outside (0, 1), or fewer patients
+            than it needs (:func:`~nnunet_nacl.decisions.conformal.smallest_number`: 19 at 0.9).
 
     >>> hard = np.linspace(1.0, 3.0, 40)
     >>> truth = hard * np.tile([0.9, 1.0, 1.1, 1.0], 10)

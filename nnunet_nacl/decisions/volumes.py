@@ -42,6 +42,11 @@ class Volumes:
         voxel: of one voxel.
         soft: sum of the probabilities; None where there are segmentations alone.
         spread: sum of p (1 - p); None likewise, and for results that were written without it.
+
+    Volumes may be 0, and there may be no case (N = 0).
+
+    Raises:
+        ValueError: values that are not finite or below 0, a ``voxel`` of 0, other shapes, or ``spread`` without ``soft``.
     """
 
     hard: NDArray[np.float64]
@@ -97,7 +102,7 @@ class VolumeInterval:
         level: of the intervals.
         bounds: of each way, from all cases. They are valid for a way that is named without a look at these cases.
         chosen: the way that was chosen.
-        chosen_bounds: its bounds, from the patients that it was not chosen on.
+        chosen_bounds: its bounds, from the patients that it was not chosen on; from all where there was no choice.
     """
 
     level: float
@@ -112,7 +117,8 @@ class VolumeInterval:
     def apply(self, volumes: Volumes, way: str | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the lower and upper ends of new cases, each ``(N,)`` float64 in ml.
 
-        They are widened to whole voxels, since a true volume has no others, and are never below 0.
+        They are widened to whole voxels, since a true volume has no others, and are never below 0. The upper end is infinite for a case
+        that is far more unsure than those of the fit. Where the chosen way lacks its probabilities, ``hard`` with its bounds is used.
 
         Args:
             volumes: of the new cases.
@@ -174,9 +180,13 @@ def leave_one_out(
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Return, per way, the ends of each case's interval fitted without its patient, each ``(N,)`` float64 in ml.
 
-    With the smallest number of patients that the level allows, those intervals are infinite: one patient less is too few. How many of the
+    Arguments as in :func:`~nnunet_nacl.decisions.volume_choice.fit_interval`, but with too few patients the intervals go from 0 to
+    infinity; so they do with the smallest number that the level allows, since one patient less is too few. How many of the
     plain intervals hold follows from the number of patients, whatever was predicted (but for ties and whole voxels): the ends are ranks of
     the errors. So their coverage is no evidence for or against a network; their widths are.
+
+    Raises:
+        ValueError: no case, or reference volumes that are not finite, below 0 or of another number of cases.
     """
     truth = checked_reference(reference, volumes)
     of = np.arange(len(volumes)) if groups is None else np.asarray(groups)

@@ -48,12 +48,14 @@ def evaluate_folder(
 ) -> FolderResult:
     """Evaluate the softmax files of a prediction folder against a label folder.
 
+    A case whose voxels are all ignored is one of the cases; its scores are NaN.
+
     Args:
-        gt_folder: folder with the label files.
+        gt_folder: folder with the label files; those without a prediction are left alone.
         pred_folder: folder with ``<case>.npz``, as nnU-Net saves them.
         dataset_json: nnU-Net's ``dataset.json``.
         plans_json: nnU-Net's plans file, for the reader and the labels.
-        num_processes: worker processes over the cases; 1 works in this process.
+        num_processes: worker processes over the cases; 1 (or less) works in this process.
         settings: what changes the figures: bins, boundary, HD95.
         progress: called at the start and after each case.
         output_folder: where each finished case is kept at once and the cases of an earlier run are looked for.
@@ -64,8 +66,13 @@ def evaluate_folder(
         part_id: from this one on, counted from 0, as nnUNetv2_predict has it; all cases of a folder that holds just this part.
         warn: called with a sentence where a case alone may need more memory than there is.
 
+    Returns:
+        The cases, at least one, sorted by name, with what they were evaluated with. Nothing is written but finished cases.
+
     Raises:
-        InputError: see :func:`find_cases` and :func:`evaluate_case`; the first case at fault stops the evaluation.
+        InputError: (a ValueError) a missing folder or file, no softmax file, a softmax file without a label file, a part that there is not or
+            has no case, files that do not fit each other, values that are no probabilities or no labels, an output folder that
+            cannot be written, too little memory. The first case at fault stops the evaluation; its message names the file.
     """
     dataset = load_dataset(Path(dataset_json), Path(plans_json))
     found = find_cases(Path(gt_folder), Path(pred_folder), dataset.file_ending)

@@ -13,7 +13,7 @@ class Settings:
 
     Attributes:
         n_bins: equal-width confidence bins, 1 to 999.
-        boundary_mm: the voxel set ``boundary`` has the voxels within this distance of a voxel with another label.
+        boundary_mm: the voxel set ``boundary`` has the voxels within this distance of a voxel with another label; finite, at least 0.
         hd95: whether to compute the HD95 of each class, which takes longer than all else together on large structures.
     """
 

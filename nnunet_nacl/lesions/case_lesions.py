@@ -24,11 +24,12 @@ Unit = Literal["mm3", "pixels", "voxels"]
 
 @dataclass(frozen=True)
 class Rows:
-    """Components, a row each, n rows.
+    """Components, a row each, n rows; none where there is no component. Numbers are int64, positions and probabilities float64.
 
     Attributes:
         structure: ``(n,)``, class, or number of the region from 0.
-        number: ``(n,)``, of the component among those of its case (of a region model: of its region), from 1.
+        number: ``(n,)``, of the component among those of its case (of a region model: of its region), from 1; findings that are left out
+            leave gaps.
         voxels: ``(n,)``.
         centroid: ``(n, 3)``, index along x, y, z, from 0.
         centroid_mm: ``(n, 3)``, along x, y, z in the world coordinates of the label file (RAS); NaN where it has none.
@@ -36,7 +37,7 @@ class Rows:
         outcome: ``(n,)``.
         partner: ``(n,)``, number of the lesion that a finding stands for, or of the finding that stands for a lesion; 0 for none.
         overlap_voxels: ``(n,)``, voxels of a finding that are labelled as its class, or of a lesion that are predicted as its class.
-        iou: ``(n,)``, largest intersection over union with a component of the other kind, of the same class.
+        iou: ``(n,)``, largest intersection over union with a component of the other kind, of the same class; 0 for none.
     """
 
     structure: Int64Array
@@ -53,11 +54,14 @@ class Rows:
 
 
 class Findings(Rows):
-    """The predicted components; ``outcome`` is :data:`TRUE`, :data:`DUPLICATE` or :data:`FALSE`."""
+    """The predicted components, columns of :class:`Rows`; ``outcome`` is :data:`TRUE`, :data:`DUPLICATE` or :data:`FALSE`."""
 
 
 class Lesions(Rows):
-    """The labelled components; ``outcome`` is :data:`FOUND`, :data:`MERGED` or :data:`MISSED`. Probabilities are there whatever was predicted."""
+    """The labelled components, columns of :class:`Rows`; ``outcome`` is :data:`FOUND`, :data:`MERGED` or :data:`MISSED`.
+
+    Probabilities are there whatever was predicted.
+    """
 
 
 SomeRows = TypeVar("SomeRows", bound=Rows)
@@ -88,13 +92,13 @@ class CaseLesions:
     foreground: tuple[int, ...]
 
     def only(self, chosen: tuple[int, ...]) -> CaseLesions:
-        """Return the case with the findings and lesions of some of its structures."""
+        """Return the case with the findings and lesions of some of its structures, by number; a number without any gives none."""
         findings = selected(self.findings, np.isin(self.findings.structure, chosen))
         lesions = selected(self.lesions, np.isin(self.lesions.structure, chosen))
         return replace(self, findings=findings, lesions=lesions, foreground=chosen)
 
     def sizes(self, rows: Rows) -> Float64Array:
-        """Return the size of each row in :attr:`unit`."""
+        """Return the size of each row in :attr:`unit`, ``(n,)`` float64; without a voxel volume the number of voxels."""
         unit = 1.0 if np.isnan(self.voxel_volume_mm3) else self.voxel_volume_mm3
         return rows.voxels.astype(np.float64) * unit
 

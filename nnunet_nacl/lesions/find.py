@@ -36,23 +36,27 @@ def find_lesions(
     case: str = "",
     names: Sequence[str] | None = None,
 ) -> CaseLesions:
-    """Return the findings and lesions of a case whose arrays are in memory.
+    """Return the findings and lesions of a case whose arrays are in memory; no rows where nothing is predicted or labelled.
+
+    Of equal probabilities the class of the lowest number is predicted; a region is predicted above 0.5, not at it. Of findings of equal
+    confidence the larger one is matched first. A finding without a lesion, more than half of it ignored, is left out.
 
     Args:
         probabilities: ``(K, z, y, x)`` or ``(K, y, x)``, softmax over the classes, or sigmoid of each region; array or tensor, floating.
         labels: ``(z, y, x)`` or ``(y, x)``, whole numbers.
-        spacing: mm per voxel along ``(z, y, x)``; None: sizes are in voxels. In 2D sizes are in pixels.
+        spacing: mm per voxel along ``(z, y, x)``; None: sizes are in voxels, whatever the affine. In 2D sizes are in pixels.
         affine: ``(4, 4)``, from indices (x, y, z) to mm; default: from the spacing. With it the spacing need not be given.
         regions: label values that each channel's region consists of; None where channels are classes.
-        region_labels: the label that nnU-Net writes for each region (``regions_class_order``).
-        ignore_label: value of voxels without annotation.
+        region_labels: the label that nnU-Net writes for each region (``regions_class_order``); unused without regions.
+        ignore_label: value of voxels without annotation; their probabilities have to be probabilities nevertheless.
         rules: what is a finding's confidence, and when it is true.
         case: its name.
         names: of the channels; default: their numbers.
 
     Raises:
-        ValueError: shapes that do not fit, values that are no probabilities or no labels, a spacing that is none, an affine that contradicts it,
-            or another number of names, regions or region labels than of channels.
+        ValueError: shapes that do not fit, probabilities that are NaN, below 0, above 1.01 or (of classes) do not sum to 1 within 1e-2,
+            labels that are no class, a spacing that is none, an affine that contradicts it, regions without ``region_labels``, or another
+            number of names, regions or region labels than of channels.
 
     >>> p = np.zeros((2, 1, 4, 6)); p[1, 0, 1, 1:3] = 0.9; p[1, 0, 3, 5] = 0.7; p[0] = 1 - p[1]
     >>> labels = np.zeros((1, 4, 6), int); labels[0, 0:2, 1] = 1

@@ -24,11 +24,15 @@ class Rules:
     Attributes:
         overlap: when a finding may stand for a lesion of its class: ``any``: they share a voxel; ``iou``: their intersection over union is at least
             ``iou``; ``centroid``: the voxel nearest to the finding's centroid is one of the lesion's (half-way between two, the one of the larger index).
-        iou: above 0, at most 1; of ``iou`` alone.
+        iou: above 0, at most 1, reached counts; another than the default with ``overlap="iou"`` only.
         confidence: ``largest`` or ``mean`` probability of the class within the finding; it orders the findings.
         duplicates: a further finding in a lesion that has one already is ``false``, as in COCO and nnDetection, or ``ignored``, as in LUNA16.
         connectivity: 26 or 6 neighbours (in 2D 8 or 4).
-        sizes: ascending edges of the bins of lesion sizes in mm^3, in 2D in pixels.
+        sizes: ascending edges above 0 of the bins of lesion sizes in mm^3, in 2D in pixels; a lesion at an edge is in the bin above it.
+            Without edges there is one bin.
+
+    Raises:
+        ValueError: a choice that there is not; the message names it and what there is.
     """
 
     overlap: Overlap = "any"

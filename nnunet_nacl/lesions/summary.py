@@ -27,8 +27,12 @@ def summarize(
 ) -> dict[str, dict[str, Any]]:
     """Return the figures of each class or region, by its name; docs/lesions.md says what each is.
 
+    None stands where there is no figure: sensitivity, average precision and FROC without a lesion, precision and reliability without a
+    finding, each interval with fewer than two patients to go by. With lesions but no finding the average precision is 0.
+
     Args:
-        cases: what :func:`~nnunet_nacl.lesions.find_lesions` gave with the same rules.
+        cases: what :func:`~nnunet_nacl.lesions.find_lesions` gave with the same rules, sizes in one unit (which is not checked) and names
+            that differ.
         groups: the patient of each case; None: each case is its own.
         rules: those of the cases.
 

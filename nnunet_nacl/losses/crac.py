@@ -56,11 +56,19 @@ class CRaCLoss(Loss):
             boundary: where the window holds voxels inside and outside of it.
 
     Shape:
-        - logits: ``(B, K, *spatial)``, one to three spatial axes, any floating dtype; computed in float32 (float64 stays).
-          K is taken from the first batch.
-        - target: ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float dtype. With regions ``(B, R, *spatial)``
-          of 0 and 1, or ``(B, R + 1, *spatial)`` whose last channel is 1 at voxels to ignore.
-        - output: scalar; 0 with a zero gradient where every voxel is ignored.
+        - logits: ``(B, K, *spatial)``, one to three spatial axes, at least one voxel, any floating dtype; computed in float32
+          (float64 stays). K is taken from the first batch.
+        - target: ``(B, 1, *spatial)`` or ``(B, *spatial)``, whole numbers in any integer or float dtype (fractions are cut off).
+          With regions ``(B, R, *spatial)`` of 0 and 1 (above 0.5 is 1, NaN is 0), or ``(B, R + 1, *spatial)`` whose last channel is
+          1 at voxels to ignore.
+        - output: scalar in the dtype of the computation; 0 with a zero gradient where every voxel is ignored. A NaN logit makes it NaN,
+          an infinite one may, unless the voxel is ignored.
+
+    Raises:
+        TypeError: logits that are not floating point.
+        ValueError: a parameter out of its range; another K than in the first batch; shapes that do not go together; a label that is no class
+            and not the ignore label (on the CPU only: on a GPU and under ``torch.compile`` labels are not looked at).
+        RuntimeError: a second derivative is asked for (``create_graph=True``).
 
     Example:
         >>> import torch
@@ -116,7 +124,10 @@ class CRaCLoss(Loss):
 
     @torch.no_grad()
     def constraint_sums(self, logits: Tensor, target: Tensor) -> ConstraintSums:
-        """Return the constraints of a validation batch, summed where the logits are; see the class for shapes."""
+        """Return the constraints of a validation batch, summed where the logits are; see the class for shapes and errors.
+
+        Where every voxel is ignored all sums and the number of voxels are 0.
+        """
         dtype = compute_dtype(logits)
         members, valid = members_and_valid(logits, target, self.ignore_label, self.regions)
         constraints = _Constraints(self._window, self.margin, members, valid, dtype)
@@ -131,21 +142,31 @@ class CRaCLoss(Loss):
         return ConstraintSums(total, counted)
 
     def update(self, sums: ConstraintSums) -> Multipliers:
-        """Adapt the multipliers to the constraints of an epoch's validation batches, and return them."""
+        """Adapt the multipliers to the constraints of an epoch's validation batches, and return them.
+
+        Without a voxel that counts, or where the mean constraint is not finite, they stay as they are.
+
+        Raises:
+            ValueError: another K than in the first batch.
+        """
         multipliers = self._multipliers_of(sums.total.shape[1])
         multipliers.update(sums)
         return multipliers
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over multipliers, see :meth:`~nnunet_nacl.losses.crac_multipliers.Multipliers.state`."""
+        """Take over multipliers, see :meth:`~nnunet_nacl.losses.crac_multipliers.Multipliers.state`.
+
+        Raises:
+            ValueError: they are of another K than the first batch.
+        """
         self._multipliers_of(len(state["lambdas"][0])).restore(state)
 
     def get_extra_state(self) -> dict[str, Any] | None:
-        """Return the multipliers, for ``state_dict()``."""
+        """Return the multipliers, for ``state_dict()``; None before the first batch."""
         return None if self.multipliers is None else self.multipliers.state()
 
     def set_extra_state(self, state: dict[str, Any] | None) -> None:
-        """Take over the multipliers, for ``load_state_dict()``."""
+        """Take over the multipliers, for ``load_state_dict()``; None changes nothing."""
         if state is not None:
             self.restore(state)
 

@@ -14,9 +14,15 @@ class ECPLoss(VoxelLoss):
     Source: Pereyra et al., "Regularizing Neural Networks by Penalizing Confident Output Distributions", arXiv 1701.06548;
     weight 0.1 as in the NACL paper's comparison.
 
+    The entropy is in nats, at most log K. The loss may be slightly below 0, where the network is nearly sure and right. A logit of
+    minus infinity makes it NaN.
+
     Args:
         weight: :math:`\lambda`, not negative.
-        ignore_label, regions: see :class:`~nnunet_nacl.losses.voxel_loss.VoxelLoss`, also for shapes.
+        ignore_label, regions: see :class:`~nnunet_nacl.losses.voxel_loss.VoxelLoss`, also for shapes, edges and errors.
+
+    Raises:
+        ValueError: a weight that is negative or not finite.
     """
 
     def __init__(self, weight: float = 0.1, ignore_label: int | None = None, regions: bool = False) -> None:

@@ -14,9 +14,14 @@ class FocalLoss(VoxelLoss):
     Source: Lin et al., arXiv 1708.02002, equation 4 (without class weights); as a calibration loss with gamma 3: Mukhoti et
     al., arXiv 2002.09437.
 
+    With gamma 0 it is cross-entropy. A voxel with :math:`p_y = 1` has a loss and a gradient of 0.
+
     Args:
         gamma: :math:`\gamma`, not negative.
-        ignore_label, regions: see :class:`~nnunet_nacl.losses.voxel_loss.VoxelLoss`, also for shapes.
+        ignore_label, regions: see :class:`~nnunet_nacl.losses.voxel_loss.VoxelLoss`, also for shapes, edges and errors.
+
+    Raises:
+        ValueError: a gamma that is negative or not finite.
     """
 
     def __init__(self, gamma: float = 3.0, ignore_label: int | None = None, regions: bool = False) -> None:

@@ -13,9 +13,14 @@ class LabelSmoothingLoss(VoxelLoss):
 
     Source: Szegedy et al., "Rethinking the Inception Architecture", arXiv 1512.00567, section 7.
 
+    With smoothing 0 it is cross-entropy, with 1 the label no longer matters.
+
     Args:
         smoothing: :math:`\alpha`, 0 to 1.
-        ignore_label, regions: see :class:`~nnunet_nacl.losses.voxel_loss.VoxelLoss`, also for shapes.
+        ignore_label, regions: see :class:`~nnunet_nacl.losses.voxel_loss.VoxelLoss`, also for shapes, edges and errors.
+
+    Raises:
+        ValueError: a smoothing outside 0 to 1.
     """
 
     def __init__(self, smoothing: float = 0.1, ignore_label: int | None = None, regions: bool = False) -> None:

@@ -17,10 +17,15 @@ class MbLSLoss(VoxelLoss):
     Source: Liu et al., "The Devil is in the Margin", arXiv 2111.15430, and Murugesan et al., "Calibrating Segmentation
     Networks with Margin-based Label Smoothing", arXiv 2209.09641 (margin 10 and weight 0.1 for segmentation).
 
+    The mean is over all K classes. A voxel whose logits all lie within the margin has the cross-entropy alone.
+
     Args:
         weight: :math:`\lambda`, not negative.
         margin: :math:`m`, not negative.
-        ignore_label, regions: see :class:`~nnunet_nacl.losses.voxel_loss.VoxelLoss`, also for shapes.
+        ignore_label, regions: see :class:`~nnunet_nacl.losses.voxel_loss.VoxelLoss`, also for shapes, edges and errors.
+
+    Raises:
+        ValueError: a weight or margin that is negative or not finite.
     """
 
     def __init__(

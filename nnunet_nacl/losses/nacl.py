@@ -45,10 +45,19 @@ class NACLLoss(Loss):
             over regions) and the proportion of a region is the share of the neighbours inside it.
 
     Shape:
-        - logits: ``(B, K, *spatial)``, one to three spatial axes, any floating dtype; computed in float32 (float64 stays).
-        - target: ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float dtype. With regions ``(B, R, *spatial)``
-          of 0 and 1, or ``(B, R + 1, *spatial)`` whose last channel is 1 at voxels to ignore.
-        - output: scalar; 0 with a zero gradient where every voxel is ignored.
+        - logits: ``(B, K, *spatial)``, one to three spatial axes, at least one voxel, any floating dtype; computed in float32
+          (float64 stays).
+        - target: ``(B, 1, *spatial)`` or ``(B, *spatial)``, whole numbers in any integer or float dtype (fractions are cut off).
+          With regions ``(B, R, *spatial)`` of 0 and 1 (above 0.5 is 1, NaN is 0), or ``(B, R + 1, *spatial)`` whose last channel is
+          1 at voxels to ignore.
+        - output: scalar in the dtype of the computation; 0 with a zero gradient where every voxel is ignored. A NaN logit makes it NaN,
+          an infinite one may, unless the voxel is ignored.
+
+    Raises:
+        TypeError: logits that are not floating point.
+        ValueError: a parameter out of its range; shapes that do not go together; a label that is no class
+            and not the ignore label (on the CPU only: on a GPU and under ``torch.compile`` labels are not looked at).
+        RuntimeError: a second derivative is asked for (``create_graph=True``).
 
     Example:
         >>> import torch

@@ -40,7 +40,8 @@ def soft_class_proportions(
     r"""Return the soft class proportions :math:`\tau_k(v) = \sum_{u \in N(v)} w(v, u) [y_u = k]`.
 
     Args:
-        labels: label map ``(B, 1, *spatial)`` with one to three spatial axes, any integer or float dtype.
+        labels: label map ``(B, 1, *spatial)`` with one to three spatial axes of at least one voxel, whole numbers in any integer
+            or float dtype (fractions are cut off).
         num_classes: number of classes K.
         kernel_size: odd side of the window in voxels, one number for all axes or one per axis.
         kernel: ``"mean"``, a box with equal weights including the centre (the default of NACL, arXiv 2401.14487);
@@ -48,14 +49,17 @@ def soft_class_proportions(
             replaced by the sum of the others (arXiv 2104.05788), so that half of the result is the one-hot label.
         sigma: standard deviation of the Gaussian in voxels, one for all axes or one per axis; unused by ``"mean"``. For
             ``"svls"`` at least 0.26: the neighbours' share of the Gaussian must not be lost to rounding.
-        ignore_label: label of voxels without annotation; they have no weight in any window.
+        ignore_label: label of voxels without annotation; they have no weight in any window; their own proportions
+            are those of their neighbours.
         dtype: floating dtype of the result.
 
     Returns:
-        ``(B, K, *spatial)``; sums to 1 over the classes wherever the window holds a voxel that is not ignored, else 0.
+        ``(B, K, *spatial)``; sums to 1 over the classes wherever the window holds a voxel that is not ignored, else 0. Beyond the
+        border the outermost voxels repeat, so a window may be larger than the map.
 
     Raises:
-        ValueError: unusable shape, kernel, kernel size, sigma or label.
+        ValueError: unusable shape, kernel, kernel size, sigma or label (labels are looked at on the CPU only).
+        RuntimeError: a dtype that is not floating point.
 
     Example:
         >>> labels = torch.tensor([0, 0, 1, 1, 1]).reshape(1, 1, 5)
