@@ -8,7 +8,7 @@ the channels are read a second time. Few channels (five of float32) are held alt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import Any
@@ -51,15 +51,32 @@ def sums_of_channels(
         n_bins: equal-width bins.
 
     Raises:
-        ValueError: values that are no probabilities or do not sum to 1.
+        ValueError: values that are no probabilities or do not sum to 1; blocks that are not every voxel of every channel, in order.
     """
     if not label.size:
         return [], np.zeros(0, np.int16)
-    stream = iter(first_pass)
+    stream = _whole(first_pass, num_classes, label.size)
     first = next(stream)
     if num_classes * first[2].itemsize <= HELD_BYTES:
         return _sums_of_held(chain((first,), stream), first[2].dtype, label, group, num_classes, n_bins)
     return _sums_of_passing(chain((first,), stream), second_pass, label, group, num_classes, n_bins)
+
+
+def _whole(blocks: Iterable[Block], num_classes: int, size: int) -> Iterator[Block]:
+    """Give the blocks on, and raise ValueError where one is missing: what it should have filled would be what memory happens to hold."""
+    end = 0
+    for channel, start, values in blocks:
+        if channel * size + start != end or start + values.size > size or channel >= num_classes:
+            raise ValueError(
+                f"Expected voxel {end % size} of channel {end // size} next, but got a block of channel {channel} from voxel {start} on, "
+                f"of {values.size} voxels; there are {num_classes} channels of {size}."
+            )
+        end += values.size
+        yield channel, start, values
+    if end != num_classes * size:
+        raise ValueError(
+            f"Expected {num_classes} channels of {size} voxels, but got {end // size} and {end % size} voxels of the next."
+        )
 
 
 def _sums_of_held(

@@ -139,15 +139,14 @@ class CalibrationStatistics:
 
         Args:
             blocks: called once or twice, gives ``(channel, start, values)`` in order: the float32 or float64
-                probabilities ``(n,)`` of a channel from voxel number ``start`` (in C order) on. They have to hold every voxel of every
-                channel: that one is missing is not noticed.
+                probabilities ``(n,)`` of a channel from voxel number ``start`` (in C order) on, every voxel of every channel.
             labels, ignore_label, spacing, boundary_mm: as in :meth:`update`.
 
         Returns:
             The predicted class of each voxel, ``(*spatial)`` int16, since it is known by then; of ignored voxels too.
 
         Raises:
-            ValueError: as in :meth:`update`.
+            ValueError: as in :meth:`update`; a block that is missing or not in order.
         """
         stream = iter(blocks())
         # a reader that reads ahead does so from here on, while the labels are looked at

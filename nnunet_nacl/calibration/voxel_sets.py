@@ -81,8 +81,8 @@ def groups_of_labels(
             raise ValueError(
                 f"Expected a spacing above 0 for each of {label.ndim} axes (at most 3), but got {spacing}."
             )
-        if not boundary_mm >= 0:
-            raise ValueError(f"Expected argument `boundary_mm` to be at least 0, but got {boundary_mm}.")
+        if not 0 <= boundary_mm < np.inf:
+            raise ValueError(f"Expected argument `boundary_mm` to be a number of at least 0, but got {boundary_mm}.")
         group |= boundary_band(label, spacing, boundary_mm, ignored=num_classes) * np.uint8(NEAR_BOUNDARY)
     group[label == num_classes] = LEFT_OUT
     return group

@@ -92,7 +92,8 @@ def wilson(share: float, n: float, level: float = DEFAULT_LEVEL) -> tuple[float,
     z = float(stdtrit(np.inf, (1 + level) / 2))
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    # exactly, where rounding would leave 6e-17
+    return 0.0 if share == 0 else max(middle - half, 0.0), 1.0 if share == 1 else min(middle + half, 1.0)
 
 
 def _effective_number(share: float, variance: float, n: int, n_patients: int, level: float) -> float:

@@ -31,19 +31,21 @@ def summarize(
     finding, each interval with fewer than two patients to go by. With lesions but no finding the average precision is 0.
 
     Args:
-        cases: what :func:`~nnunet_nacl.lesions.find_lesions` gave with the same rules, sizes in one unit (which is not checked) and names
-            that differ.
+        cases: what :func:`~nnunet_nacl.lesions.find_lesions` gave with the same rules, sizes in one unit (which is not checked).
         groups: the patient of each case; None: each case is its own.
         rules: those of the cases.
 
     Raises:
-        ValueError: no case, cases of different classes, or another number of groups.
+        ValueError: no case, cases of different classes, two classes of one name, or another number of groups.
     """
     if not cases or len({(case.structures, case.foreground) for case in cases}) > 1:
         raise ValueError("Expected at least one case, and all of the same classes.")
     if groups is not None and len(groups) != len(cases):
         raise ValueError(f"Expected argument `groups` to name the group of {len(cases)} cases, but got {len(groups)}.")
     first = cases[0]
+    names = [first.structures[number] for number in first.foreground]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Expected classes of different names, but got {', '.join(names)}.")
     return {first.structures[number]: _of_structure(cases, number, groups, rules) for number in first.foreground}
 
 

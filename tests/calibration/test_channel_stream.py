@@ -92,3 +92,15 @@ def test_bad_values_are_refused_and_add_nothing(num_classes, sharpness, fault, m
     with pytest.raises(ValueError, match=message):
         statistics.update_channels(Channels(probabilities, 10), labels, ignore_label=num_classes)
     assert_equal(statistics, CalibrationStatistics.empty(num_classes))
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("kept", [slice(0, 0), slice(0, -1), slice(1, None), slice(0, None, 2)])
+def test_a_missing_block_is_noticed(held, kept, monkeypatch):
+    """What it should have filled is whatever memory held."""
+    if not held:
+        monkeypatch.setattr("nnunet_nacl.calibration.channel_stream.HELD_BYTES", 0)
+    probabilities, labels = softmax_and_labels(0, 3, (4, 4, 4), 2.0, np.float32)
+    blocks = list(Channels(probabilities, 32)())[kept]
+    with pytest.raises(ValueError, match="^Expected "):
+        CalibrationStatistics.empty(3).update_channels(lambda: blocks, labels, ignore_label=3)

@@ -102,6 +102,18 @@ def test_with_one_finding_a_patient_it_is_wilsons_interval():
     assert wilson(0.4, 20) == pytest.approx((0.2188, 0.6134), abs=1e-4)
 
 
+def test_a_share_of_none_or_all_is_inside_its_interval():
+    assert [wilson(0.0, n)[0] for n in range(1, 200)] == [0.0] * 199
+    assert [wilson(1.0, n)[1] for n in range(1, 200)] == [1.0] * 199
+
+
+def test_classes_of_one_name_are_refused():
+    p = np.full((3, 4, 4), 1 / 3)
+    case = find_lesions(p, labels=np.zeros((4, 4), int), names=["background", "cyst", "cyst"])
+    with pytest.raises(ValueError, match="different names, but got cyst, cyst"):
+        summarize([case])
+
+
 def test_findings_that_always_agree_count_as_patients():
     each, several = share_over_patients([1, 0, 1, 0], [1] * 4), share_over_patients([9, 0, 9, 0], [9] * 4)
     assert several.n == 36 and several.high - several.low > 0.9 * (each.high - each.low)
