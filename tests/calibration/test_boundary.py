@@ -72,7 +72,7 @@ def test_the_voxel_set_is_the_band():
 
 @pytest.mark.parametrize(
     ("spacing", "distance", "message"),
-    [((1.0,), 3, "each of 2 axes"), ((1, 0), 3, "above 0"), ((1, 1), -1, "at least 0")],
+    [((1.0,), 3, "each of 2 axes"), ((1, 0), 3, "above 0"), ((1, 1), -1, "at least 0"), ((1, 1), np.inf, "at least 0")],
 )
 def test_nonsense_is_refused(spacing, distance, message):
     with pytest.raises(ValueError, match=message):

@@ -16,7 +16,10 @@ def interrupted_by(monkeypatch):
         monkeypatch.setattr(doctor, "run", command)
         return cli.main(["doctor"])
 
-    return run
+    # a job in the background of a shell is started with interrupts ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield run
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupt(*_):
