@@ -1,5 +1,6 @@
 """The pictures are the product: what they show is compared with a baseline that was looked at; drawn.py says how."""
 
+import matplotlib as mpl
 import pytest
 from drawn import BASELINE, PICTURES, drawn, lines
 
@@ -8,8 +9,16 @@ def read(name):
     return (BASELINE / f"{name}.txt").read_text(encoding="utf-8").splitlines()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def matplotlib_as_it_comes():
+    """After a training in this process it is not: nnU-Net's progress.png is drawn in seaborn's style, which stays."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        yield
+
+
 @pytest.fixture(scope="module")
-def now():
+def now(matplotlib_as_it_comes):
     return drawn()
 
 
