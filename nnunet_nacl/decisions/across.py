@@ -5,7 +5,7 @@ Leaving out cases one by one never asks that, since the network of a left-out ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,20 @@ from nnunet_nacl.decisions.conformal import smallest_number
 from nnunet_nacl.decisions.coverage import binomial_interval, chance_of_so_few, coverage
 
 CHANCE = 0.05
-"""Below this, shared among the results, a result left out is covered less often than chance explains."""
+"""Below this, shared among the results, what a result left out does is more than chance explains."""
 
 Covers = Callable[[NDArray[np.bool_], NDArray[np.bool_]], NDArray[np.bool_]]
 """Takes which cases are fitted on and which are asked for, and returns for each of the latter whether its bounds hold."""
+
+
+def each_left_out(
+    parts: Sequence[str], units: NDArray[Any]
+) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Give each result in order: its name, its cases ``(N,)``, and those of other results to fit on, without its patients."""
+    of = np.asarray(parts)
+    for part in sorted(set(parts)):
+        own = of == part
+        yield part, own, ~own & ~np.isin(units, units[own])
 
 
 def across_results(
@@ -44,26 +54,25 @@ def across_results(
         None with a single result. ``coverage`` is that of all results that can be measured, None without one; ``not_checked``: why
         others cannot be.
     """
-    of, units = np.asarray(parts), np.arange(len(parts)) if groups is None else np.asarray(groups)
-    inside, measured = np.zeros(of.size, bool), np.zeros(of.size, bool)
+    units = np.arange(len(parts)) if groups is None else np.asarray(groups)
+    inside, measured = np.zeros(len(parts), bool), np.zeros(len(parts), bool)
     each: dict[str, float] = {}
-    below, unknown, names = [], {}, sorted(set(parts))
-    if len(names) < 2:
+    below, unknown, n_results = [], {}, len(set(parts))
+    if n_results < 2:
         return None
     needed = smallest_number(level, two_sided=two_sided)
     patients = "cases" if groups is None else "patients"
-    for part in names:
-        own = of == part
-        known = ~own & ~np.isin(units, units[own])
+    for part, own, known in each_left_out(parts, units):
         n_new, n_known = (np.unique(units[cases]).size for cases in (own, known))
         if n_known < needed:
             unknown[part] = f"{n_known} {patients} are only in other results, {needed} are needed"
             continue
         inside[own], measured[own] = covers(known, own), True
         each[part] = coverage(inside[own], units[own])
-        if chance_of_so_few(
-            each[part], n_new, n_known - n_for_choice(n_known, level), level, two_sided=two_sided
-        ) < CHANCE / len(names):
+        if (
+            chance_of_so_few(each[part], n_new, n_known - n_for_choice(n_known, level), level, two_sided=two_sided)
+            < CHANCE / n_results
+        ):
             below.append(part)
     share = coverage(inside[measured], units[measured]) if each else None
     return {
@@ -87,6 +96,10 @@ def in_words(name: str, what: str, across: dict[str, Any] | None, level: float) 
             "for another network, or an ensemble"
         )
     if unknown := across.get("not_checked"):  # of files that were written before it was said there is none
-        why = "; ".join(f"{part} ({reason})" for part, reason in unknown.items())
-        found.append(f"{name}: whether {what} of the other results holds could not be checked in {why}")
+        found.append(f"{name}: whether {what} of the other results holds could not be checked in {reasons(unknown)}")
     return found
+
+
+def reasons(unknown: Mapping[str, str]) -> str:
+    """Return in words which results could not be checked, and why."""
+    return "; ".join(f"{part} ({reason})" for part, reason in unknown.items())

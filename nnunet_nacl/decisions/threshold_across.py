@@ -9,11 +9,9 @@ import numpy as np
 from scipy.special import rel_entr
 
 from nnunet_nacl.calibration.arrays import Float64Array
+from nnunet_nacl.decisions.across import CHANCE, each_left_out, reasons
 from nnunet_nacl.decisions.interval_over_patients import FEWEST, interval_over_patients
 from nnunet_nacl.decisions.miss_rate import by_patient, controlled, smallest_number
-
-CHANCE = 0.05
-"""Below this, shared among the results, a result left out is missed more often than chance explains."""
 
 
 def across_results(
@@ -31,14 +29,12 @@ def across_results(
         None with a single result. ``of_each``: the mean over patients of each result that can be measured; ``above_the_level``: those in
         which it is above the level by more than chance explains; ``not_checked``: why that is not known of others.
     """
-    of, units = np.asarray(parts), np.arange(len(parts)) if groups is None else np.asarray(groups)
-    names, each, above, unknown = sorted(set(parts)), {}, [], {}
-    if len(names) < 2:
+    units = np.arange(len(parts)) if groups is None else np.asarray(groups)
+    n_results, each, above, unknown = len(set(parts)), {}, [], {}
+    if n_results < 2:
         return None
     patients = "cases" if groups is None else "patients"
-    for part in names:
-        own = of == part
-        known = ~own & ~np.isin(units, units[own])
+    for part, own, known in each_left_out(parts, units):
         new, _ = by_patient(missed[own], units[own])
         rates, _ = by_patient(missed[known], units[known])
         place = controlled(rates, level)
@@ -51,7 +47,7 @@ def across_results(
         else:
             at = new[:, place]
             each[part] = float(at.mean())
-            if _is_above(at, level, CHANCE / len(names)):
+            if _is_above(at, level, CHANCE / n_results):
                 above.append(part)
             elif len(new) < FEWEST:
                 unknown[part] = f"{_have(len(new), patients)} it, {FEWEST} are needed"
@@ -90,9 +86,8 @@ def in_words(name: str, across: Mapping[str, Any] | None, level: float) -> list[
             "need not be kept for another network, or an ensemble"
         )
     if unknown := across["not_checked"]:
-        why = "; ".join(f"{part} ({reason})" for part, reason in unknown.items())
         found.append(
-            f"{name}: whether the threshold of the other results keeps the miss rate could not be checked in {why}"
+            f"{name}: whether the threshold of the other results keeps the miss rate could not be checked in {reasons(unknown)}"
         )
     return found
 
