@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from nnunet_nacl.decisions.miss_rate import by_patient, controlled, left_out, me
 from nnunet_nacl.decisions.threshold_across import across_results, in_words
 from nnunet_nacl.decisions.threshold_cases import StructureCases, at, structure_cases
 from nnunet_nacl.decisions.threshold_trade import trade_of
+from nnunet_nacl.files.json_files import finite_or_none
 
 FILE_TYPE = "nnunet-nacl thresholds"
 SCHEMA_VERSION = 1
@@ -118,7 +118,7 @@ def _price(cases: StructureCases, places: NDArray[np.intp], groups: Sequence[str
     pairs = {"volume_ml": (cases.argmax.sum(1), volume), "false_positive_ml": (cases.argmax[:, 1], false)}
     found: dict[str, Any] = {
         name: {
-            way: _plain(mean_over_patients(voxels * cases.voxel_ml, groups))
+            way: finite_or_none(mean_over_patients(voxels * cases.voxel_ml, groups))
             for way, voxels in zip(("argmax", "threshold"), pair, strict=True)
         }
         for name, pair in pairs.items()
@@ -127,10 +127,6 @@ def _price(cases: StructureCases, places: NDArray[np.intp], groups: Sequence[str
     if before is None or after is None:  # 2D, which has voxels only
         before, after = (mean_over_patients(voxels, groups) for voxels in pairs["volume_ml"])
     return found | {"volume_ratio": after / before if before > 0 else None}
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _warnings(structures: dict[str, Any], level: float, ignored: bool) -> list[str]:

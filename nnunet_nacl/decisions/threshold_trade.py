@@ -18,6 +18,7 @@ from nnunet_nacl.calibration.threshold_counts import thresholds
 from nnunet_nacl.decisions.interval_over_patients import interval_over_patients
 from nnunet_nacl.decisions.miss_rate import by_patient, mean_over_patients
 from nnunet_nacl.decisions.threshold_cases import StructureCases, at
+from nnunet_nacl.files.json_files import finite_or_none
 
 SHOWN = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
@@ -52,8 +53,8 @@ def trade_of(cases: StructureCases, parts: Sequence[str], groups: Sequence[str] 
         "argmax": _masks(cases.argmax[:, 0], cases.argmax[:, 1], cases, plain_units) | {"threshold": None},
         "best_threshold": float(thresholds()[1:][best]),
         "cross_fitted_over": "results" if folds is not units else "patients",
-        "cross_fitted_Dice": _plain(mean_over_patients(of_others, plain_units)),
-        "argmax_Dice": _plain(mean_over_patients(argmax, plain_units)),
+        "cross_fitted_Dice": finite_or_none(mean_over_patients(of_others, plain_units)),
+        "argmax_Dice": finite_or_none(mean_over_patients(argmax, plain_units)),
         "cross_fitted_units": len(gain),
         "difference": float(gain.mean()) if len(gain) else None,
         "difference_interval": [None, None] if ends is None else list(ends),
@@ -86,8 +87,4 @@ def _masks(
         "precision": np.where(cases.labelled > 0, divided(found, found + false), np.nan),
         "false_positive_ml": false * cases.voxel_ml,
     }
-    return {name: _plain(mean_over_patients(value, groups)) for name, value in values.items()}
-
-
-def _plain(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+    return {name: finite_or_none(mean_over_patients(value, groups)) for name, value in values.items()}

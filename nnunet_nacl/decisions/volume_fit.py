@@ -28,6 +28,7 @@ from nnunet_nacl.decisions.volumes import (
     relative_width,
 )
 from nnunet_nacl.errors import InputError
+from nnunet_nacl.files.json_files import finite_or_none
 
 FILE_TYPE = "nnunet-nacl volumes"
 SCHEMA_VERSION = 1
@@ -113,7 +114,7 @@ def _plain(bounds: Bounds) -> dict[str, Any]:
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+    return {name: finite_or_none(value) for name, value in values.items()}
 
 
 def across_of(

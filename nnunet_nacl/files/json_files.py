@@ -66,6 +66,11 @@ def mapping_if_any(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def finite_or_none(value: float) -> float | None:
+    """Return a number as strict JSON has it: null where it is NaN or infinite."""
+    return value if math.isfinite(value) else None
+
+
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"it holds {name}, which is no JSON")
 

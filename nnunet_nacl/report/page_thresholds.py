@@ -15,6 +15,7 @@ from nnunet_nacl.decisions.case_table import evaluated_of
 from nnunet_nacl.decisions.miss_rate import mean_over_patients
 from nnunet_nacl.decisions.threshold_cases import StructureCases, structure_cases
 from nnunet_nacl.decisions.threshold_fit import fit_structure
+from nnunet_nacl.files.json_files import finite_or_none
 from nnunet_nacl.report.curve_frame import Frame, color_of
 from nnunet_nacl.report.number import fixed
 from nnunet_nacl.study.run import Run
@@ -82,8 +83,8 @@ def _evaluated(run: Run, cases: Sequence[str]) -> Any:
 
 def _row(run: str, number: int, cases: StructureCases, units: Sequence[str] | None) -> ThresholdRow:
     fitted: Mapping[str, Any] = fit_structure(cases, MISS_RATE, [""] * len(cases.labelled), units)
-    dice = fixed(_number(mean_over_patients(cases.argmax_dice, units)))
-    missed = fixed(_number(mean_over_patients(cases.argmax_missed, units)))
+    dice = fixed(finite_or_none(mean_over_patients(cases.argmax_dice, units)))
+    missed = fixed(finite_or_none(mean_over_patients(cases.argmax_missed, units)))
     if fitted["threshold"] is None:
         return ThresholdRow(run, number, dice, missed, "none", fitted["why_not"], "", "", "")
     price, left_out = fitted["price"], fitted["left_out"]
@@ -100,10 +101,6 @@ def _row(run: str, number: int, cases: StructureCases, units: Sequence[str] | No
         "" if price["volume_ratio"] is None else f"x {price['volume_ratio']:.2f}",
         "" if false["threshold"] is None else f"{false['argmax']:.3g} to {false['threshold']:.3g}",
     )
-
-
-def _number(value: float) -> float | None:
-    return value if np.isfinite(value) else None
 
 
 def _svg(runs: Sequence[tuple[str, StructureCases]], units: Sequence[str] | None, title: str) -> Markup:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_nacl.files.json_files import finite_or_none
 from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.study import failure_detection as detection
 from nnunet_nacl.study import volume_errors as volumes
@@ -132,15 +132,11 @@ def _detection(held: Detection) -> dict[str, Any]:
 
 
 def _with_interval(value: float, interval: tuple[float, float]) -> dict[str, float | None]:
-    return {"value": _number(value), "low": _number(interval[0]), "high": _number(interval[1])}
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return {"value": finite_or_none(value), "low": finite_or_none(interval[0]), "high": finite_or_none(interval[1])}
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: _plain(value) if isinstance(value, dict) else _number(value) if isinstance(value, float) else value
+        key: _plain(value) if isinstance(value, dict) else finite_or_none(value) if isinstance(value, float) else value
         for key, value in values.items()
     }
