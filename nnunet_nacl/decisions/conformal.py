@@ -86,11 +86,16 @@ def case_weights(n_cases: int, groups: ArrayLike | None = None) -> NDArray[np.fl
     """Return the weight of each case, ``(N,)`` float64, which with that of the new patient, 1 / (G + 1), add up to 1."""
     if groups is None:
         return np.full(n_cases, 1 / (n_cases + 1))
+    _, patient, size = np.unique(checked_groups(groups, n_cases), return_inverse=True, return_counts=True)
+    return np.asarray(1 / ((size.size + 1) * size[patient]), np.float64)
+
+
+def checked_groups(groups: ArrayLike, n_cases: int) -> NDArray[np.generic]:
+    """Return what tells patients apart as an array; ValueError if it is not one for each case."""
     of = np.asarray(groups)
     if of.shape != (n_cases,):
         raise ValueError(f"Expected argument `groups` to have shape ({n_cases},), but got {of.shape}.")
-    _, patient, size = np.unique(of, return_inverse=True, return_counts=True)
-    return np.asarray(1 / ((size.size + 1) * size[patient]), np.float64)
+    return of
 
 
 def _check_level(level: float) -> None:

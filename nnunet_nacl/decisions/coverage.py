@@ -7,16 +7,28 @@ from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
 from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL
+from nnunet_nacl.decisions.conformal import checked_groups
 
 
 def coverage(covered: ArrayLike, groups: ArrayLike | None = None) -> float:
     """Return the share of cases covered, as the mean over patients of the share of their cases.
 
+    Args:
+        covered: ``(N,)`` bool, N > 0.
+        groups: ``(N,)``, the patient of each case; each case its own patient if None.
+
+    Raises:
+        ValueError: no case, or groups of another length.
+
     >>> coverage([True, True, False, True], ["a", "a", "b", "c"])
     0.6666666666666666
     """
     hit = np.asarray(covered, np.float64)
-    _, patient = np.unique(np.arange(hit.size) if groups is None else np.asarray(groups), return_inverse=True)
+    if not hit.size:
+        raise ValueError("Expected argument `covered` to have at least one case, but got none.")
+    _, patient = np.unique(
+        np.arange(hit.size) if groups is None else checked_groups(groups, hit.size), return_inverse=True
+    )
     return float((np.bincount(patient, hit) / np.bincount(patient)).mean())
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnunet_nacl.decisions.conformal import case_weights, lower_bound, smallest_number
+from nnunet_nacl.decisions.conformal import case_weights, checked_groups, lower_bound, smallest_number
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def fit_dice(
     if sure.shape != truth.shape:
         raise ValueError(f"Expected `confidence` and `dice` of one shape, but got {sure.shape} and {truth.shape}.")
     above = truth - sure
-    patients = above.size if groups is None else np.unique(np.asarray(groups)).size
+    patients = above.size if groups is None else np.unique(checked_groups(groups, above.size)).size
     needed = smallest_number(level, two_sided=False)
     if patients < needed:
         raise ValueError(f"A bound at level {level:g} needs at least {needed} patients, but got {patients}.")

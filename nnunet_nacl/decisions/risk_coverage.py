@@ -2,10 +2,14 @@
 
 Cases are accepted from the most to the least confident. **Coverage** is the share of cases accepted, **selective risk** the mean risk
 of those (Geifman and El-Yaniv 2017), **generalized risk** the sum of their risks over the number of all cases (Traub et al.,
-NeurIPS 2024, arXiv 2407.01032): the risk that is met by someone who lets the rest be checked. Equal confidences are accepted
-together, and the curve is a straight line from one such step to the next. Its areas are AURC and AUGRC; at coverage 0 the selective risk
-is that of the first step and the generalized risk 0. All as in fd-shifts' ``RiskCoverageStats``, in the unit of the risk (not
-times 1000).
+NeurIPS 2024, arXiv 2407.01032): the risk that is met by someone who lets the rest be checked. Their areas are AURC and AUGRC, by the
+trapezoidal rule over the number of accepted cases; at coverage 0 the selective risk is that of one case and the generalized risk 0. As in
+fd-shifts' ``RiskCoverageStats``, in the unit of the risk (not times 1000), but for equal confidences.
+
+Cases of equal confidence have no order, so the curve is the mean over all their orders: each counts with their mean risk. The
+generalized risk is a straight line there. The selective risk, which is that over the coverage, is none: fd-shifts draws one, under
+which AURC may come out below that of the best order, as its documentation says. The mean over orders never does, since no
+order does, and nor do the draws of a bootstrap, most of which hold cases twice.
 
 AUGRC is what its authors recommend: AURC weighs the few most confident cases far more than the others. Both depend on the mean
 risk too, so the excess over the oracle, which accepts cases from the lowest to the highest risk, is given beside them.
@@ -21,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """A curve, one entry per threshold, from coverage 0 to 1, each ``(T + 1,)`` float64; T is the number of different confidences.
+    """A curve, one entry per number of accepted cases, from coverage 0 to 1, each ``(N + 1,)`` float64.
 
     Attributes:
         coverage: share of cases accepted.
@@ -45,7 +49,7 @@ class RiskCoverage:
 
 
 def risk_coverage(confidence: ArrayLike, risk: ArrayLike) -> RiskCoverage:
-    """Return the curve of a confidence. Cases of equal confidence are accepted together; one case is enough.
+    """Return the curve of a confidence, where confidences are equal the mean over all orders of their cases; one case is enough.
 
     Args:
         confidence: ``(N,)`` finite float, higher is more confident; only its order counts.
@@ -59,10 +63,9 @@ def risk_coverage(confidence: ArrayLike, risk: ArrayLike) -> RiskCoverage:
     ([0.0, 0.0, 0.05, 0.2], 0.0444)
     """
     sure, risks = _checked(confidence, risk)
-    order = np.argsort(-sure, kind="stable")
-    last = np.append(sure[order][1:] != sure[order][:-1], True)  # the last case of each run of equal confidences
-    accepted = np.flatnonzero(last) + 1
-    summed = np.cumsum(risks[order])[last]
+    _, run, size = np.unique(-sure, return_inverse=True, return_counts=True)
+    summed = np.cumsum(np.repeat(np.bincount(run, risks) / size, size))
+    accepted = np.arange(1, sure.size + 1)
     selective = summed / accepted
     return RiskCoverage(
         coverage=np.append(0.0, accepted / sure.size),
@@ -72,7 +75,7 @@ def risk_coverage(confidence: ArrayLike, risk: ArrayLike) -> RiskCoverage:
 
 
 def oracle(risk: ArrayLike) -> RiskCoverage:
-    """Return the curve of the best order, which accepts the lowest risks first, one at a time even where they are equal.
+    """Return the curve of the best order, which accepts the lowest risks first.
 
     Args:
         risk: ``(N,)`` finite float.
@@ -85,10 +88,9 @@ def oracle(risk: ArrayLike) -> RiskCoverage:
 
 
 def excess_aurc(confidence: ArrayLike, risk: ArrayLike) -> float:
-    """Return AURC minus that of the oracle; arguments and errors as in :func:`risk_coverage`.
+    """Return AURC minus that of the oracle, 0 or more up to rounding; arguments and errors as in :func:`risk_coverage`.
 
-    It is 0 for one case and where all risks are equal. Equal confidences may bring it below 0, since the curve is straight between
-    its steps.
+    It is 0 for one case and where all risks are equal.
     """
     return risk_coverage(confidence, risk).aurc - oracle(risk).aurc
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnunet_nacl.decisions.conformal import case_weights, smallest_number, two_sided_bounds
+from nnunet_nacl.decisions.conformal import case_weights, checked_groups, smallest_number, two_sided_bounds
 
 FLOOR_VOXELS = 10
 """What is added to both volumes, in voxels of the case, before their ratio is taken."""
@@ -186,10 +186,12 @@ def leave_one_out(
     the errors. So their coverage is no evidence for or against a network; their widths are.
 
     Raises:
-        ValueError: no case, or reference volumes that are not finite, below 0 or of another number of cases.
+        ValueError: no case, groups of another length, or reference volumes that are not finite, below 0 or of another number of cases.
     """
     truth = checked_reference(reference, volumes)
-    of = np.arange(len(volumes)) if groups is None else np.asarray(groups)
+    if not len(volumes):
+        raise ValueError("Expected argument `volumes` to have at least one case, but got none.")
+    of = np.arange(len(volumes)) if groups is None else checked_groups(groups, len(volumes))
     result = {}
     for way in volumes.ways:
         errors = errors_of(truth, volumes, way)
@@ -268,7 +270,7 @@ def checked_reference(reference: ArrayLike, volumes: Volumes) -> NDArray[np.floa
 
 
 def _check_enough(n_cases: int, level: float, groups: ArrayLike | None) -> None:
-    patients = n_cases if groups is None else np.unique(np.asarray(groups)).size
+    patients = n_cases if groups is None else np.unique(checked_groups(groups, n_cases)).size
     if patients < smallest_number(level):
         raise ValueError(
             f"An interval at level {level:g} needs at least {smallest_number(level)} patients, but got {patients}."

@@ -43,6 +43,7 @@ from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.evaluation.remarks import gather
 from nnunet_nacl.evaluation.score_ranges import ranges_of
+from nnunet_nacl.files.json_files import finite_or_none
 
 ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     {
@@ -182,8 +183,8 @@ def _class_entries(result: CaseResult, scores: Mapping[str, Sequence[Scores]]) -
     volumes, confidences = _volumes_ml(result), _confidences(result)
     return [
         {
-            "Dice": _plain(dice[channel]),
-            "HD95": _plain(float(result.hd95_mm[channel])),
+            "Dice": finite_or_none(dice[channel]),
+            "HD95": finite_or_none(float(result.hd95_mm[channel])),
             **_class_entry(label, {name: of_set[problem] for name, of_set in scores.items()}, result.overlap[channel]),
             "volume_ml": volumes[channel],
             "confidence": confidences[channel],
@@ -195,7 +196,7 @@ def _class_entries(result: CaseResult, scores: Mapping[str, Sequence[Scores]]) -
 def _class_entry(label: int, scores: dict[str, Scores], overlap: Int64Array) -> dict[str, Any]:
     return {
         **{
-            name: {voxel_set: _plain(getattr(of_set, attribute)[label]) for voxel_set, of_set in scores.items()}
+            name: {voxel_set: finite_or_none(getattr(of_set, attribute)[label]) for voxel_set, of_set in scores.items()}
             for name, attribute in CLASS_SCORES.items()
         },
         "n_ref": int(overlap[LABELLED]),
@@ -208,7 +209,7 @@ def _volumes_ml(result: CaseResult) -> list[dict[str, float | None]]:
     labelled, predicted = result.overlap[:, LABELLED], result.overlap[:, PREDICTED]
     columns = np.stack([labelled, predicted, result.soft_volumes, result.spread], -1)
     columns = columns * (result.voxel_volume_mm3 / MM3_PER_ML)
-    return [dict(zip(VOLUMES, map(_plain, row), strict=True)) for row in columns]
+    return [dict(zip(VOLUMES, map(finite_or_none, row), strict=True)) for row in columns]
 
 
 def _confidences(result: CaseResult) -> list[dict[str, float | None]]:
@@ -216,7 +217,7 @@ def _confidences(result: CaseResult) -> list[dict[str, float | None]]:
     predicted = result.overlap[:, PREDICTED]
     soft_dice = soft_dice_confidence(result.mask_sums[:, PROBABILITY], result.soft_volumes, predicted)
     columns = np.concatenate([soft_dice[:, None], mask_means(result.mask_sums, predicted)], -1)
-    return [dict(zip(CONFIDENCES, map(_plain, row), strict=True)) for row in columns]
+    return [dict(zip(CONFIDENCES, map(finite_or_none, row), strict=True)) for row in columns]
 
 
 def _set_entry(problems: Sequence[CalibrationStatistics], voxel_set: str) -> dict[str, Any]:
@@ -224,7 +225,7 @@ def _set_entry(problems: Sequence[CalibrationStatistics], voxel_set: str) -> dic
 
 
 def _plain_values(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: _plain(value) for name, value in values.items()}
+    return {name: finite_or_none(value) for name, value in values.items()}
 
 
 def _counts(problems: Sequence[CalibrationStatistics], voxel_set: str) -> dict[str, int]:
@@ -276,17 +277,15 @@ def _means(values: dict[str, list[float | None]], groups: Sequence[str] | None) 
 
 def _intervals(ends: Mapping[str, tuple[Any, Any]]) -> dict[str, list[float] | None]:
     told = {name: where_units_differ(*map(float, each)) for name, each in ends.items()}
-    return {f"{name}_interval": None if math.isnan(low) else [low, high] for name, (low, high) in told.items()}
+    return {
+        f"{name}_interval": [low, high] if math.isfinite(high - low) else None for name, (low, high) in told.items()
+    }
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    return _plain(_mean_or_nan([value for value in values if value is not None]))
+    return finite_or_none(_mean_or_nan([value for value in values if value is not None]))
 
 
 def _mean_or_nan(values: Iterable[float]) -> float:
     defined = [value for value in values if not math.isnan(value)]
     return math.fsum(defined) / len(defined) if defined else math.nan
-
-
-def _plain(value: float | np.floating[Any]) -> float | None:
-    return None if math.isnan(value) else float(value)

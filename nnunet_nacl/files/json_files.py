@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, SupportsFloat
 
 from nnunet_nacl.errors import InputError, first_line
 
@@ -66,9 +66,9 @@ def mapping_if_any(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def finite_or_none(value: float) -> float | None:
-    """Return a number as strict JSON has it: null where it is NaN or infinite."""
-    return value if math.isfinite(value) else None
+def finite_or_none(value: SupportsFloat) -> float | None:
+    """Return a number as strict JSON has it (RFC 8259, section 6): null where it is NaN or infinite, which our files have no word for."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _refuse(name: str) -> NoReturn:

@@ -16,6 +16,7 @@ import numpy as np
 from nnunet_nacl.calibration.arrays import Float64Array
 from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL, mean_interval, pooled_interval
 from nnunet_nacl.calibration.scores import divided, mean_of_defined
+from nnunet_nacl.files.json_files import finite_or_none
 from nnunet_nacl.recalibration.heads import Heads
 from nnunet_nacl.recalibration.scored_cases import ScoredProblem
 
@@ -118,7 +119,7 @@ def _more_bias(sums: dict[str, Float64Array]) -> Float64Array:
 
 
 def to_json(changes: Sequence[Change]) -> dict[str, object]:
-    """Return the changes as plain values, NaN as None."""
+    """Return the changes as plain values, NaN and infinity as None."""
     return {
         "level": DEFAULT_LEVEL,
         "changes": [
@@ -126,10 +127,10 @@ def to_json(changes: Sequence[Change]) -> dict[str, object]:
                 "problem": each.problem,
                 "what": each.what,
                 "where": each.where,
-                "before": _plain(each.before),
-                "after": _plain(each.after),
-                "difference": _plain(each.difference),
-                "interval": None if math.isnan(each.low) else [each.low, each.high],
+                "before": finite_or_none(each.before),
+                "after": finite_or_none(each.after),
+                "difference": finite_or_none(each.difference),
+                "interval": [each.low, each.high] if math.isfinite(each.high - each.low) else None,
                 "worse": each.worse,
             }
             for each in changes
@@ -150,7 +151,3 @@ def in_words(change: Change, several: bool) -> str:
         f"{change.what}{whose} in `{change.where}`: {change.before:.4f} before, {change.after:.4f} after "
         f"({change.low:+.4f} to {change.high:+.4f})"
     )
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value

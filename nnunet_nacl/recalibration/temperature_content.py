@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +16,7 @@ from nnunet_nacl.calibration.scores import mean_of_defined
 from nnunet_nacl.calibration.temperature import HIGHEST_FACTOR, LOWEST_FACTOR
 from nnunet_nacl.evaluation.provenance import provenance
 from nnunet_nacl.evaluation.summary import SCORE_NAMES, named_scores
+from nnunet_nacl.files.json_files import finite_or_none
 from nnunet_nacl.recalibration.ensemble import Disagreement
 from nnunet_nacl.recalibration.fit import FitResult, Fitted
 from nnunet_nacl.recalibration.guarantees import GUARANTEES
@@ -208,18 +208,16 @@ def _scores(heads: Heads, scored: ScoredCases) -> dict[str, Any]:
 
 
 def _pooled(statistics: CalibrationStatistics, voxel_set: str) -> dict[str, float | None]:
-    named = {name: _plain(value) for name, value in named_scores([statistics], voxel_set).items()}
+    named = {name: finite_or_none(value) for name, value in named_scores([statistics], voxel_set).items()}
     return {"n_voxels": int(statistics.top_label_bins(voxel_set)[0].sum()), **named}
 
 
 def _mean(cases: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
-    return {name: _plain(float(mean_of_defined(np.array([case[name] for case in cases])))) for name in SCORE_NAMES}
+    return {
+        name: finite_or_none(float(mean_of_defined(np.array([case[name] for case in cases])))) for name in SCORE_NAMES
+    }
 
 
 def _dice(per_class: Float64Array) -> float | None:
     """Return the mean over classes of the mean over cases, given ``(cases, classes)``, as ``foreground_mean`` of nnU-Net."""
-    return _plain(float(mean_of_defined(mean_of_defined(per_class.T))))
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+    return finite_or_none(float(mean_of_defined(mean_of_defined(per_class.T))))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ import scipy
 
 from nnunet_nacl.calibration.intervals import METHOD
 from nnunet_nacl.evaluation.provenance import provenance
+from nnunet_nacl.files.json_files import finite_or_none
 from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.study import paired, signed_rank, trained_again
 from nnunet_nacl.study import verdict as rules
@@ -167,7 +167,7 @@ def _verdict(verdict: rules.Verdict) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return finite_or_none(value) if isinstance(value, float) else value
 
 
 def _write_json(comparison: Comparison, quality: DecisionQuality | None, path: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.files import json_files
+from nnunet_nacl.files.json_files import finite_or_none
 from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.validation.disagreement import Disagreement, mean_or_nan
 
@@ -115,18 +116,14 @@ def write_ensemble(content: dict[str, Any], output: Path) -> Path:
 
 
 def _mean(values: list[float]) -> float | None:
-    return _or_none(mean_or_nan(values))
+    return finite_or_none(mean_or_nan(values))
 
 
 def _plain(found: Disagreement) -> dict[str, Any]:
     values = asdict(found)
-    return {key: _or_none(value) for key, value in values.items() if key != "pairwise_dice"} | {
-        "pairwise_dice": {name: _or_none(value) for name, value in found.pairwise_dice.items()}
+    return {key: finite_or_none(value) for key, value in values.items() if key != "pairwise_dice"} | {
+        "pairwise_dice": {name: finite_or_none(value) for name, value in found.pairwise_dice.items()}
     }
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _number(value: Any) -> float:

@@ -9,6 +9,8 @@ import pytest
 from scipy.stats import binomtest
 
 from nnunet_nacl.decisions import VolumeInterval, Volumes, fit_interval, leave_one_out
+from nnunet_nacl.decisions.coverage import coverage
+from nnunet_nacl.decisions.dice_estimate import fit_dice
 from nnunet_nacl.decisions.volume_bias import biases
 from nnunet_nacl.decisions.volume_choice import choose_way, fewest_for_choice, n_for_choice
 from nnunet_nacl.decisions.volumes import WAYS, fit_bounds
@@ -218,6 +220,23 @@ def test_too_few_patients_are_refused_with_the_number_needed() -> None:
     fit_interval(truth, volumes)
     with pytest.raises(ValueError, match="at least 19 patients, but got 10"):
         fit_interval(truth, volumes, 0.9, np.arange(20) // 2)
+
+
+def test_no_case_and_groups_of_another_length_are_refused_in_words() -> None:
+    truth, volumes = simulated(np.random.default_rng(0), 30)
+    for groups in (["a"] * 29, ["a"] * 31, [["a"]] * 30):
+        for fit in (leave_one_out, fit_interval):
+            with pytest.raises(ValueError, match=r"groups.*\(30,\)"):
+                fit(truth, volumes, 0.9, groups)
+        with pytest.raises(ValueError, match=r"groups.*\(30,\)"):
+            fit_dice(truth, truth, 0.9, groups)
+        with pytest.raises(ValueError, match=r"groups.*\(30,\)"):
+            coverage(truth > 1, groups)
+    none = np.zeros(0, int)
+    with pytest.raises(ValueError, match="at least one case"):
+        leave_one_out(truth[none], volumes[none])
+    with pytest.raises(ValueError, match="at least one case"):
+        coverage([])
 
 
 def test_unusable_volumes_are_named() -> None:

@@ -1,9 +1,13 @@
 """JSON files, whole and damaged."""
 
+import json
+import math
+
+import numpy as np
 import pytest
 
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.files.json_files import mapping_if_any, read_mapping
+from nnunet_nacl.files.json_files import finite_or_none, loads, mapping_if_any, read_mapping
 
 
 def test_reads_a_mapping(tmp_path):
@@ -43,3 +47,9 @@ def test_a_record_that_may_be_missing(content, tmp_path):
     assert mapping_if_any(path) == {}
     path.write_text('{"state": "done"}')
     assert mapping_if_any(path) == {"state": "done"}
+
+
+@pytest.mark.parametrize("kind", [float, np.float64, np.float32])
+def test_what_json_has_no_number_for_is_null(kind):
+    held = [finite_or_none(kind(value)) for value in (math.nan, math.inf, -math.inf, 0.25)]
+    assert loads(json.dumps(held, allow_nan=False)) == [None, None, None, 0.25]

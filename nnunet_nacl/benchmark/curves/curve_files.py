@@ -21,6 +21,7 @@ from nnunet_nacl.benchmark.curves.convergence import MAX_RISE, MIN_ITERATIONS, C
 from nnunet_nacl.benchmark.curves.learning_curves import Curve
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.evaluation.provenance import provenance
+from nnunet_nacl.files.json_files import finite_or_none
 from nnunet_nacl.files.whole_file import replacing
 from nnunet_nacl.report.figure_style import STYLE
 
@@ -117,8 +118,8 @@ def _entry(one: Judged) -> dict[str, Any]:
         "iterations": verdict.iterations,
         "long_enough": verdict.long_enough,
         "flat": verdict.flat,
-        "pseudo_dice_at_three_quarters": _number(verdict.before),
-        "pseudo_dice_at_the_end": _number(verdict.last),
+        "pseudo_dice_at_three_quarters": finite_or_none(verdict.before),
+        "pseudo_dice_at_the_end": finite_or_none(verdict.last),
         "never_learned": list(verdict.never_learned),
         "lost": list(verdict.lost),
         "finished": curve.finished,
@@ -127,11 +128,6 @@ def _entry(one: Judged) -> dict[str, Any]:
         "classes": list(curve.classes),
         "source": list(curve.source),
     }
-
-
-def _number(value: float) -> float | None:
-    """Return null for NaN: strict JSON has none."""
-    return None if math.isnan(value) else value
 
 
 def _write_figure(curves: Sequence[Judged], folder: Path) -> Path:
