@@ -167,11 +167,11 @@ def fit_bounds(
 
 
 def quantile(errors: NDArray[np.float64], share: float, groups: ArrayLike | None = None) -> float:
-    """Return the quantile of the errors themselves, without a correction for a new case; patients weigh alike."""
+    """Return the quantile of the errors themselves, of a share below 1, without a correction for a new case; patients weigh alike."""
     order, weights = np.argsort(errors, kind="stable"), case_weights(errors.size, groups)
     reached = np.cumsum(weights[order]) / weights.sum()
     upper = errors[order][np.argmax(reached >= share - 1e-12)]
-    lower = errors[order][min(int(np.argmax(reached > share + 1e-12)), errors.size - 1)]
+    lower = errors[order][np.argmax(reached > share + 1e-12)]
     return float((lower + upper) / 2)  # the mean of the middle two where the share falls between them
 
 

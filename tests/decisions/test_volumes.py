@@ -136,6 +136,46 @@ def test_estimates_are_corrected_and_lie_in_their_intervals() -> None:
     assert "too large" in bias.in_words("liver")
 
 
+def test_quantiles_are_numpys_with_each_patient_as_often_as_any_other() -> None:
+    """Numpy has no weights for this definition: a patient of one case has it six times, one of two or three cases three or two times."""
+    random = np.random.default_rng(3)
+    patient = np.repeat(np.arange(9), [1, 2, 3] * 3)
+    times = np.array([6, 3, 2])[patient % 3]
+    for errors in (random.normal(size=18), random.integers(0, 4, 18).astype(float)):
+        for share in (0.05, 1 / 9, 0.25, 0.5, 2 / 3, 0.95):
+            expected = np.quantile(np.repeat(errors, times), share, method="averaged_inverted_cdf")
+            assert quantile(errors, share, patient) == pytest.approx(expected)
+            expected = np.quantile(errors, share, method="averaged_inverted_cdf")
+            assert quantile(errors, share) == pytest.approx(expected)
+
+
+def test_the_correction_is_the_median_error_of_the_patients() -> None:
+    """Twenty patients of one case each with an error of log 2, and one of thirty cases without any."""
+    hard = np.full(50, 1.0)
+    truth = np.r_[np.full(20, 2.0 + 10 * VOXEL), np.full(30, 1.0)]
+    of = np.r_[np.arange(20), np.full(30, 20)]
+    for groups, error in ((of, np.log(2)), (None, 0.0)):
+        found = fit_bounds(truth, Volumes(hard, np.full(50, VOXEL)), 0.9, groups)["hard"]
+        assert found.median == pytest.approx(error)
+
+
+def test_segmentations_alone_have_the_bounds_of_all_cases_of_the_fit() -> None:
+    """The way that was chosen with a look at some patients may be the same one; for segmentations nothing was chosen."""
+    random = np.random.default_rng(1)
+    hard = np.round(random.lognormal(0, 0.5, 90) / VOXEL) * VOXEL
+    truth = np.round(hard * random.lognormal(0, 0.1, 90) / VOXEL) * VOXEL
+    volumes = Volumes(hard, np.full(90, VOXEL), hard * random.lognormal(0, 1, 90), hard * random.lognormal(0, 1, 90))
+    interval = fit_interval(truth, volumes)
+    assert interval.chosen == "hard" and interval.chosen_bounds != interval.bounds["hard"]
+    alone = Volumes(hard, np.full(90, VOXEL))
+    assert interval.way_for(volumes) == interval.way_for(alone) == "hard"
+    for given, bounds in ((volumes, interval.chosen_bounds), (alone, interval.bounds["hard"])):
+        low, high = interval.apply(given)
+        floor = 10 * VOXEL
+        assert high == pytest.approx((hard + floor) * np.exp(bounds.high) - floor, abs=VOXEL)
+        assert low == pytest.approx(np.maximum((hard + floor) * np.exp(bounds.low) - floor, 0), abs=VOXEL)
+
+
 def test_how_many_left_out_lie_inside_follows_from_their_number() -> None:
     """So it is no evidence: good, random and drifting predictions have the same."""
     random, truth = np.random.default_rng(0), np.random.default_rng(1).lognormal(8, 1, 32).round() * VOXEL
@@ -187,6 +227,7 @@ def test_results_without_spread_have_the_two_plain_ways() -> None:
     adaptive = VolumeInterval(0.9, bounds, "soft_adaptive", bounds["soft_adaptive"])
     assert adaptive.way_for(Volumes(volumes.hard, volumes.voxel, volumes.soft)) == "hard"
     assert adaptive.way_for(Volumes(volumes.hard, volumes.voxel)) == "hard"
+    assert adaptive.way_for(volumes) == "soft_adaptive"
 
 
 def test_the_narrowest_way_is_chosen_and_the_first_of_equals() -> None:
@@ -246,6 +287,8 @@ def test_unusable_volumes_are_named() -> None:
         ((one, one, None, one), "soft"),
         ((one, one, np.ones(2), one), "soft"),
         ((one, one, one, one * np.nan), "spread"),
+        ((one * np.inf, one), "hard"),
+        ((np.ones((3, 1)), np.ones((3, 1))), "hard"),
     ):
         with pytest.raises(ValueError, match=name):
             Volumes(*arguments)
