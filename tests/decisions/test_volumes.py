@@ -13,7 +13,7 @@ from nnunet_nacl.decisions.coverage import coverage
 from nnunet_nacl.decisions.dice_estimate import fit_dice
 from nnunet_nacl.decisions.volume_bias import biases
 from nnunet_nacl.decisions.volume_choice import choose_way, fewest_for_choice, n_for_choice
-from nnunet_nacl.decisions.volumes import WAYS, fit_bounds, quantile
+from nnunet_nacl.decisions.volumes import WAYS, fit_bounds, quantile, relative_width
 
 STUDIES = 250
 VOXEL = 0.001
@@ -207,6 +207,11 @@ def test_ends_are_whole_voxels_and_never_negative() -> None:
         assert (end >= 0).all()
         assert end / VOXEL == pytest.approx(np.round(end / VOXEL), abs=1e-6)
     assert (high >= low).all()
+
+
+def test_widths_are_relative_to_the_predicted_volume_and_ten_voxels() -> None:
+    volumes = Volumes(np.array([0.0, 0.99]), np.array([0.01, 0.001]))
+    assert relative_width([0.0, 0.5], [0.05, 2.5], volumes) == pytest.approx([0.5, 2.0])
 
 
 def test_with_just_enough_patients_the_interval_is_finite() -> None:
