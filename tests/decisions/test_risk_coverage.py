@@ -102,6 +102,12 @@ def test_only_the_order_of_confidences_counts(cases: list[tuple[int, int]]) -> N
 
 
 def test_unusable_input_is_named() -> None:
-    for confidence, risk in (([], []), ([1.0], [0.0, 1.0]), ([np.nan], [0.0]), ([0.0], [np.inf])):
+    for confidence, risk in (
+        ([], []),
+        ([1.0], [0.0, 1.0]),
+        ([[1.0, 2.0]], [[0.0, 1.0]]),
+        ([np.nan, 1.0], [0.0, 1.0]),
+        ([0.0, 1.0], [1.0, np.inf]),
+    ):
         with pytest.raises(ValueError, match="confidence"):
             risk_coverage(confidence, risk)
