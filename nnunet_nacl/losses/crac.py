@@ -66,8 +66,8 @@ class CRaCLoss(Loss):
 
     Raises:
         TypeError: logits that are not floating point.
-        ValueError: a parameter out of its range; another K than in the first batch; shapes that do not go together; a label that is no class
-            and not the ignore label (on the CPU only: on a GPU and under ``torch.compile`` labels are not looked at).
+        ValueError: a parameter out of its range; another K than in the first batch; shapes that do not go together; no voxel; a label that is no class
+            and not the ignore label (not looked at on a GPU and under ``torch.compile``: there PyTorch's assertion on an index fails).
         RuntimeError: a second derivative is asked for (``create_graph=True``).
 
     Example:
@@ -138,7 +138,8 @@ class CRaCLoss(Loss):
             size = difference.abs_()
             total[0, first:last] = _sum_per_channel(size * boundary)
             total[1, first:last] = _sum_per_channel(size.masked_fill_(boundary, 0))
-        counted = torch.tensor(members[:, :1].numel(), device=logits.device) if valid is None else valid.sum()
+        # full, since torch.tensor would wait for a GPU
+        counted = valid.sum() if valid is not None else torch.full((), members[:, :1].numel(), device=logits.device)
         return ConstraintSums(total, counted)
 
     def update(self, sums: ConstraintSums) -> Multipliers:
@@ -206,10 +207,9 @@ def _add_penalty(logits: Tensor, constraints: _Constraints, multipliers: Multipl
     """Return the penalty summed over the voxels and add its gradient to a buffer."""
     channels, spatial_axes = logits.shape[1], logits.ndim - 2
     factor = 1 / (2 * channels)
-    # (2, K, 1, 1, 1); non_blocking, since waiting here for a GPU would hold up each training step
+    # (2, K, 1, 1, 1)
     lambdas, rhos = (
-        table.to(logits.dtype).to(logits.device, non_blocking=True).view(2, channels, *[1] * spatial_axes)
-        for table in (multipliers.lambdas, multipliers.rhos)
+        table.view(2, channels, *[1] * spatial_axes) for table in multipliers.on(logits.device, logits.dtype)
     )
     total = logits.new_zeros((), dtype=sum_dtype(logits))
     for first, last in chunks(channels, logits.device):

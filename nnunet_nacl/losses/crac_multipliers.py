@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nnunet_nacl.losses.targets import is_compiling
+
 # From the authors' published configuration, github.com/Bala93/CRac, configs/lag/spatial_bndry_cls_aug_lag.yaml and the
 # defaults of its class.
 SMALLEST_MULTIPLIER = 1e-6
@@ -59,6 +61,24 @@ class Multipliers:
         self.constraint = torch.full((2, channels), torch.nan, dtype=torch.float64)
         self.updates = 0
         self.largest = largest
+        # what was sent to a device, in a dtype: the tables, their versions (PyTorch counts changes in place) and the copies
+        self._sent: dict[tuple[torch.device, torch.dtype], tuple[tuple[Tensor, ...], list[int], list[Tensor]]] = {}
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+        """Return the lambdas and the rhos, each ``(2, K)``, on a device and in a dtype; not to be changed.
+
+        They are sent there when they have changed, and no more: each training step needs them, and could have to wait for a GPU that is
+        busy with the one before.
+        """
+        tables = (self.lambdas, self.rhos)
+        if is_compiling():
+            return [table.to(dtype).to(device) for table in tables]
+        sent, versions, copies = self._sent.get((device, dtype), ((), [], []))
+        now = [0 if table.is_inference() else table._version for table in tables]
+        if versions != now or any(one is not other for one, other in zip(sent, tables, strict=True)):
+            copies = [table.to(dtype).to(device) for table in tables]
+            self._sent[device, dtype] = tables, now, copies
+        return copies
 
     def update(self, sums: ConstraintSums) -> None:
         r"""Adapt the multipliers to an epoch's validation data.

@@ -65,8 +65,8 @@ class L1ACELoss(Loss):
 
     Raises:
         TypeError: logits that are not floating point.
-        ValueError: a parameter out of its range; shapes that do not go together; a label that is no class
-            and not the ignore label (on the CPU only: on a GPU and under ``torch.compile`` labels are not looked at).
+        ValueError: a parameter out of its range; shapes that do not go together; no voxel; a label that is no class
+            and not the ignore label (not looked at on a GPU and under ``torch.compile``: there PyTorch's assertion on an index fails).
         RuntimeError: a second derivative is asked for (``create_graph=True``).
 
     Example:

@@ -58,7 +58,8 @@ def soft_class_proportions(
         border the outermost voxels repeat, so a window may be larger than the map.
 
     Raises:
-        ValueError: unusable shape, kernel, kernel size, sigma or label (labels are looked at on the CPU only).
+        ValueError: unusable shape, kernel, kernel size, sigma or label (not looked at on a GPU and under
+            ``torch.compile``: there a label that is no class counts for none).
         RuntimeError: a dtype that is not floating point.
 
     Example:
@@ -71,6 +72,8 @@ def soft_class_proportions(
             "Expected argument `labels` to have shape (B, 1, *spatial) with one to three spatial axes, "
             f"but got {tuple(labels.shape)}."
         )
+    if not labels.numel():
+        raise ValueError(f"Expected argument `labels` to hold at least one voxel, but got shape {tuple(labels.shape)}.")
     window = Window(kernel_size, kernel, sigma)
     labels = labels.long()
     valid = valid_mask(labels, ignore_label)

@@ -10,7 +10,14 @@ from nnunet_nacl.losses.base import Loss, check_whole
 from nnunet_nacl.losses.cross_entropy import soft_cross_entropy
 from nnunet_nacl.losses.gradient_in_forward import with_gradient
 from nnunet_nacl.losses.neighborhood import Window
-from nnunet_nacl.losses.targets import compute_dtype, count_valid, counted_logits, members_and_valid
+from nnunet_nacl.losses.targets import (
+    compute_dtype,
+    count_valid,
+    counted_logits,
+    members_and_valid,
+    nan_if_no_class,
+    sum_dtype,
+)
 
 
 class SVLSLoss(Loss):
@@ -47,8 +54,8 @@ class SVLSLoss(Loss):
 
     Raises:
         TypeError: logits that are not floating point.
-        ValueError: a parameter out of its range; shapes that do not go together; a label that is no class
-            and not the ignore label (on the CPU only: on a GPU and under ``torch.compile`` labels are not looked at).
+        ValueError: a parameter out of its range; shapes that do not go together; no voxel; a label that is no class
+            and not the ignore label (not looked at on a GPU and under ``torch.compile``: the loss is NaN there).
         RuntimeError: a second derivative is asked for (``create_graph=True``).
 
     Example:
@@ -82,9 +89,13 @@ class SVLSLoss(Loss):
         dtype = compute_dtype(logits)
         members, valid = members_and_valid(logits, target, self.ignore_label, self.regions, self.raters)
         targets = self._window.over(members, valid, dtype)
+        # the other losses use labels as an index, where PyTorch fails at one that is no class
+        known = None if self.regions else nan_if_no_class(members, logits.shape[1], valid)
         if valid is not None:
             valid = valid.any(1, keepdim=True)
         n_terms = count_valid(members, valid) * (logits.shape[1] if self.regions else 1)
+        if known is not None:
+            n_terms = n_terms * known.to(sum_dtype(known))
 
         def value_and_gradient(logits: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
             total, gradient = soft_cross_entropy(logits, targets, valid, self.regions)

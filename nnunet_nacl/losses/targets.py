@@ -106,11 +106,11 @@ def class_map(labels: Tensor, num_classes: int, valid: Tensor | None) -> Tensor:
         valid: boolean, of the same shape, or None for all True.
 
     Raises:
-        ValueError: a label outside ``0 .. K-1`` that is not the ignore label. On CPU only: looking at the values on a GPU
-            would make every training step wait for it, and there indexing with them raises a device-side assertion.
+        ValueError: a label outside ``0 .. K-1`` that is not the ignore label. Only where :func:`are_looked_at`; elsewhere it becomes -1 or K, or
+            255 for -1, never a class.
     """
     classes = labels if valid is None else labels.masked_fill(~valid, num_classes)
-    if labels.device.type == "cpu" and not is_compiling() and labels.numel():
+    if are_looked_at(labels):
         counted = labels if valid is None else labels.masked_fill(~valid, 0)
         lowest, highest = (int(extreme) for extreme in torch.aminmax(counted))
         if lowest < 0 or highest >= num_classes:
@@ -119,7 +119,37 @@ def class_map(labels: Tensor, num_classes: int, valid: Tensor | None) -> Tensor:
                 f"classes), but got labels from {lowest} to {highest}. If one of them marks voxels without an "
                 "annotation, pass it as `ignore_label`."
             )
+    else:
+        # in a byte 256 would be the background
+        classes = classes.clamp(-1, num_classes)
     return classes.to(torch.uint8 if num_classes < 256 else torch.int32)
+
+
+def are_looked_at(labels: Tensor) -> bool:
+    """Return whether the values of labels are checked: a GPU would hold up every training step for it, and a compiler does not know them.
+
+    There PyTorch's own assertion fails where such a label is used as an index. A loss that uses none as an index asks :func:`nan_if_no_class`.
+    """
+    return labels.device.type == "cpu" and not is_compiling()
+
+
+def nan_if_no_class(classes: Tensor, num_classes: int, valid: Tensor | None) -> Tensor | None:
+    """Return 1, or NaN where a voxel that counts has no class; None where the labels were looked at.
+
+    Args:
+        classes: of :func:`class_map`.
+        num_classes: number of classes K.
+        valid: as there.
+
+    Returns:
+        Scalar on the device of ``classes``, float32.
+    """
+    if are_looked_at(classes):
+        return None
+    none = (classes < 0) | (classes >= num_classes)
+    if valid is not None:
+        none &= valid
+    return torch.ones((), device=classes.device).masked_fill(none.any(), torch.nan)
 
 
 def counted_logits(logits: Tensor, valid: Tensor | None) -> Tensor:
@@ -165,4 +195,8 @@ def _check_logits(logits: Tensor) -> None:
         raise ValueError(
             "Expected argument `logits` to have shape (B, K, *spatial) with one to three spatial axes, "
             f"but got {tuple(logits.shape)}."
+        )
+    if not logits.numel():
+        raise ValueError(
+            f"Expected argument `logits` to hold at least one voxel and one class, but got shape {tuple(logits.shape)}."
         )

@@ -31,8 +31,8 @@ class VoxelLoss(Loss):
 
     Raises:
         TypeError: logits that are not floating point.
-        ValueError: shapes that do not go together; a label that is no class and not the ignore label (on the CPU only: on a GPU
-            and under ``torch.compile`` labels are not looked at).
+        ValueError: shapes that do not go together; no voxel; a label that is no class and not the ignore label (not
+            looked at on a GPU and under ``torch.compile``: there PyTorch's assertion on an index fails).
     """
 
     def __init__(self, ignore_label: int | None = None, regions: bool = False) -> None:

@@ -88,23 +88,27 @@ class OnlineCalibration:
         if self.ignore_label is not None:
             counted &= labels != self.ignore_label
         # softmax of the chosen voxels only: most of a patch is background
-        chosen = _at(logits, counted)
-        confidence, prediction = torch.softmax(chosen, dim=0).max(dim=0)
-        return confidence, prediction == labels[counted]
+        places = _places(counted)
+        confidence, prediction = torch.softmax(_at(places, logits), dim=0).max(dim=0)
+        return confidence, prediction == labels[places]
 
     def _of_regions(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         masks, _ = region_masks(logits, target)
-        counted = masks.any(dim=1)  # False at ignored voxels, as each mask is
-        probability = torch.sigmoid(_at(logits, counted))
-        inside = masks.movedim(1, 0)[:, counted]
+        places = _places(masks.any(dim=1))  # not of ignored voxels, as no mask holds them
+        probability = torch.sigmoid(_at(places, logits))
+        inside = masks.movedim(1, 0)[:, *places]
         return torch.maximum(probability, 1 - probability).flatten(), ((probability > 0.5) == inside).flatten()
 
     def _add(self, confidence: Tensor, correct: Tensor) -> None:
         confidence = confidence.double()
         bins = bin_index(confidence, N_BINS)
-        self.counts[0] += torch.bincount(bins, minlength=N_BINS)
-        self.counts[1] += torch.bincount(bins[correct], minlength=N_BINS)
-        self.confidence += torch.bincount(bins, weights=confidence, minlength=N_BINS)
+        # wrong ones in the first 15 cells, correct ones in the others; torch.bincount would wait for a GPU to know the largest bin
+        cells = self.counts.new_zeros(2 * N_BINS)
+        cells.scatter_add_(0, bins + N_BINS * correct, cells.new_ones(()).expand(len(bins)))
+        wrong, right = cells.view(2, N_BINS)
+        self.counts[0] += wrong + right
+        self.counts[1] += right
+        self.confidence.scatter_add_(0, bins, confidence)
 
 
 def bin_index(confidence: Tensor, n_bins: int) -> Tensor:
@@ -121,6 +125,11 @@ def bin_index(confidence: Tensor, n_bins: int) -> Tensor:
     return (confidence * n_bins).nan_to_num_(nan=0.0).ceil_().long().sub_(1).clamp_(0, n_bins - 1)
 
 
-def _at(logits: Tensor, voxels: Tensor) -> Tensor:
-    """Return the logits ``(K, N)`` of the N voxels where ``voxels`` ``(B, *spatial)`` is True, at least float32."""
-    return logits.movedim(1, 0)[:, voxels].to(compute_dtype(logits))
+def _places(voxels: Tensor) -> tuple[Tensor, ...]:
+    """Return where ``voxels`` ``(B, *spatial)`` is True, an index for each axis; a GPU has to be waited for, to know how many there are."""
+    return voxels.nonzero(as_tuple=True)
+
+
+def _at(places: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+    """Return the logits ``(K, N)`` of the N voxels at ``places``, at least float32."""
+    return logits.movedim(1, 0)[:, *places].to(compute_dtype(logits))

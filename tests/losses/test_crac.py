@@ -193,6 +193,24 @@ def test_diverged_network_leaves_the_multipliers_alone(value):
     assert multipliers.constraint.tolist() == [[1.0], [1.0]]
 
 
+def test_follows_its_multipliers_however_they_change():
+    """What is kept on a device is not older than they are."""
+    logits, target = random_batch()
+    loss = CRaCLoss()
+    values = [loss(logits, target)]
+    loss.multipliers.lambdas[:] = 1.0
+    values.append(loss(logits, target))
+    for lambdas in (2.0, 3.0):
+        loss.multipliers.lambdas = torch.full((2, 3), lambdas, **DOUBLE)
+    values.append(loss(logits, target))
+    loss.update(loss.constraint_sums(logits, target))
+    values.append(loss(logits, target))
+    assert values == sorted(set(values))
+    assert loss(logits, target) == values[-1]
+    kept = loss.multipliers.on(logits.device, logits.dtype)
+    assert kept is loss.multipliers.on(logits.device, logits.dtype)
+
+
 def test_state_dict_carries_the_multipliers():
     logits, target = random_batch()
     loss = CRaCLoss()

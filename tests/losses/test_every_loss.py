@@ -16,6 +16,7 @@ from nnunet_nacl.losses import (  # noqa: F401 (a printed loss is evaluated)
     MbLSLoss,
     NACLLoss,
     SVLSLoss,
+    targets,
 )
 
 
@@ -64,6 +65,40 @@ def test_autocast_changes_nothing(make, regions):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = value_and_gradient(loss, logits, target)
     torch.testing.assert_close(inside, value_and_gradient(loss, logits, target))
+
+
+@each_loss
+@labels_and_regions
+@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0), (2, 0, 4, 5)])
+def test_batch_without_a_voxel_or_a_class_is_an_error(make, regions, shape):
+    """nnU-Net's own loss gives NaN, with which a training goes on for hours."""
+    logits, target = torch.zeros(shape), torch.zeros(shape[0], shape[1] if regions else 1, *shape[2:])
+    with pytest.raises(ValueError, match=r"`logits` to hold at least one voxel and one class, but got shape \("):
+        make(regions=regions)(logits, target)
+
+
+@each_loss
+@pytest.mark.parametrize("ignore", [None, 1000])
+@pytest.mark.parametrize(
+    ("classes", "label"),
+    [(3, 3), (3, 255), (3, 256), (3, -1), (3, -100), (3, 2**32 + 1), (255, 256), (256, 256), (300, -100), (300, 2**32)],
+)
+def test_label_that_is_not_looked_at_is_never_another_class(make, classes, label, ignore, monkeypatch):
+    """As on a GPU, where an index that is none ends the program in place of an exception; -100 is what PyTorch's cross-entropy ignores."""
+    monkeypatch.setattr(targets, "is_compiling", lambda: True)
+    logits, target = torch.zeros(1, classes, 3, 3), torch.ones(1, 1, 3, 3, dtype=torch.int64)
+    if ignore is not None:
+        target[..., 0] = ignore
+    loss = make(ignore_label=ignore)
+    assert torch.isfinite(loss(logits, target))
+    target[..., 1, 1] = label
+    try:
+        value, gradient = value_and_gradient(loss, logits, target)
+    except (IndexError, RuntimeError) as error:
+        assert "out of" in str(error)
+    else:
+        assert value.isnan()
+        assert gradient[:, 0].isnan().any()
 
 
 @each_loss
