@@ -89,14 +89,14 @@ class OnlineCalibration:
             counted &= labels != self.ignore_label
         # softmax of the chosen voxels only: most of a patch is background
         places = _places(counted)
-        confidence, prediction = torch.softmax(_at(places, logits), dim=0).max(dim=0)
+        confidence, prediction = torch.softmax(_at(places, logits).to(compute_dtype(logits)), dim=0).max(dim=0)
         return confidence, prediction == labels[places]
 
     def _of_regions(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         masks, _ = region_masks(logits, target)
         places = _places(masks.any(dim=1))  # not of ignored voxels, as no mask holds them
-        probability = torch.sigmoid(_at(places, logits))
-        inside = masks.movedim(1, 0)[:, *places]
+        probability = torch.sigmoid(_at(places, logits).to(compute_dtype(logits)))
+        inside = _at(places, masks)
         return torch.maximum(probability, 1 - probability).flatten(), ((probability > 0.5) == inside).flatten()
 
     def _add(self, confidence: Tensor, correct: Tensor) -> None:
@@ -130,6 +130,7 @@ def _places(voxels: Tensor) -> tuple[Tensor, ...]:
     return voxels.nonzero(as_tuple=True)
 
 
-def _at(places: tuple[Tensor, ...], logits: Tensor) -> Tensor:
-    """Return the logits ``(K, N)`` of the N voxels at ``places``, at least float32."""
-    return logits.movedim(1, 0)[:, *places].to(compute_dtype(logits))
+def _at(places: tuple[Tensor, ...], values: Tensor) -> Tensor:
+    """Return the values ``(B, K, *spatial)`` of the N voxels at ``places``, ``(K, N)``."""
+    index: tuple[slice | Tensor, ...] = (slice(None), *places)
+    return values.movedim(1, 0)[index]
