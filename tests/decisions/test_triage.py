@@ -112,6 +112,13 @@ def test_coverage_weighs_patients_alike() -> None:
     assert binomial_interval(0.0, 10)[0] == 0
 
 
+@pytest.mark.parametrize(("n_fitted", "two_sided", "gaps"), [(9, False, 1), (19, False, 2), (19, True, 2), (29, True, 2), (29, False, 3), (39, True, 4)])  # fmt: skip
+def test_one_new_patient_is_outside_by_the_gaps_outside(n_fitted: int, two_sided: bool, gaps: int) -> None:
+    """Ranks of exchangeable errors are equally likely: of n + 1 gaps, floor(0.1 (n + 1)) are outside, as many on each of two sides."""
+    found = chance_of_so_few(0.0, 1, n_fitted, 0.9, two_sided=two_sided)
+    assert found == pytest.approx(gaps / (n_fitted + 1))
+
+
 def test_the_chance_of_so_few_is_that_of_simulated_studies() -> None:
     random, n_studies = np.random.default_rng(0), 2000
     few = 0
