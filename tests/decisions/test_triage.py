@@ -110,6 +110,9 @@ def test_coverage_weighs_patients_alike() -> None:
     assert binomial_interval(0.9, 10) == pytest.approx((beta.ppf(0.025, 9, 2), beta.ppf(0.975, 10, 1)))
     assert binomial_interval(1.0, 10) == pytest.approx((0.025 ** (1 / 10), 1.0))
     assert binomial_interval(0.0, 10)[0] == 0
+    for hits in range(11):
+        expected = binomtest(hits, 10).proportion_ci(0.8, method="exact")
+        assert binomial_interval(hits / 10, 10, 0.8) == pytest.approx(tuple(expected))
 
 
 @pytest.mark.parametrize(("n_fitted", "two_sided", "gaps"), [(9, False, 1), (19, False, 2), (19, True, 2), (29, True, 2), (29, False, 3), (39, True, 4)])  # fmt: skip
