@@ -80,8 +80,11 @@ def test_coverage_with_patients_of_several_cases_where_cases_as_units_fail() -> 
 
 
 def test_unusable_input_is_named() -> None:
-    with pytest.raises(ValueError, match="level"):
-        upper_bound([1.0], 1.0)
+    for level in (0.0, 1.0):
+        with pytest.raises(ValueError, match="level"):
+            upper_bound([1.0], level)
+        with pytest.raises(ValueError, match="level"):
+            smallest_number(level)
     with pytest.raises(ValueError, match="scores"):
         upper_bound([], 0.9)
     with pytest.raises(ValueError, match="scores"):
