@@ -38,6 +38,9 @@ def test_smallest_number_is_the_first_that_can_keep_a_level():
         assert 1 / (n + 1) <= level + 1e-12 < 1 / n + 1e-9
         never_missed = miss_rates([[0, 0, 7]] * n)
         assert controlled(never_missed, level) == 2 and controlled(never_missed[1:], level) is None
+    for level in (0.0, 1.0):
+        with pytest.raises(ValueError, match="level"):
+            smallest_number(level)
 
 
 @settings(max_examples=100, deadline=None)

@@ -10,6 +10,7 @@ from scipy.stats import chi2
 from sklearn.metrics import average_precision_score
 
 from nnunet_nacl.lesions import Rules, find_lesions, summarize
+from nnunet_nacl.lesions.extremes import extremes
 from nnunet_nacl.lesions.froc import average_precision, froc, froc_score, sensitivity_at
 from nnunet_nacl.lesions.matching import NONE, match_in_order
 from nnunet_nacl.lesions.proportions import share_over_patients, wilson
@@ -185,6 +186,26 @@ def test_duplicates_may_be_ignored():
     assert (strict["n_duplicate"], strict["false_findings_per_patient"]["value"]) == (2, 2)
     assert (lenient["n_duplicate"], lenient["false_findings_per_patient"]["value"]) == (2, 0)
     assert lenient["precision"]["value"] == 1 and strict["precision"]["value"] == pytest.approx(1 / 3)
+
+
+def test_extremes_by_hand():
+    """Of the false findings the most confident, of equal ones the largest; of the missed lesions the largest; nothing that was found."""
+    rows, labels = np.full((2, 24), 0.1), np.zeros((2, 24), int)
+    rows[0, 0] = rows[0, 2:4] = 0.9
+    rows[0, 5:8] = 0.95, 0.6, 0.6
+    labels[0, 14:16] = labels[1, 14:17] = labels[1, 0:5] = labels[1, 22] = 1
+    rows[1, 0:5] = 0.99
+    cases = [
+        find_lesions(np.stack([1 - p, p])[:, None, None], label[None, None], spacing=(1, 1, 2), case=case)
+        for case, p, label in zip("ab", rows, labels, strict=True)
+    ]
+    for confidence, largest, mean, size in (("largest", 0.95, 2.15 / 3, 6), ("mean", 0.9, 0.9, 4)):
+        finding, lesion = extremes(cases, Rules(confidence=confidence))
+        assert (finding["kind"], finding["outcome"], finding["case"], finding["size"]) == ("finding", "false", "a", size)
+        assert (finding["largest_p"], finding["mean_p"]) == (pytest.approx(largest), pytest.approx(mean))
+        assert (lesion["kind"], lesion["outcome"], lesion["case"], lesion["size"]) == ("lesion", "missed", "b", 6)
+        assert cases[0].findings.number[cases[0].sizes(cases[0].findings) == size].tolist() == [finding["number"]]
+    assert [entry["kind"] for entry in extremes(cases[1:], Rules())] == ["lesion"]
 
 
 def test_wrong_cases():
