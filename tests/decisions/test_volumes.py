@@ -102,6 +102,20 @@ def test_the_choice_depends_on_no_order_and_its_patients_are_not_fitted_on() -> 
     assert (few.chosen, few.chosen_bounds) == ("hard", few.bounds["hard"])
 
 
+def test_patients_that_differ_in_their_uncertainty_alone_have_an_order_too() -> None:
+    random = np.random.default_rng(5)
+    hard = np.full(60, 1.0)
+    truth = np.tile([0.8, 0.9, 1.1, 1.2], 15)
+    spread = np.abs(np.log(truth)) * random.uniform(0.9, 1.1, 60)
+    fits = []
+    for order in (np.arange(60), np.arange(60)[::-1], random.permutation(60)):
+        volumes = Volumes(hard, np.full(60, VOXEL), hard, spread[order])
+        fits.append(fit_interval(truth[order], volumes))
+    assert fits[0].chosen == "hard_adaptive" and fits[0].chosen_bounds != fits[0].bounds["hard_adaptive"]
+    for other in fits[1:]:
+        assert other.chosen_bounds == pytest.approx(fits[0].chosen_bounds)
+
+
 def test_absent_structures_are_on_both_sides_of_the_split() -> None:
     """All alike: a draw by what a case is like would put them all on one side, and bounds without them would not hold. Bounds of the
     structures that are there are above 0, since all of them are predicted too small."""

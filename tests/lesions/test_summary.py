@@ -201,7 +201,12 @@ def test_extremes_by_hand():
     ]
     for confidence, largest, mean, size in (("largest", 0.95, 2.15 / 3, 6), ("mean", 0.9, 0.9, 4)):
         finding, lesion = extremes(cases, Rules(confidence=confidence))
-        assert (finding["kind"], finding["outcome"], finding["case"], finding["size"]) == ("finding", "false", "a", size)
+        assert (finding["kind"], finding["outcome"], finding["case"], finding["size"]) == (
+            "finding",
+            "false",
+            "a",
+            size,
+        )
         assert (finding["largest_p"], finding["mean_p"]) == (pytest.approx(largest), pytest.approx(mean))
         assert (lesion["kind"], lesion["outcome"], lesion["case"], lesion["size"]) == ("lesion", "missed", "b", 6)
         assert cases[0].findings.number[cases[0].sizes(cases[0].findings) == size].tolist() == [finding["number"]]

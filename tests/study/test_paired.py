@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from nnunet_nacl.calibration.intervals import mean_interval
 from nnunet_nacl.study.paired import compare_pairs, holm
 from nnunet_nacl.study.signed_rank import signed_rank_test
 
@@ -61,6 +62,35 @@ def test_one_pair():
     assert np.isnan([result.low, result.high, result.p]).all()
 
 
+def test_cases_of_one_group_are_one_unit(random):
+    """Each case three times under one name says what it says once: interval, test, and counts of units. Means are those of cases."""
+    base, run = random.normal(size=(2, 14, 1))
+    (once,) = compare_pairs(base, run, 0.9)
+    names = [f"patient {row}" for row in range(14)]
+    (grouped,) = compare_pairs(np.tile(base, (3, 1)), np.tile(run, (3, 1)), 0.9, names * 3)
+    assert (grouped.n_pairs, grouped.n_units) == (42, 14)
+    assert (grouped.low, grouped.high) == pytest.approx((once.low, once.high))
+    assert (grouped.difference, grouped.p, grouped.rank_biserial) == pytest.approx((once.difference, once.p, once.rank_biserial))  # fmt: skip
+    assert (grouped.n_lower, grouped.n_equal, grouped.n_higher) == (once.n_lower, once.n_equal, once.n_higher)
+    assert once.n_units == 14 and once.high - once.low > 0
+    assert (once.low, once.high) != pytest.approx(tuple(np.ravel(mean_interval(run - base, 0.95))))
+
+
+def test_the_mean_is_of_cases_and_the_test_of_groups(random):
+    """Seven patients of one to seven cases, one of them without a value, by scipy: the test over the means of the patients."""
+    patient = np.repeat(np.arange(7), np.arange(1, 8))
+    base, run = random.normal(size=(2, 28, 1))
+    base[patient == 3] = np.nan
+    run[-1] = np.nan
+    (found,) = compare_pairs(base, run, groups=[f"{number}" for number in patient])
+    differences = (run - base)[:, 0]
+    means = np.array([np.nanmean(differences[patient == number]) for number in range(7) if number != 3])
+    assert (found.n_pairs, found.n_units) == (23, 6)
+    assert found.difference == pytest.approx(np.nanmean(differences))
+    assert found.p == pytest.approx(scipy.stats.wilcoxon(means).pvalue)
+    assert (found.n_lower, found.n_higher) == ((means < 0).sum(), (means > 0).sum())
+
+
 def test_rounding_is_no_difference(random):
     base = random.random((30, 1))
     (result,) = compare_pairs(base, base * (1 + 1e-15))
@@ -68,5 +98,9 @@ def test_rounding_is_no_difference(random):
 
 
 def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="at least 1"):
+        compare_pairs(np.zeros((0, 1)), np.zeros((0, 1)))
     with pytest.raises(ValueError, match=r"of one shape \(N, M\), but got \(3, 1\) and \(4, 1\)"):
         compare_pairs(np.zeros((3, 1)), np.zeros((4, 1)))
+    with pytest.raises(ValueError, match=r"of one shape \(N, M\), but got \(3,\) and \(3,\)"):
+        compare_pairs(np.zeros(3), np.zeros(3))
