@@ -2,11 +2,12 @@
 
 A program looks at a block of voxels of one image, one class after the other, so that the logits are read as they are (in half precision,
 with any number of classes) and nothing of their size is written but the gradient. The softmax is kept as its normaliser, a running
-log-sum-exp, which the gradient's kernel computes again: that costs a second reading of what the cache still holds, and no memory.
+log-sum-exp, which the gradient's kernel computes again: that costs a second reading of what the cache still holds, and no memory. The next
+class is read before the present one is worked on, so that memory and arithmetic overlap.
 
-A window's class proportions are nearly all 0. So each voxel remembers the proportions of up to four classes: its own, and the three lowest
-others that its window holds. Where no window of a block holds more than one class, nothing else is looked for; where one of them
-holds more than four, the proportions are taken from the labels again for each class.
+A window's class proportions are nearly all 0. So each voxel remembers the proportions of up to five classes: its own, the lowest and the
+highest other one of its window, and the lowest and the highest between these. No more is looked for than the windows of a block hold; where
+one of them holds more than five, the proportions are taken from the labels again for each class.
 
 What ``triton.jit`` compiles is written for all versions of Triton that PyTorch brings; ``triton_loss`` calls it.
 """
@@ -33,36 +34,80 @@ FIXED_POINT = tl.constexpr(4294967296.0)
 
 
 @triton.jit
-def _look_around(
-    target, voxel, valid, wanted, own, above, depth, height, width, weights, ignore,
+def _row(voxel, row, depth, height, width, SZ: tl.constexpr, SY: tl.constexpr):
+    """Return where the row of the window begins in the label map; beyond the border the border is repeated."""
+    z = voxel // (width * height) + (row // SY - SZ // 2)
+    y = (voxel // width) % height + (row % SY - SY // 2)
+    near_z = tl.minimum(tl.maximum(z, 0), depth - 1)
+    near_y = tl.minimum(tl.maximum(y, 0), height - 1)
+    return (near_z * height + near_y) * width
+
+
+@triton.jit
+def _neighbour(target, start, voxel, column, valid, width, ignore, SX: tl.constexpr, IGNORE: tl.constexpr):
+    """Return the label at a place of a row, and whether it counts."""
+    near_x = tl.minimum(tl.maximum(voxel % width + (column - SX // 2), 0), width - 1)
+    near = tl.load(target + start + near_x, mask=valid, other=0).to(tl.int32)
+    counts = valid
+    if IGNORE:
+        counts = valid & (near != ignore)
+    return near, counts
+
+
+@triton.jit
+def _weight(weights, place, BOX: tl.constexpr):
+    if BOX:  # noqa: SIM108 (decided when it is compiled)
+        here = 1.0
+    else:
+        here = tl.load(weights + place)
+    return here
+
+
+@triton.jit
+def _range_of_classes(
+    target, voxel, valid, own, depth, height, width, weights, ignore,
     SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr, BOX: tl.constexpr, IGNORE: tl.constexpr,
 ):  # fmt: skip
-    """Return the weight of a class in each window, that of all classes, and the lowest class above one that is not the voxel's own."""
-    x = voxel % width
-    y = (voxel // width) % height
-    z = voxel // (width * height)
-    weight = tl.zeros_like(voxel).to(tl.float32)
-    total = tl.zeros_like(weight)
-    following = tl.zeros_like(voxel) + NO_CLASS
+    """Return the weight of the voxel's own class in its window, that of all classes, and the lowest and the highest class."""
+    share = tl.zeros_like(voxel).to(tl.float32)
+    total = tl.zeros_like(share)
+    lowest = own
+    highest = own
     for row in range(SZ * SY):
-        near_z = tl.minimum(tl.maximum(z + (row // SY - SZ // 2), 0), depth - 1)
-        near_y = tl.minimum(tl.maximum(y + (row % SY - SY // 2), 0), height - 1)
-        start = (near_z * height + near_y) * width
+        start = _row(voxel, row, depth, height, width, SZ, SY)
         for column in tl.static_range(SX):
-            near_x = tl.minimum(tl.maximum(x + (column - SX // 2), 0), width - 1)
-            near = tl.load(target + start + near_x, mask=valid, other=0).to(tl.int32)
-            if BOX:  # noqa: SIM108 (decided when it is compiled)
-                here = 1.0
-            else:
-                here = tl.load(weights + row * SX + column)
-            counts = valid
-            if IGNORE:
-                counts = valid & (near != ignore)
-            weight += tl.where(counts & (near == wanted), here, 0.0)
+            near, counts = _neighbour(target, start, voxel, column, valid, width, ignore, SX, IGNORE)
+            here = _weight(weights, row * SX + column, BOX)
+            share += tl.where(near == own, here, 0.0)
             total += tl.where(counts, here, 0.0)
-            other = counts & (near != own) & (near > above) & (near < following)
-            following = tl.where(other, near, following)
-    return weight, total, following
+            if IGNORE:
+                near = tl.where(counts, near, own)
+            lowest = tl.minimum(lowest, near)
+            highest = tl.maximum(highest, near)
+    return share, total, tl.where(valid, lowest, own), tl.where(valid, highest, own)
+
+
+@triton.jit
+def _look_around(
+    target, voxel, valid, low, high, own, depth, height, width, weights, ignore,
+    SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr, BOX: tl.constexpr, IGNORE: tl.constexpr,
+):  # fmt: skip
+    """Return the weight of two classes in each window, and the lowest and the highest class between them that is not the voxel's own."""
+    low_weight = tl.zeros_like(voxel).to(tl.float32)
+    high_weight = tl.zeros_like(low_weight)
+    inner_low = tl.zeros_like(voxel) + NO_CLASS
+    inner_high = tl.zeros_like(voxel) - 1
+    for row in range(SZ * SY):
+        start = _row(voxel, row, depth, height, width, SZ, SY)
+        for column in tl.static_range(SX):
+            near, counts = _neighbour(target, start, voxel, column, valid, width, ignore, SX, IGNORE)
+            here = _weight(weights, row * SX + column, BOX)
+            low_weight += tl.where(counts & (near == low), here, 0.0)
+            high_weight += tl.where(counts & (near == high), here, 0.0)
+            between = counts & (near > low) & (near < high) & (near != own)
+            inner_low = tl.where(between, tl.minimum(inner_low, near), inner_low)
+            inner_high = tl.where(between, tl.maximum(inner_high, near), inner_high)
+    return low_weight, high_weight, inner_low, inner_high
 
 
 @triton.jit
@@ -70,33 +115,60 @@ def _windows(
     target, voxel, valid, own, depth, height, width, weights, ignore,
     SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr, BOX: tl.constexpr, IGNORE: tl.constexpr,
 ):  # fmt: skip
-    """Return 1 / weight of each window, up to three classes of it beside the voxel's own, the proportions of the four, and whether that is all."""
-    share, total, second = _look_around(
-        target, voxel, valid, own, own, -1, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
+    """Return what is known of the windows: 1 / weight of each, up to four classes beside the voxel's own, the proportions of the five, and how
+    many pairs of other classes the block has: 0, 1, 2, or 3, where they are not all known.
+    """
+    share, total, low, high = _range_of_classes(
+        target, voxel, valid, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
     )
     per_weight = 1.0 / tl.where(total > 0, total, 1.0)
-    second_share = tl.zeros_like(share)
-    third_share = tl.zeros_like(share)
-    fourth_share = tl.zeros_like(share)
-    third = tl.zeros_like(own) + NO_CLASS
-    fourth = tl.zeros_like(own) + NO_CLASS
-    fifth = tl.zeros_like(own) + NO_CLASS
-    if tl.min(second, 0) < NO_CLASS:
-        second_share, total, third = _look_around(
-            target, voxel, valid, second, own, second, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
+    low_weight = tl.zeros_like(share)
+    high_weight = tl.zeros_like(share)
+    inner_low_weight = tl.zeros_like(share)
+    inner_high_weight = tl.zeros_like(share)
+    inner_low = tl.zeros_like(own) + NO_CLASS
+    inner_high = tl.zeros_like(own) - 1
+    pairs = 0
+    if tl.max(tl.where(low < high, 1, 0), 0) > 0:
+        pairs = 1
+        low_weight, high_weight, inner_low, inner_high = _look_around(
+            target, voxel, valid, low, high, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
         )
-        if tl.min(third, 0) < NO_CLASS:
-            third_share, total, fourth = _look_around(
-                target, voxel, valid, third, own, third, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
+        if tl.max(inner_high, 0) >= 0:
+            pairs = 2
+            inner_low_weight, inner_high_weight, _, innermost = _look_around(
+                target, voxel, valid, inner_low, inner_high, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
             )
-            if tl.min(fourth, 0) < NO_CLASS:
-                fourth_share, total, fifth = _look_around(
-                    target, voxel, valid, fourth, own, fourth, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
-                )  # fmt: skip
+            if tl.max(innermost, 0) >= 0:
+                pairs = 3
+    # a class that stands at two places is looked for at the first only
+    low = tl.where(low == own, NO_CLASS, low)
+    high = tl.where(high == own, NO_CLASS, high)
+    inner_high = tl.where(inner_high == inner_low, NO_CLASS, inner_high)
     return (
-        per_weight, second, third, fourth, share * per_weight, second_share * per_weight, third_share * per_weight,
-        fourth_share * per_weight, tl.min(fifth, 0) == NO_CLASS,
+        per_weight, share * per_weight, low, low_weight * per_weight, high, high_weight * per_weight,
+        inner_low, inner_low_weight * per_weight, inner_high, inner_high_weight * per_weight, pairs,
     )  # fmt: skip
+
+
+@triton.jit
+def _proportion(
+    k, own, share, low, low_share, high, high_share, inner_low, inner_low_share, inner_high, inner_high_share, pairs, per_weight,
+    target, voxel, valid, depth, height, width, weights, ignore,
+    SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr, BOX: tl.constexpr, IGNORE: tl.constexpr,
+):  # fmt: skip
+    """Return the proportion of class k in each window, from what ``_windows`` found."""
+    proportion = tl.where(own == k, share, 0.0)
+    if pairs > 0:
+        proportion += tl.where(low == k, low_share, 0.0) + tl.where(high == k, high_share, 0.0)
+    if pairs > 1:
+        proportion += tl.where(inner_low == k, inner_low_share, 0.0) + tl.where(inner_high == k, inner_high_share, 0.0)
+    if pairs > 2:
+        counted, _, _, _ = _look_around(
+            target, voxel, valid, k, NO_CLASS, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
+        )
+        proportion = counted * per_weight
+    return proportion
 
 
 @triton.jit
@@ -119,11 +191,13 @@ def _logits(logits, inside, valid, IGNORE: tl.constexpr):
 
 
 @triton.jit
-def _add_exponential(highest, total, values):
-    """Return the running maximum and the sum of exponentials relative to it, with one more class."""
-    rise = values - highest
+def _add_exponential(highest, total, weighted, value, weight, WEIGHTED: tl.constexpr):
+    """Return the running maximum, and the sums of exponentials and of weighted ones relative to it, with one more class."""
+    rise = value - highest
     scaled = tl.exp(-tl.abs(rise))
-    return tl.maximum(highest, values), tl.where(rise > 0, total * scaled + 1.0, total + scaled)
+    if WEIGHTED:
+        weighted = tl.where(rise > 0, weighted * scaled + weight, weighted + scaled * weight)
+    return tl.maximum(highest, value), tl.where(rise > 0, total * scaled + 1.0, total + scaled), weighted
 
 
 @triton.jit
@@ -136,13 +210,14 @@ def _bin(probability, bins):
 
 @triton.jit
 def sum_up(
-    logits, target, weights, of_voxels, of_classes, middle_bins, classes, depth, height, width, ignore, factor, bins,
+    logits, target, weights, of_voxels, of_classes, middle_bins, copies, classes, depth, height, width, ignore, factor, bins,
     TERM: tl.constexpr, IGNORE: tl.constexpr, BOX: tl.constexpr, SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr,
     SUMS: tl.constexpr, BINS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Sum the voxels' own terms and count the voxels, per block; with SUMS what Dice and mL1-ACE need of each class.
 
-    ``of_voxels`` (2, B, blocks), ``of_classes`` (3 or 7, B, K, blocks), float32; ``middle_bins`` (2, B, K, M), int64, zero before.
+    ``of_voxels`` (2, B, blocks), ``of_classes`` (3 or 7, B, K, blocks), float32; ``middle_bins`` (copies, 2, B, K, M), int64, zero before: the
+    blocks add to one copy after the other, since additions to one number queue.
     """
     voxels = depth * height * width
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -154,9 +229,9 @@ def sum_up(
     target += image * voxels
     own, valid = _labels(target, voxel, inside, ignore, IGNORE)
     if TERM != CROSS_ENTROPY:
-        per_weight, second, third, fourth, share, second_share, third_share, fourth_share, all_known = _windows(
-            target, voxel, valid, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
-        )
+        (
+            per_weight, share, low, low_share, high, high_share, inner_low, inner_low_share, inner_high, inner_high_share, pairs,
+        ) = _windows(target, voxel, valid, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE)  # fmt: skip
     first = logits + image * classes * voxels + voxel
     here = first
     highest = tl.full((BLOCK,), LOWEST, tl.float32)
@@ -164,19 +239,17 @@ def sum_up(
     # NaN where no class is the label: what is wrong with it cannot be said from here, and must not go unseen
     of_label = tl.full((BLOCK,), float("nan"), tl.float32)
     added = tl.zeros((BLOCK,), tl.float32)
+    value = _logits(here, inside, valid, IGNORE)
     for k in range(classes):
-        value = _logits(here, inside, valid, IGNORE)
         here += voxels
-        highest, total = _add_exponential(highest, total, value)
+        following = _logits(here, inside & (k + 1 < classes), valid, IGNORE)
+        highest, total, _ = _add_exponential(highest, total, total, value, 0.0, False)
         of_label = tl.where(own == k, value, of_label)
         if TERM != CROSS_ENTROPY:
-            proportion = tl.where(own == k, share, 0.0) + tl.where(second == k, second_share, 0.0)
-            proportion += tl.where(third == k, third_share, 0.0) + tl.where(fourth == k, fourth_share, 0.0)
-            if not all_known:
-                counted, _, _ = _look_around(
-                    target, voxel, valid, k, own, k, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
-                )
-                proportion = counted * per_weight
+            proportion = _proportion(
+                k, own, share, low, low_share, high, high_share, inner_low, inner_low_share, inner_high, inner_high_share, pairs, per_weight,
+                target, voxel, valid, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE,
+            )  # fmt: skip
             if TERM == NACL_L1:
                 added += tl.abs(value - proportion)
             elif TERM == NACL_L2:
@@ -184,6 +257,7 @@ def sum_up(
             else:
                 # 0 times minus infinity is no number, and a class that is none of the target's may be ruled out
                 added += tl.where(proportion > 0, proportion * value, 0.0)
+        value = following
     normaliser = highest + tl.log(total)
     if TERM == SVLS:
         # the label is looked at for one reason only, that it is one of the classes
@@ -200,9 +274,10 @@ def sum_up(
         uppermost = tl.max(own, 0)
         apart = images.to(tl.int64) * classes * blocks
         here = first
+        value = _logits(here, inside, valid, IGNORE)
         for k in range(classes):
-            value = _logits(here, inside, valid, IGNORE)
             here += voxels
+            following = _logits(here, inside & (k + 1 < classes), valid, IGNORE)
             probability = tl.where(valid, tl.exp(value - normaliser), 0.0)
             mine = own == k
             sums = of_classes + (image * classes + k) * blocks + block
@@ -225,10 +300,11 @@ def sum_up(
                 tl.store(sums + FIRST_GAP * apart, tl.sum(tl.where(in_first, gap, 0.0), 0))
                 tl.store(sums + LAST_BIN * apart, tl.sum(tl.where(in_last, 1.0, 0.0), 0))
                 tl.store(sums + LAST_GAP * apart, tl.sum(tl.where(in_last, gap, 0.0), 0))
-                held_bins = middle_bins + (image * classes + k) * bins + lower
+                held_bins = middle_bins + ((2 * (block % copies) * images + image) * classes + k) * bins + lower
                 gap_bins = held_bins + images.to(tl.int64) * classes * bins
                 tl.atomic_add(held_bins, tl.full((BLOCK,), 1, tl.int64), mask=between, sem="relaxed")
                 tl.atomic_add(gap_bins, (gap * FIXED_POINT).to(tl.int64), mask=between, sem="relaxed")
+            value = following
 
 
 @triton.jit
@@ -249,53 +325,57 @@ def write_gradient(
     target += image * voxels
     own, valid = _labels(target, voxel, inside, ignore, IGNORE)
     if TERM != CROSS_ENTROPY:
-        per_weight, second, third, fourth, share, second_share, third_share, fourth_share, all_known = _windows(
-            target, voxel, valid, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
-        )
+        (
+            per_weight, share, low, low_share, high, high_share, inner_low, inner_low_share, inner_high, inner_high_share, pairs,
+        ) = _windows(target, voxel, valid, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE)  # fmt: skip
     outer = tl.load(grad_output)
     scale = outer / tl.load(counted)
     first = logits + image * classes * voxels + voxel
     here = first
     highest = tl.full((BLOCK,), LOWEST, tl.float32)
     total = tl.zeros((BLOCK,), tl.float32)
-    named = own == NO_CLASS
-    for k in range(classes):
-        value = _logits(here, inside, valid, IGNORE)
-        here += voxels
-        highest, total = _add_exponential(highest, total, value)
-        named = named | (own == k)
-    # as in the value, a label that no class has makes NaN
-    normaliser = tl.where(named, highest + tl.log(total), float("nan"))
+    weighted = tl.zeros((BLOCK,), tl.float32)
     of_class += image * classes
     of_label += image * classes
     of_bin += image * classes * bins
-    mean_slope = tl.zeros((BLOCK,), tl.float32)
-    if SUMS:
+    value = _logits(here, inside, valid, IGNORE)
+    for k in range(classes):
+        here += voxels
+        following = _logits(here, inside & (k + 1 < classes), valid, IGNORE)
+        slope = 0.0
+        if SUMS and not BINS:
+            slope = tl.where(own == k, tl.load(of_label + k), tl.load(of_class + k))
+        highest, total, weighted = _add_exponential(highest, total, weighted, value, slope, SUMS and not BINS)
+        value = following
+    # as in the value, a label that no class has makes NaN
+    normaliser = tl.where((own >= 0) & (own < classes), highest + tl.log(total), float("nan"))
+    mean_slope = weighted / total
+    if BINS:
+        # the bin of a probability is known now only
         here = first
+        value = _logits(here, inside, valid, IGNORE)
         for k in range(classes):
-            value = _logits(here, inside, valid, IGNORE)
             here += voxels
+            following = _logits(here, inside & (k + 1 < classes), valid, IGNORE)
             probability = tl.exp(value - normaliser)
             slope = tl.where(own == k, tl.load(of_label + k), tl.load(of_class + k))
-            if BINS:
-                slope += tl.load(of_bin + k * bins + _bin(probability, bins), mask=valid, other=0.0)
+            slope += tl.load(of_bin + k * bins + _bin(probability, bins), mask=valid, other=0.0)
             mean_slope += probability * slope
+            value = following
     here = first
     out = gradient + image * classes * voxels + voxel
+    value = _logits(here, inside, valid, IGNORE)
     for k in range(classes):
-        value = _logits(here, inside, valid, IGNORE)
         here += voxels
+        following = _logits(here, inside & (k + 1 < classes), valid, IGNORE)
         probability = tl.exp(value - normaliser)
         mine = tl.where(own == k, 1.0, 0.0)
         wanted = mine
         if TERM != CROSS_ENTROPY:
-            proportion = tl.where(own == k, share, 0.0) + tl.where(second == k, second_share, 0.0)
-            proportion += tl.where(third == k, third_share, 0.0) + tl.where(fourth == k, fourth_share, 0.0)
-            if not all_known:
-                counted_here, _, _ = _look_around(
-                    target, voxel, valid, k, own, k, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
-                )
-                proportion = counted_here * per_weight
+            proportion = _proportion(
+                k, own, share, low, low_share, high, high_share, inner_low, inner_low_share, inner_high, inner_high_share, pairs, per_weight,
+                target, voxel, valid, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE,
+            )  # fmt: skip
             if TERM == SVLS:
                 wanted = proportion
         derivative = (probability - wanted) * scale
@@ -312,3 +392,4 @@ def write_gradient(
         derivative = tl.where(valid, derivative, 0.0)
         tl.store(out, derivative.to(gradient.dtype.element_ty), mask=inside)
         out += voxels
+        value = following

@@ -24,6 +24,9 @@ _TERMS = {"cross-entropy": 0, "nacl l1": 1, "nacl l2": 2, "svls": 3}
 _OF_DICE = 3
 _WITH_BINS = 7
 _FIXED_POINT = 2.0**32
+# of the bins that blocks add to: with few classes, all blocks at one copy would wait for each other
+_COPIES = 64
+_COPIES_BYTES = 2**20
 
 
 def triton_loss(terms: Terms, logits: Tensor, target: Tensor) -> Tensor:
@@ -55,11 +58,11 @@ class _Launch:
         self.blocks = math.ceil(math.prod(self.sizes) / VOXELS_PER_PROGRAM)
         self.weights = _weights(self.terms, len(spatial), self.logits.device)
 
-    def run(self, kernel: Any, *tensors: Tensor) -> None:
+    def run(self, kernel: Any, *arguments: Tensor | int) -> None:
         terms = self.terms
         with _on(self.logits.device):
             kernel[(self.blocks, self.batch)](
-                self.logits, self.target, self.weights, *tensors, self.classes, *self.sizes,
+                self.logits, self.target, self.weights, *arguments, self.classes, *self.sizes,
                 0 if terms.ignore_label is None else terms.ignore_label, terms.factor(self.classes), max(terms.bins, 1),
                 _TERMS[terms.name], terms.ignore_label is not None, terms.is_box, *self.sides,
                 terms.dice is not None or terms.bins > 0, terms.bins > 0, VOXELS_PER_PROGRAM, num_warps=WARPS,
@@ -74,8 +77,9 @@ class _TritonLoss(torch.autograd.Function):
         of_voxels = logits.new_empty((2, batch, launch.blocks), dtype=torch.float32)
         rows = _WITH_BINS if terms.bins else _OF_DICE if terms.dice else 0
         of_classes = logits.new_empty((rows, batch, classes, launch.blocks), dtype=torch.float32)
-        middle = logits.new_zeros((2, batch, classes, terms.bins), dtype=torch.int64)
-        launch.run(kernels.sum_up, of_voxels, of_classes, middle)
+        copies = max(1, min(_COPIES, _COPIES_BYTES // max(1, 16 * batch * classes * terms.bins))) if terms.bins else 1
+        middle = logits.new_zeros((copies, 2, batch, classes, terms.bins), dtype=torch.int64)
+        launch.run(kernels.sum_up, of_voxels, of_classes, middle, copies)
         # sums of blocks in a fixed order, so that the same batch gives the same value
         total, counted = of_voxels.flatten(1).sum(1, dtype=torch.float64).unbind()
         counted = counted.clamp(min=1)
@@ -88,7 +92,7 @@ class _TritonLoss(torch.autograd.Function):
                 dice, of_class, of_label = _soft_dice(sums, terms)
                 value = value + dice
             if terms.bins:
-                error, of_bin = _calibration_error(sums, middle, terms)
+                error, of_bin = _calibration_error(sums, middle.sum(0), terms)
                 value = value + error
         ctx.save_for_backward(logits, target, counted.float(), of_class.float(), of_label.float(), of_bin.float())
         ctx.terms = terms
