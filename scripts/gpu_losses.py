@@ -142,7 +142,7 @@ def batch(classes: int, side: int, device: torch.device) -> tuple[Tensor, Tensor
 def blocks(classes: int, side: int, device: torch.device) -> Tensor:
     generator = torch.Generator(device).manual_seed(1)
     coarse = torch.randint(0, classes, (2, 1, *[side // 8] * 3), generator=generator, device=device).float()
-    return F.interpolate(coarse, scale_factor=8)
+    return F.interpolate(coarse, scale_factor=8).to(torch.int16)
 
 
 def training_step(classes: int, side: int, device: torch.device) -> Callable[[nn.Module], Callable[[], None]]:

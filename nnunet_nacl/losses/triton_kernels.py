@@ -5,9 +5,10 @@ with any number of classes) and nothing of their size is written but the gradien
 log-sum-exp, which the gradient's kernel computes again: that costs a second reading of what the cache still holds, and no memory. The next
 class is read before the present one is worked on, so that memory and arithmetic overlap.
 
-A window's class proportions are nearly all 0. So each voxel remembers the proportions of up to five classes: its own, the lowest and the
-highest other one of its window, and the lowest and the highest between these. No more is looked for than the windows of a block hold; where
-one of them holds more than five, the proportions are taken from the labels again for each class.
+Nearly all windows hold one class, whose proportion is 1: then the labels are looked through once, for the lowest and the highest class. In a
+block with other windows, the two outermost classes of each window are counted, then the next two, until one or none is left. All other
+proportions are 0, so they are nowhere: what the window's classes add to a sum over all classes, or change in the gradient, is put right
+afterwards.
 
 What ``triton.jit`` compiles is written for all versions of Triton that PyTorch brings; ``triton_loss`` calls it.
 """
@@ -34,141 +35,83 @@ FIXED_POINT = tl.constexpr(4294967296.0)
 
 
 @triton.jit
-def _row(voxel, row, depth, height, width, SZ: tl.constexpr, SY: tl.constexpr):
-    """Return where the row of the window begins in the label map; beyond the border the border is repeated."""
-    z = voxel // (width * height) + (row // SY - SZ // 2)
-    y = (voxel // width) % height + (row % SY - SY // 2)
-    near_z = tl.minimum(tl.maximum(z, 0), depth - 1)
-    near_y = tl.minimum(tl.maximum(y, 0), height - 1)
+def _row(voxel, plane, line, depth, height, width, SZ: tl.constexpr, SY: tl.constexpr):
+    """Return where a row of the window begins in the label map; beyond the border the border is repeated."""
+    near_z = tl.minimum(tl.maximum(voxel // (width * height) + (plane - SZ // 2), 0), depth - 1)
+    near_y = tl.minimum(tl.maximum((voxel // width) % height + (line - SY // 2), 0), height - 1)
     return (near_z * height + near_y) * width
 
 
 @triton.jit
-def _neighbour(target, start, voxel, column, valid, width, ignore, SX: tl.constexpr, IGNORE: tl.constexpr):
-    """Return the label at a place of a row, and whether it counts."""
+def _neighbour(target, start, voxel, column, width, SX: tl.constexpr):
     near_x = tl.minimum(tl.maximum(voxel % width + (column - SX // 2), 0), width - 1)
-    near = tl.load(target + start + near_x, mask=valid, other=0).to(tl.int32)
-    counts = valid
-    if IGNORE:
-        counts = valid & (near != ignore)
-    return near, counts
-
-
-@triton.jit
-def _weight(weights, place, BOX: tl.constexpr):
-    if BOX:  # noqa: SIM108 (decided when it is compiled)
-        here = 1.0
-    else:
-        here = tl.load(weights + place)
-    return here
+    return tl.load(target + start + near_x).to(tl.int32)
 
 
 @triton.jit
 def _range_of_classes(
-    target, voxel, valid, own, depth, height, width, weights, ignore,
-    SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr, BOX: tl.constexpr, IGNORE: tl.constexpr,
+    target, voxel, valid, own, depth, height, width, ignore,
+    SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr, IGNORE: tl.constexpr,
 ):  # fmt: skip
-    """Return the weight of the voxel's own class in its window, that of all classes, and the lowest and the highest class."""
-    share = tl.zeros_like(voxel).to(tl.float32)
-    total = tl.zeros_like(share)
+    """Return the lowest and the highest class of each window."""
     lowest = own
     highest = own
-    for row in range(SZ * SY):
-        start = _row(voxel, row, depth, height, width, SZ, SY)
-        for column in tl.static_range(SX):
-            near, counts = _neighbour(target, start, voxel, column, valid, width, ignore, SX, IGNORE)
-            here = _weight(weights, row * SX + column, BOX)
-            share += tl.where(near == own, here, 0.0)
-            total += tl.where(counts, here, 0.0)
-            if IGNORE:
-                near = tl.where(counts, near, own)
-            lowest = tl.minimum(lowest, near)
-            highest = tl.maximum(highest, near)
-    return share, total, tl.where(valid, lowest, own), tl.where(valid, highest, own)
+    for plane in range(SZ):
+        for line in tl.static_range(SY):
+            start = _row(voxel, plane, line, depth, height, width, SZ, SY)
+            for column in tl.static_range(SX):
+                near = _neighbour(target, start, voxel, column, width, SX)
+                if IGNORE:
+                    near = tl.where(near == ignore, own, near)
+                lowest = tl.minimum(lowest, near)
+                highest = tl.maximum(highest, near)
+    return tl.where(valid, lowest, own), tl.where(valid, highest, own)
 
 
 @triton.jit
-def _look_around(
-    target, voxel, valid, low, high, own, depth, height, width, weights, ignore,
+def _count(
+    target, voxel, low, high, depth, height, width, weights, ignore,
     SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr, BOX: tl.constexpr, IGNORE: tl.constexpr,
 ):  # fmt: skip
-    """Return the weight of two classes in each window, and the lowest and the highest class between them that is not the voxel's own."""
-    low_weight = tl.zeros_like(voxel).to(tl.float32)
-    high_weight = tl.zeros_like(low_weight)
-    inner_low = tl.zeros_like(voxel) + NO_CLASS
-    inner_high = tl.zeros_like(voxel) - 1
-    for row in range(SZ * SY):
-        start = _row(voxel, row, depth, height, width, SZ, SY)
-        for column in tl.static_range(SX):
-            near, counts = _neighbour(target, start, voxel, column, valid, width, ignore, SX, IGNORE)
-            here = _weight(weights, row * SX + column, BOX)
-            low_weight += tl.where(counts & (near == low), here, 0.0)
-            high_weight += tl.where(counts & (near == high), here, 0.0)
-            between = counts & (near > low) & (near < high) & (near != own)
-            inner_low = tl.where(between, tl.minimum(inner_low, near), inner_low)
-            inner_high = tl.where(between, tl.maximum(inner_high, near), inner_high)
-    return low_weight, high_weight, inner_low, inner_high
-
-
-@triton.jit
-def _windows(
-    target, voxel, valid, own, depth, height, width, weights, ignore,
-    SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr, BOX: tl.constexpr, IGNORE: tl.constexpr,
-):  # fmt: skip
-    """Return what is known of the windows: 1 / weight of each, up to four classes beside the voxel's own, the proportions of the five, and how
-    many pairs of other classes the block has: 0, 1, 2, or 3, where they are not all known.
-    """
-    share, total, low, high = _range_of_classes(
-        target, voxel, valid, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
-    )
+    """Return the proportions of two classes in each window, the next class above the first, and the next one below the second."""
+    nothing = tl.zeros_like(low)
+    if not BOX:
+        nothing = nothing.to(tl.float32)
+    of_low = nothing
+    of_high = nothing
+    ignored = nothing
+    of_all = 0
+    if not BOX:
+        of_all = 0.0
+    # without a sign, what is not above is very far above
+    above = tl.zeros_like(low).to(tl.uint32) + NO_CLASS
+    below = tl.zeros_like(low).to(tl.uint32) + NO_CLASS
+    for plane in range(SZ):
+        for line in tl.static_range(SY):
+            start = _row(voxel, plane, line, depth, height, width, SZ, SY)
+            for column in tl.static_range(SX):
+                near = _neighbour(target, start, voxel, column, width, SX)
+                here = 1
+                if not BOX:
+                    here = tl.load(weights + (plane * SY + line) * SX + column)
+                of_all += here
+                if IGNORE:
+                    ignored += tl.where(near == ignore, here, 0)
+                    near = tl.where(near == ignore, NO_CLASS, near)
+                of_low += tl.where(near == low, here, 0)
+                of_high += tl.where(near == high, here, 0)
+                above = tl.minimum(above, (near - low - 1).to(tl.uint32))
+                below = tl.minimum(below, (high - near - 1).to(tl.uint32))
+    following = tl.where(above < NO_CLASS, low + 1 + above.to(tl.int32), NO_CLASS)
+    preceding = tl.where(below < NO_CLASS, high - 1 - below.to(tl.int32), -1)
+    total = (of_all - ignored).to(tl.float32)
     per_weight = 1.0 / tl.where(total > 0, total, 1.0)
-    low_weight = tl.zeros_like(share)
-    high_weight = tl.zeros_like(share)
-    inner_low_weight = tl.zeros_like(share)
-    inner_high_weight = tl.zeros_like(share)
-    inner_low = tl.zeros_like(own) + NO_CLASS
-    inner_high = tl.zeros_like(own) - 1
-    pairs = 0
-    if tl.max(tl.where(low < high, 1, 0), 0) > 0:
-        pairs = 1
-        low_weight, high_weight, inner_low, inner_high = _look_around(
-            target, voxel, valid, low, high, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
-        )
-        if tl.max(inner_high, 0) >= 0:
-            pairs = 2
-            inner_low_weight, inner_high_weight, _, innermost = _look_around(
-                target, voxel, valid, inner_low, inner_high, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
-            )
-            if tl.max(innermost, 0) >= 0:
-                pairs = 3
-    # a class that stands at two places is looked for at the first only
-    low = tl.where(low == own, NO_CLASS, low)
-    high = tl.where(high == own, NO_CLASS, high)
-    inner_high = tl.where(inner_high == inner_low, NO_CLASS, inner_high)
-    return (
-        per_weight, share * per_weight, low, low_weight * per_weight, high, high_weight * per_weight,
-        inner_low, inner_low_weight * per_weight, inner_high, inner_high_weight * per_weight, pairs,
-    )  # fmt: skip
+    return of_low * per_weight, of_high * per_weight, following, preceding
 
 
 @triton.jit
-def _proportion(
-    k, own, share, low, low_share, high, high_share, inner_low, inner_low_share, inner_high, inner_high_share, pairs, per_weight,
-    target, voxel, valid, depth, height, width, weights, ignore,
-    SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr, BOX: tl.constexpr, IGNORE: tl.constexpr,
-):  # fmt: skip
-    """Return the proportion of class k in each window, from what ``_windows`` found."""
-    proportion = tl.where(own == k, share, 0.0)
-    if pairs > 0:
-        proportion += tl.where(low == k, low_share, 0.0) + tl.where(high == k, high_share, 0.0)
-    if pairs > 1:
-        proportion += tl.where(inner_low == k, inner_low_share, 0.0) + tl.where(inner_high == k, inner_high_share, 0.0)
-    if pairs > 2:
-        counted, _, _, _ = _look_around(
-            target, voxel, valid, k, NO_CLASS, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
-        )
-        proportion = counted * per_weight
-    return proportion
+def _any(condition):
+    return tl.max(tl.where(condition, 1, 0), 0) > 0
 
 
 @triton.jit
@@ -201,6 +144,60 @@ def _add_exponential(highest, total, weighted, value, weight, WEIGHTED: tl.const
 
 
 @triton.jit
+def _more(value, proportion, TERM: tl.constexpr):
+    """Return what a class adds to the term of a voxel beyond what it would add with a proportion of 0."""
+    if TERM == NACL_L1:
+        more = tl.abs(value - proportion) - tl.abs(value)
+    elif TERM == NACL_L2:
+        more = proportion * (proportion - 2 * value)
+    else:
+        # 0 times minus infinity is no number, and a class that is none of the target's may be ruled out
+        more = tl.where(proportion > 0, proportion * value, 0.0)
+    return more
+
+
+@triton.jit
+def _derivative(value, normaliser, mine, proportion, slope, scale, outer, factor, TERM: tl.constexpr):
+    """Return the derivative by a logit; ``slope`` is that of Dice and mL1-ACE by its probability, less the mean over the classes."""
+    probability = tl.exp(value - normaliser)
+    if TERM == SVLS:
+        derivative = (probability - proportion) * scale
+    else:
+        derivative = (probability - mine) * scale
+    if TERM == NACL_L1:
+        derivative += factor * scale * tl.where(value > proportion, 1.0, tl.where(value < proportion, -1.0, 0.0))
+    if TERM == NACL_L2:
+        derivative += 2 * factor * scale * (value - proportion)
+    return derivative + outer * probability * slope
+
+
+@triton.jit
+def _more_of(first, which, proportion, present, classes, voxels, TERM: tl.constexpr):
+    """Return ``_more`` for another class at each voxel, 0 where it is not present or no class."""
+    present = present & (which >= 0) & (which < classes)
+    value = tl.load(first + which.to(tl.int64) * voxels, mask=present, other=0.0).to(tl.float32)
+    return tl.where(present, _more(value, proportion, TERM), 0.0)
+
+
+@triton.jit
+def _put_right(
+    first, out, which, proportion, present, own, normaliser, of_class, of_label, mean_slope, scale, outer, factor, classes,
+    voxels, TERM: tl.constexpr, SUMS: tl.constexpr,
+):  # fmt: skip
+    """Write the derivative by the logit of another class at each voxel, where it is present and a class."""
+    present = present & (which >= 0) & (which < classes)
+    place = which.to(tl.int64) * voxels
+    value = tl.load(first + place, mask=present, other=0.0).to(tl.float32)
+    mine = tl.where(own == which, 1.0, 0.0)
+    slope = mean_slope
+    if SUMS:
+        slope = tl.load(of_class + which, mask=present, other=0.0)
+        slope = tl.where(own == which, tl.load(of_label + which, mask=present, other=0.0), slope)
+    derivative = _derivative(value, normaliser, mine, proportion, slope - mean_slope, scale, outer, factor, TERM)
+    tl.store(out + place, derivative.to(out.dtype.element_ty), mask=present)
+
+
+@triton.jit
 def _bin(probability, bins):
     """Return the bin (m / M, (m + 1) / M]; NaN goes to the first."""
     lower = tl.ceil(probability * bins) - 1.0
@@ -228,39 +225,48 @@ def sum_up(
     blocks = tl.num_programs(0)
     target += image * voxels
     own, valid = _labels(target, voxel, inside, ignore, IGNORE)
-    if TERM != CROSS_ENTROPY:
-        (
-            per_weight, share, low, low_share, high, high_share, inner_low, inner_low_share, inner_high, inner_high_share, pairs,
-        ) = _windows(target, voxel, valid, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE)  # fmt: skip
     first = logits + image * classes * voxels + voxel
+    # NaN where no class is the label: what is wrong with it cannot be said from here, and must not go unseen
+    named = valid & (own >= 0) & (own < classes)
+    of_label = tl.load(first + own.to(tl.int64) * voxels, mask=named, other=float("nan")).to(tl.float32)
     here = first
     highest = tl.full((BLOCK,), LOWEST, tl.float32)
     total = tl.zeros((BLOCK,), tl.float32)
-    # NaN where no class is the label: what is wrong with it cannot be said from here, and must not go unseen
-    of_label = tl.full((BLOCK,), float("nan"), tl.float32)
     added = tl.zeros((BLOCK,), tl.float32)
     value = _logits(here, inside, valid, IGNORE)
     for k in range(classes):
         here += voxels
         following = _logits(here, inside & (k + 1 < classes), valid, IGNORE)
         highest, total, _ = _add_exponential(highest, total, total, value, 0.0, False)
-        of_label = tl.where(own == k, value, of_label)
-        if TERM != CROSS_ENTROPY:
-            proportion = _proportion(
-                k, own, share, low, low_share, high, high_share, inner_low, inner_low_share, inner_high, inner_high_share, pairs, per_weight,
-                target, voxel, valid, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE,
-            )  # fmt: skip
-            if TERM == NACL_L1:
-                added += tl.abs(value - proportion)
-            elif TERM == NACL_L2:
-                added += (value - proportion) * (value - proportion)
-            else:
-                # 0 times minus infinity is no number, and a class that is none of the target's may be ruled out
-                added += tl.where(proportion > 0, proportion * value, 0.0)
+        if TERM == NACL_L1:
+            added += tl.abs(value)
+        if TERM == NACL_L2:
+            added += value * value
         value = following
+    if TERM != CROSS_ENTROPY:
+        placed = tl.minimum(voxel, voxels - 1)
+        low, high = _range_of_classes(target, placed, valid, own, depth, height, width, ignore, SZ, SY, SX, IGNORE)
+        mixed = _any(low < high)
+        if not mixed:
+            added += _more(of_label, 1.0, TERM)
+        left = tl.full((BLOCK,), 1.0, tl.float32)
+        # a round for two classes; as a `while` one version of Triton does not compile it
+        for _ in range((classes + 3) // 2):
+            if mixed:
+                of_low, of_high, next_low, next_high = _count(
+                    target, placed, low, high, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
+                )
+                left -= of_low + of_high
+                one_left = next_low == next_high
+                added += _more_of(first, low, of_low, valid & (low <= high), classes, voxels, TERM)
+                added += _more_of(first, high, of_high, valid & (low < high), classes, voxels, TERM)
+                added += _more_of(first, next_low, left, valid & one_left, classes, voxels, TERM)
+                low = tl.where(one_left, NO_CLASS, next_low)
+                high = next_high
+                mixed = _any(low <= high)
     normaliser = highest + tl.log(total)
     if TERM == SVLS:
-        # the label is looked at for one reason only, that it is one of the classes
+        # the label itself is looked at for one reason only, that it is one of the classes
         loss = normaliser - added + tl.where(of_label == of_label, 0.0, of_label)
     elif TERM == CROSS_ENTROPY:
         loss = normaliser - of_label
@@ -324,10 +330,6 @@ def write_gradient(
     image = tl.program_id(1).to(tl.int64)
     target += image * voxels
     own, valid = _labels(target, voxel, inside, ignore, IGNORE)
-    if TERM != CROSS_ENTROPY:
-        (
-            per_weight, share, low, low_share, high, high_share, inner_low, inner_low_share, inner_high, inner_high_share, pairs,
-        ) = _windows(target, voxel, valid, own, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE)  # fmt: skip
     outer = tl.load(grad_output)
     scale = outer / tl.load(counted)
     first = logits + image * classes * voxels + voxel
@@ -368,28 +370,47 @@ def write_gradient(
     for k in range(classes):
         here += voxels
         following = _logits(here, inside & (k + 1 < classes), valid, IGNORE)
-        probability = tl.exp(value - normaliser)
         mine = tl.where(own == k, 1.0, 0.0)
-        wanted = mine
-        if TERM != CROSS_ENTROPY:
-            proportion = _proportion(
-                k, own, share, low, low_share, high, high_share, inner_low, inner_low_share, inner_high, inner_high_share, pairs, per_weight,
-                target, voxel, valid, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE,
-            )  # fmt: skip
-            if TERM == SVLS:
-                wanted = proportion
-        derivative = (probability - wanted) * scale
-        if TERM == NACL_L1:
-            sign = tl.where(value > proportion, 1.0, tl.where(value < proportion, -1.0, 0.0))
-            derivative += factor * scale * sign
-        if TERM == NACL_L2:
-            derivative += 2 * factor * scale * (value - proportion)
+        slope = mean_slope
         if SUMS:
             slope = tl.where(own == k, tl.load(of_label + k), tl.load(of_class + k))
             if BINS:
-                slope += tl.load(of_bin + k * bins + _bin(probability, bins), mask=valid, other=0.0)
-            derivative += outer * probability * (slope - mean_slope)
+                bin_of_it = _bin(tl.exp(value - normaliser), bins)
+                slope += tl.load(of_bin + k * bins + bin_of_it, mask=valid, other=0.0)
+        derivative = _derivative(value, normaliser, mine, mine, slope - mean_slope, scale, outer, factor, TERM)
         derivative = tl.where(valid, derivative, 0.0)
         tl.store(out, derivative.to(gradient.dtype.element_ty), mask=inside)
         out += voxels
         value = following
+    if TERM != CROSS_ENTROPY:
+        placed = tl.minimum(voxel, voxels - 1)
+        low, high = _range_of_classes(target, placed, valid, own, depth, height, width, ignore, SZ, SY, SX, IGNORE)
+        out = gradient + image * classes * voxels + voxel
+        mixed = _any(low < high)
+        if mixed:
+            # what follows need not be written by the thread that wrote a voxel above
+            tl.debug_barrier()
+        left = tl.full((BLOCK,), 1.0, tl.float32)
+        # a round for two classes; as a `while` one version of Triton does not compile it
+        for _ in range((classes + 3) // 2):
+            if mixed:
+                of_low, of_high, next_low, next_high = _count(
+                    target, placed, low, high, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
+                )
+                left -= of_low + of_high
+                one_left = next_low == next_high
+                _put_right(
+                    first, out, low, of_low, valid & (low <= high), own, normaliser, of_class, of_label, mean_slope, scale, outer,
+                    factor, classes, voxels, TERM, SUMS,
+                )  # fmt: skip
+                _put_right(
+                    first, out, high, of_high, valid & (low < high), own, normaliser, of_class, of_label, mean_slope, scale, outer,
+                    factor, classes, voxels, TERM, SUMS,
+                )  # fmt: skip
+                _put_right(
+                    first, out, next_low, left, valid & one_left, own, normaliser, of_class, of_label, mean_slope, scale, outer, factor,
+                    classes, voxels, TERM, SUMS,
+                )  # fmt: skip
+                low = tl.where(one_left, NO_CLASS, next_low)
+                high = next_high
+                mixed = _any(low <= high)
