@@ -57,11 +57,11 @@ def losses(classes: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
 
 
 def make_batch(classes: int, side: int) -> tuple[Tensor, Tensor]:
-    """Random logits and a label map of random blocks, as float, the way nnU-Net hands it over."""
+    """Random logits and a label map of random blocks, as int16, the way nnU-Net hands it over."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, classes, side, side, side, generator=generator) * 3
     blocks = torch.randint(0, classes, (2, 1, *[side // 8] * 3), generator=generator).float()
-    return logits, torch.nn.functional.interpolate(blocks, scale_factor=8)
+    return logits, torch.nn.functional.interpolate(blocks, scale_factor=8).to(torch.int16)
 
 
 def seconds(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor) -> float:

@@ -160,7 +160,7 @@ def _more(value, proportion, TERM: tl.constexpr):
 def _derivative(value, normaliser, mine, proportion, slope, scale, outer, factor, TERM: tl.constexpr):
     """Return the derivative by a logit; ``slope`` is that of Dice and mL1-ACE by its probability, less the mean over the classes."""
     probability = tl.exp(value - normaliser)
-    if TERM == SVLS:
+    if TERM == SVLS:  # noqa: SIM108 (decided when it is compiled)
         derivative = (probability - proportion) * scale
     else:
         derivative = (probability - mine) * scale
@@ -181,20 +181,20 @@ def _more_of(first, which, proportion, present, classes, voxels, TERM: tl.conste
 
 @triton.jit
 def _put_right(
-    first, out, which, proportion, present, own, normaliser, of_class, of_label, mean_slope, scale, outer, factor, classes,
-    voxels, TERM: tl.constexpr, SUMS: tl.constexpr,
+    logits, gradient, voxel, which, proportion, present, own, normaliser, of_class, of_label, mean_slope, scale, outer, factor,
+    classes, voxels, TERM: tl.constexpr, SUMS: tl.constexpr,
 ):  # fmt: skip
     """Write the derivative by the logit of another class at each voxel, where it is present and a class."""
     present = present & (which >= 0) & (which < classes)
-    place = which.to(tl.int64) * voxels
-    value = tl.load(first + place, mask=present, other=0.0).to(tl.float32)
+    place = which.to(tl.int64) * voxels + voxel
+    value = tl.load(logits + place, mask=present, other=0.0).to(tl.float32)
     mine = tl.where(own == which, 1.0, 0.0)
     slope = mean_slope
     if SUMS:
         slope = tl.load(of_class + which, mask=present, other=0.0)
         slope = tl.where(own == which, tl.load(of_label + which, mask=present, other=0.0), slope)
     derivative = _derivative(value, normaliser, mine, proportion, slope - mean_slope, scale, outer, factor, TERM)
-    tl.store(out + place, derivative.to(out.dtype.element_ty), mask=present)
+    tl.store(gradient + place, derivative.to(gradient.dtype.element_ty), mask=present)
 
 
 @triton.jit
@@ -332,8 +332,9 @@ def write_gradient(
     own, valid = _labels(target, voxel, inside, ignore, IGNORE)
     outer = tl.load(grad_output)
     scale = outer / tl.load(counted)
-    first = logits + image * classes * voxels + voxel
-    here = first
+    logits += image * classes * voxels
+    gradient += image * classes * voxels
+    here = logits + voxel
     highest = tl.full((BLOCK,), LOWEST, tl.float32)
     total = tl.zeros((BLOCK,), tl.float32)
     weighted = tl.zeros((BLOCK,), tl.float32)
@@ -354,7 +355,7 @@ def write_gradient(
     mean_slope = weighted / total
     if BINS:
         # the bin of a probability is known now only
-        here = first
+        here = logits + voxel
         value = _logits(here, inside, valid, IGNORE)
         for k in range(classes):
             here += voxels
@@ -364,8 +365,8 @@ def write_gradient(
             slope += tl.load(of_bin + k * bins + _bin(probability, bins), mask=valid, other=0.0)
             mean_slope += probability * slope
             value = following
-    here = first
-    out = gradient + image * classes * voxels + voxel
+    here = logits + voxel
+    out = gradient + voxel
     value = _logits(here, inside, valid, IGNORE)
     for k in range(classes):
         here += voxels
@@ -385,7 +386,6 @@ def write_gradient(
     if TERM != CROSS_ENTROPY:
         placed = tl.minimum(voxel, voxels - 1)
         low, high = _range_of_classes(target, placed, valid, own, depth, height, width, ignore, SZ, SY, SX, IGNORE)
-        out = gradient + image * classes * voxels + voxel
         mixed = _any(low < high)
         if mixed:
             # what follows need not be written by the thread that wrote a voxel above
@@ -400,15 +400,15 @@ def write_gradient(
                 left -= of_low + of_high
                 one_left = next_low == next_high
                 _put_right(
-                    first, out, low, of_low, valid & (low <= high), own, normaliser, of_class, of_label, mean_slope, scale, outer,
+                    logits, gradient, voxel, low, of_low, valid & (low <= high), own, normaliser, of_class, of_label, mean_slope, scale, outer,
                     factor, classes, voxels, TERM, SUMS,
                 )  # fmt: skip
                 _put_right(
-                    first, out, high, of_high, valid & (low < high), own, normaliser, of_class, of_label, mean_slope, scale, outer,
+                    logits, gradient, voxel, high, of_high, valid & (low < high), own, normaliser, of_class, of_label, mean_slope, scale, outer,
                     factor, classes, voxels, TERM, SUMS,
                 )  # fmt: skip
                 _put_right(
-                    first, out, next_low, left, valid & one_left, own, normaliser, of_class, of_label, mean_slope, scale, outer, factor,
+                    logits, gradient, voxel, next_low, left, valid & one_left, own, normaliser, of_class, of_label, mean_slope, scale, outer, factor,
                     classes, voxels, TERM, SUMS,
                 )  # fmt: skip
                 low = tl.where(one_left, NO_CLASS, next_low)

@@ -18,8 +18,8 @@ from nnunet_nacl.losses import triton_kernels as kernels
 from nnunet_nacl.losses.gradient_in_forward import refuse_second_derivatives
 from nnunet_nacl.losses.terms import Terms
 
-VOXELS_PER_PROGRAM = 256
-WARPS = 4
+VOXELS_PER_PROGRAM = 128
+WARPS = 2
 _TERMS = {"cross-entropy": 0, "nacl l1": 1, "nacl l2": 2, "svls": 3}
 _OF_DICE = 3
 _WITH_BINS = 7

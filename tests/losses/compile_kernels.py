@@ -4,6 +4,7 @@ python tests/losses/compile_kernels.py [compute capability, 90 by default]
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,8 +16,8 @@ from triton.compiler import ASTSource
 
 from nnunet_nacl.losses import triton_kernels
 
-CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-VOXELS, WARPS = 256, 4  # of triton_loss, which would import PyTorch
+TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
+VOXELS, WARPS = 128, 2  # of triton_loss, which would import PyTorch
 FLOATS = {"weights", "of_voxels", "of_classes", "grad_output", "counted", "of_class", "of_label", "of_bin"}
 WINDOW = {"SZ": 3, "SY": 3, "SX": 3, "BOX": True}
 NO_WINDOW = {"SZ": 1, "SY": 1, "SX": 1, "BOX": True}
@@ -32,7 +33,7 @@ VARIANTS = [
 ]
 
 
-def compiled(kernel, constants, capability, logits="fp16", target="fp32"):
+def compiled(kernel, constants, capability, logits="fp16", target="i16"):
     types = dict.fromkeys(kernel.arg_names, "i32")
     types |= {name: "*fp32" for name in FLOATS & set(types)} | {
         "logits": f"*{logits}",
@@ -54,6 +55,10 @@ def compiled(kernel, constants, capability, logits="fp16", target="fp32"):
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": WARPS})
 
 
+def output(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def main():
     capability = int(sys.argv[1]) if len(sys.argv) > 1 else 90
     for kernel in (triton_kernels.sum_up, triton_kernels.write_gradient):
@@ -63,11 +68,13 @@ def main():
             with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
                 file.write(result.asm["cubin"])
                 file.flush()
-                dumped = subprocess.run(
-                    [CUOBJDUMP, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
+                used = output(TOOLS / "cuobjdump", "--dump-resource-usage", file.name).splitlines()[-1].strip()
+                instructions = re.findall(
+                    r"/\*[0-9a-f]{4,}\*/ +(?:@\S+ +)?([A-Z]\w+)", output(TOOLS / "nvdisasm", "-c", file.name)
                 )
-            found = {"kernel": kernel.__name__, **constants, "resources": dumped.stdout.splitlines()[-1].strip()}
-            print(json.dumps(found | {"shared": result.metadata.shared}), flush=True)
+            found = {"kernel": kernel.__name__, **constants, "resources": used, "shared": result.metadata.shared}
+            spills = sum(name in ("LDL", "STL") for name in instructions)
+            print(json.dumps(found | {"instructions": len(instructions), "spills": spills}), flush=True)
 
 
 if __name__ == "__main__":

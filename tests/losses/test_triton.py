@@ -132,10 +132,11 @@ def test_l1ace_with_bins_of_any_number(bins):
     assert_equals_plain(Case("L1ACE", (("bins", bins), ("weight", 0.7)), classes=4, ignored=0.2, shape=(40,)))
 
 
-@pytest.mark.parametrize("classes", [2, 4, 6])
-def test_windows_of_few_and_of_many_classes(classes):
-    """Up to four classes are remembered; with more the labels are read again. In each, a part of the patch is of one class."""
-    assert_equals_plain(Case("SVLS", (("sigma", 2.0),), classes=classes, shape=(9, 6), disorder=0.5))
+@pytest.mark.parametrize("name", ["NACL", "SVLS"])
+@pytest.mark.parametrize(("classes", "shape"), [(2, (9, 6)), (3, (9, 6)), (4, (9, 6)), (6, (9, 6)), (20, (3, 3, 3))])
+def test_windows_of_few_and_of_many_classes(name, classes, shape):
+    """The classes of a window are counted two by two, and the last one is what is left. In each, a part of the patch is of one class."""
+    assert_equals_plain(Case(name, classes=classes, shape=shape, disorder=0.5, ignored=0.1 if classes > 4 else 0.0))
 
 
 @pytest.mark.parametrize(("name", "classes"), [("NACL", 130), ("SVLS", 60), ("L1ACE", 30)])
@@ -377,5 +378,6 @@ def test_the_compiler_takes_every_kernel(tmp_path):
     assert {one["TERM"] for one in compiled} == {0, 1, 2, 3}
     for one in compiled:
         used = dict(re.findall(r"(\w+):(\d+)", one["resources"]))
-        assert int(used["LOCAL"]) == int(used["STACK"]) == 0, one
+        assert one["instructions"] > 100
+        assert one["spills"] == int(used["LOCAL"]) == 0, one
         assert int(used["REG"]) <= 128, one
