@@ -10,7 +10,8 @@ block with other windows, the two outermost classes of each window are counted, 
 proportions are 0, so they are nowhere: what the window's classes add to a sum over all classes, or change in the gradient, is put right
 afterwards.
 
-What ``triton.jit`` compiles is written for all versions of Triton that PyTorch brings; ``triton_loss`` calls it.
+What ``triton.jit`` compiles is kept to what Triton 2.1, of PyTorch 2.1, knows; that of mL1-ACE needs Triton 3 (additions to an int64).
+``triton_loss`` calls it.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ def _put_right(
 @triton.jit
 def _bin(probability, bins):
     """Return the bin (m / M, (m + 1) / M]; NaN goes to the first."""
-    lower = tl.ceil(probability * bins) - 1.0
+    lower = tl.math.ceil(probability * bins) - 1.0
     lower = tl.where(lower > 0, lower, 0.0)
     return tl.where(lower < bins - 1, lower, bins - 1.0).to(tl.int32)
 
