@@ -115,17 +115,16 @@ def init(parsed: argparse.Namespace) -> int:
 
 def plan(parsed: argparse.Namespace) -> int:
     """Print what would run."""
-    from rich.console import Console
-
     from nnunet_nacl.benchmark.engine.launch import planned_jobs
     from nnunet_nacl.benchmark.existing.same_data import check_study
     from nnunet_nacl.commands.benchmark_tables import plan_table
+    from nnunet_nacl.report.console import table_console
 
     study = _load(parsed.study)
     _check_trainers(study)
     check_study(study)
     table, notes = plan_table(study, planned_jobs(study, _environment(study)))
-    Console().print(table)
+    table_console().print(table)
     for note in notes:
         print(note)
     return 0
@@ -149,13 +148,12 @@ def run(parsed: argparse.Namespace) -> int:
 
 def status(parsed: argparse.Namespace) -> int:
     """Print the state of the jobs; exit status 1 if one has failed."""
-    from rich.console import Console
-
     from nnunet_nacl.benchmark.engine.status import job_states, tail
     from nnunet_nacl.commands.benchmark_tables import status_table
+    from nnunet_nacl.report.console import table_console
 
     states = job_states(_load(parsed.study))
-    Console().print(status_table(states))
+    table_console().print(status_table(states))
     for one in states:
         if one.state in ("running", "interrupted", "failed"):
             print(f"{one.state}: {one.job.name}\n    {one.log}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from nnunet_nacl.report.console import plain_table
+
 if TYPE_CHECKING:
     from nnunet_nacl.benchmark.config.study import Study
     from nnunet_nacl.benchmark.duration.estimate import Basis
@@ -33,7 +35,9 @@ def plan_table(study: Study, planned: dict[str, int]) -> tuple[Table, list[str]]
     jobs = list(all_jobs(study).values())
     of = basis(study, jobs)
     to_run = {RULE_NAMES.get(rule, rule): count for rule, count in planned.items()}
-    table = Table("step", "jobs", "to run", "there already", "time, roughly", title=study.name, title_justify="left")
+    table = plain_table(study.name)
+    for heading in ("step", "jobs", "to run", "there already", "time, roughly"):
+        table.add_column(heading, justify="left" if heading in ("step", "time, roughly") else "right")
     total = Span(0, 0)
     for rule in dict.fromkeys(job.rule for job in jobs):
         of_rule = [job for job in jobs if job.rule == rule]
@@ -68,7 +72,9 @@ def status_table(states: Sequence[JobStatus]) -> Table:
     """Return a table with the number of jobs of each step in each state."""
     from nnunet_nacl.benchmark.engine.status import STATES
 
-    table = Table("step", *STATES)
+    table = plain_table()
+    for heading in ("step", *STATES):
+        table.add_column(heading, justify="left" if heading == "step" else "right")
     for rule in dict.fromkeys(one.job.rule for one in states):
         of_rule = [one.state for one in states if one.job.rule == rule]
         table.add_row(rule, *(str(of_rule.count(state) or "") for state in STATES))

@@ -48,10 +48,9 @@ def add(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from rich.console import Console
-
     from nnunet_nacl.files.output_folder import prepare_folder
     from nnunet_nacl.report.comparison_table import print_comparison
+    from nnunet_nacl.report.console import table_console
     from nnunet_nacl.report.decisions_table import print_quality
     from nnunet_nacl.report.reliability import write_reliability_of_runs
     from nnunet_nacl.study.comparison import DEFAULT_SCORES, compare_runs
@@ -78,8 +77,10 @@ def run(parsed: argparse.Namespace) -> int:
         voxel_sets = parsed.voxel_sets or ("all", "predicted")
         write_reliability_of_runs(runs, comparison.cases, voxel_sets, parsed.figure)
         written.append(parsed.figure)
-    print_comparison(comparison, Console())
-    print_quality(quality, comparison.labels, Console())
+    console = table_console()
+    print_comparison(comparison, console)
+    names = [run.name for run in (comparison.base, *comparison.runs)]
+    print_quality(quality, names, comparison.labels, console)
     for path in written:
         print(f"wrote {path}")
     return 0

@@ -64,17 +64,15 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _list_tasks() -> int:
-    from rich.console import Console
-    from rich.table import Table
-
     from nnunet_nacl.benchmark.tasks.msd import LICENCE, TASKS
+    from nnunet_nacl.report.console import plain_table, table_console
 
-    table = Table(title=f"Medical Segmentation Decathlon, {LICENCE}", title_justify="left")
+    table = plain_table(f"Medical Segmentation Decathlon, {LICENCE}")
     for heading in ("task", "modalities", "labels", "training", "test", "archive, GB"):
-        table.add_column(heading, no_wrap=heading == "task")
+        table.add_column(heading, no_wrap=heading == "task", overflow="fold")
     for task in TASKS.values():
         table.add_row(
             task.name, ", ".join(task.modalities), ", ".join(task.labels), str(task.training), str(task.test), f"{task.gigabytes:g}"
         )  # fmt: skip
-    Console().print(table)
+    table_console().print(table)
     return 0

@@ -144,23 +144,25 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _print(content: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
+
+    from nnunet_nacl.report.console import plain_table, table_console
 
     units = "cases" if content["unit_of_intervals"] == "case" else "patients"
     n_patients = next(iter(content["classes"].values()))["n_patients"]
     title = f"{n_patients} {units[:-1] if n_patients == 1 else units}; 95 % intervals over {units}"
-    table = Table("class", title=title, title_justify="left")
+    table = plain_table(title)
+    table.add_column("class", overflow="fold")
     for heading in ("sensitivity", "true of findings", f"false per {units[:-1]}", "average precision", "gap"):
         # intervals may break on a narrow terminal, words may not
         table.add_column(heading, min_width=max(map(len, heading.split())))
     for name, of in content["classes"].items():
         gap = of["reliability"][content["rules"]["confidence"]]["gap"]
         table.add_row(
-            name, _figure(of["sensitivity"], of=of["n_lesions"]), _figure(of["precision"], of=of["precision"]["n"]),
+            Text(name), _figure(of["sensitivity"], of=of["n_lesions"]), _figure(of["precision"], of=of["precision"]["n"]),
             _figure(of["false_findings_per_patient"]), _figure(of["average_precision"]), _figure(gap, "+"),
         )  # fmt: skip
-    Console().print(table)
+    table_console().print(table)
     said = content["rules"]["in_words"]
     print(f"{said[:1].upper()}{said[1:]}. The gap is the mean confidence of the findings minus the share that is true.")
 

@@ -120,13 +120,12 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
 
 def run_fit(parsed: argparse.Namespace) -> int:
     """Run ``fit`` and return its exit status."""
-    from rich.console import Console
-
     from nnunet_nacl.evaluation.validation_cases import sentences_on_folders
     from nnunet_nacl.files.fit_files import write
     from nnunet_nacl.files.json_files import mapping_if_any
     from nnunet_nacl.files.output_folder import output_folder
     from nnunet_nacl.recalibration.temperature_content import compared
+    from nnunet_nacl.report.console import table_console
     from nnunet_nacl.report.recalibration_table import prepare_methods_table, prepare_recalibration_table
 
     if parsed.cross_fit_parts is not None and len(parsed.predicted) > 1:
@@ -145,8 +144,8 @@ def run_fit(parsed: argparse.Namespace) -> int:
         contents[chosen]["compared"] = compared({name: each for name, each in contents.items() if name != chosen})
         write(contents[chosen], parsed.o)
     if len(contents) > 1:
-        Console().print(prepare_methods_table(contents))
-    Console().print(prepare_recalibration_table(contents[chosen]))
+        table_console().print(prepare_methods_table(contents))
+    table_console().print(prepare_recalibration_table(contents[chosen]))
     for line in fit_lines(contents[chosen]):
         print(line)
     dataset_name = str(mapping_if_any(files.plans_json).get("dataset_name", ""))

@@ -16,13 +16,12 @@ def write_and_print(result: FolderResult, folder: Path, groups: Groups | None = 
     """
     import sys
 
-    from rich.console import Console
-
     from nnunet_nacl.evaluation.remarks import in_words
+    from nnunet_nacl.report.console import table_console
     from nnunet_nacl.report.terminal import prepare_class_table, prepare_voxel_set_table
 
     summary, written = write_result_files(result, folder, groups)
-    Console().print(prepare_voxel_set_table(summary), prepare_class_table(summary))
+    table_console().print(prepare_voxel_set_table(summary), prepare_class_table(summary))
     for sentence in in_words(summary["remarks"], len(result.cases)):
         print(f"nnunet-nacl: note: {sentence}", file=sys.stderr)
     for path in written:

@@ -19,10 +19,9 @@ def write_test_set(found: TestSetResult, output: Path, groups: Groups | None) ->
 
     Of a single fold its result is written and printed as `evaluate` does.
     """
-    from rich.console import Console
-
     from nnunet_nacl.commands.results import write_and_print, write_result_files
     from nnunet_nacl.evaluation.store import clear_store
+    from nnunet_nacl.report.console import table_console
     from nnunet_nacl.validation.disagreement_file import DisagreementStore, ensemble_content, write_ensemble
     from nnunet_nacl.validation.test_set import member_folder
 
@@ -42,7 +41,7 @@ def write_test_set(found: TestSetResult, output: Path, groups: Groups | None) ->
     content = ensemble_content(summaries, found.disagreement, prints)
     path = write_ensemble(content, output)
     DisagreementStore(output).clear()
-    Console().print(side_by_side(content))
+    table_console().print(side_by_side(content))
     for line in disagreement_lines(content):
         print(line)
     print(f"wrote {', '.join(members)} in {output}, and {path}")
@@ -52,12 +51,10 @@ def write_test_set(found: TestSetResult, output: Path, groups: Groups | None) ->
 
 def side_by_side(content: dict[str, Any]) -> Table:
     """Return the table of the members: Dice and calibration, mean over cases."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
+    from nnunet_nacl.report.console import plain_table
     from nnunet_nacl.report.terminal import format_score
 
-    table = Table(title="Mean over cases", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = plain_table("Mean over cases")
     table.add_column("")
     of_sets = [(voxels, score) for voxels in ("all", "predicted") for score in ("ECE", "NLL", "Brier")]
     for heading in ("Dice", *(f"{score}\n{voxels}" for voxels, score in of_sets)):

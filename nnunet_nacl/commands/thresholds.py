@@ -74,16 +74,17 @@ def run_fit(parsed: argparse.Namespace) -> int:
 
 
 def _print_fit(content: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Column, Table
     from rich.text import Text
 
+    from nnunet_nacl.report.console import plain_table, table_console
+
     units = "cases" if content["unit"] == "case" else "patients"
-    table = Table(Column("class", overflow="fold"), Column(units, justify="right"), Column("threshold", justify="right"),
-                  *(Column(heading, no_wrap=True) for heading in ("missed", "volume, ml", "false, ml")),
-                  title=f"Miss rate {content['level']:g}: segmentation to mask, {units} left out one by one",
-                  title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)  # fmt: skip
+    table = plain_table(f"Miss rate {content['level']:g}: segmentation to mask, {units} left out one by one")
+    table.add_column("class", overflow="fold")
+    for heading in (units, "threshold"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("missed", "volume, ml", "false, ml"):
+        table.add_column(heading, no_wrap=True)
     fitted = [entry for entry in content["structures"].values() if entry["threshold"] is not None]
     for entry in fitted:
         price, left_out = entry["price"], entry["left_out"]
@@ -98,7 +99,7 @@ def _print_fit(content: dict[str, Any]) -> None:
             f"{_ml(volume['threshold'])}{times}",
             f"{_ml(false['argmax'])} to {_ml(false['threshold'])}",
         )
-    Console().print(table)
+    table_console().print(table)
     if any(entry["left_out"] is None for entry in fitted):
         print(
             f"* measured on the {units} of the fit themselves, volumes too: with one left out they are too few. In new cases more is missed."
@@ -132,16 +133,14 @@ def _guarantee(content: dict[str, Any]) -> str:
 
 
 def _print_trade(entry: dict[str, Any], units: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
+
+    from nnunet_nacl.report.console import plain_table, table_console
 
     trade = entry["trade"]
     if trade is None:
         return
-    table = Table(
-        title=Text(f"{entry['name']}: means over {units} that have it; false ml over all"), title_justify="left"
-    )
+    table = plain_table(Text(f"{entry['name']}: means over {units} that have it; false ml over all"))
     for heading in ("threshold", "Dice", "sensitivity", "precision", "false ml"):
         table.add_column(heading, justify="right")
     for row in (*trade["table"], trade["argmax"]):
@@ -151,7 +150,7 @@ def _print_trade(entry: dict[str, Any], units: str) -> None:
             *("-" if row[name] is None else f"{row[name]:.3f}" for name in names),
             _ml(row["false_positive_ml"]),
         )
-    Console().print(table)
+    table_console().print(table)
     print(f"{entry['name']}: best mean Dice at {trade['best_threshold']:.3g}. {_gain(trade, units)}")
 
 

@@ -88,18 +88,19 @@ def run_fit(parsed: argparse.Namespace) -> int:
 
 
 def _print_fit(content: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
+    from nnunet_nacl.report.console import plain_table, table_console
 
     whole = content["all_structures"]
-    table = Table(Column("confidence", no_wrap=True), "AUGRC x 1000", "above the best order", "AURC x 1000", "of the worst 10 %, found in 10 %",
-                  title=f"{content['n_units']} {'cases' if content['unit'] == 'case' else 'patients'}; lower areas find bad cases better",
-                  title_justify="left")  # fmt: skip
+    units = "cases" if content["unit"] == "case" else "patients"
+    table = plain_table(f"{content['n_units']} {units}; lower areas find bad cases better")
+    table.add_column("confidence", no_wrap=True)
+    for heading in ("AUGRC\nx 1000", "above the\nbest order", "AURC\nx 1000", "of the worst\n10 %, found\nin 10 %"):
+        table.add_column(heading, no_wrap=True)
     for name, found in whole["scores"].items():
         if found is not None:
             table.add_row(name, _area(found, "AUGRC"), _area(found, "excess_AUGRC"), _area(found, "AURC"),
                           f"{found['found_of_worst_tenth']:.0%}")  # fmt: skip
-    Console().print(table)
+    table_console().print(table)
     first = next(found for found in whole["scores"].values() if found is not None)
     print(
         f"A confidence without information has an AUGRC of {500 * first['mean_risk']:.1f} here: half the mean of 1 - Dice."
@@ -132,7 +133,7 @@ def _area(found: dict[str, Any], name: str) -> str:
     low, high = found[f"{name}_interval"]
     if low is None:
         return f"{1000 * found[name]:.1f}"
-    return f"{1000 * found[name]:.1f} ({1000 * low:.1f} to {1000 * high:.1f})"
+    return f"{1000 * found[name]:.1f}\n{1000 * low:.1f} to {1000 * high:.1f}"
 
 
 def run_apply(parsed: argparse.Namespace) -> int:

@@ -38,17 +38,16 @@ def validate_and_fit(
 
 def _write_and_print_fit(fitted: Fitted, path: Path) -> None:
     """Write temperature.json and print what `recalibrate fit` prints, and how large the scratch files were."""
-    from rich.console import Console
-
     from nnunet_nacl.commands.recalibration_lines import fit_lines
     from nnunet_nacl.files.fit_files import write
     from nnunet_nacl.recalibration.temperature_content import compared, content_of
+    from nnunet_nacl.report.console import table_console
     from nnunet_nacl.report.recalibration_table import prepare_recalibration_table
 
     content = content_of(fitted.fit)
     content["compared"] = compared({})
     write(content, path)
-    Console().print(prepare_recalibration_table(content))
+    table_console().print(prepare_recalibration_table(content))
     for line in fit_lines(content):
         print(line)
     print(f"scratch files of the voxels that were fitted on: {fitted.scratch_bytes / 1e6:.1f} MB, gone now")

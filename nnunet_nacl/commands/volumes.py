@@ -68,27 +68,31 @@ def run_fit(parsed: argparse.Namespace) -> int:
 
 
 def _print_fit(content: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
+
+    from nnunet_nacl.report.console import plain_table, table_console
 
     units = "cases" if content["unit"] == "case" else "patients"
     level = f"{100 * content['level']:g} %"
-    table = Table("structure", "in cases", "way", "left out, inside", "median width", "bias",
-                  title=f"{content['n_units']} {units}, each left out in turn; {content['smallest_number']} are the fewest for {level}",
-                  title_justify="left")  # fmt: skip
+    table = plain_table(
+        f"{content['n_units']} {units}, each left out in turn; {content['smallest_number']} are the fewest for {level}",
+        padding=0,
+    )
+    table.add_column("structure and way", overflow="fold")
+    for heading in ("left out,\ninside", "median\nwidth", "bias"):
+        table.add_column(heading, no_wrap=True)
     n_cases = len(content["cases"])
     for entry in content["structures"].values():
+        table.add_row(Text(f"{entry['name']}, {n_cases - entry['n_absent']} of {n_cases} cases"))
         for way, found in entry["ways"].items():
             left_out, bias = found["leave_one_out"], entry["bias"][way.partition("_")[0]]
             table.add_row(
-                entry["name"] if way == WAYS[0] else "",
-                f"{n_cases - entry['n_absent']} of {n_cases}" if way == WAYS[0] else "",
-                f"{way.replace('_', ', ')}{' (used)' if way == entry['chosen'] else ''}",
+                f"  {way.replace('_', ', ')}{' (used)' if way == entry['chosen'] else ''}",
                 "needs one more" if left_out is None else _share(left_out["coverage"], left_out["coverage_interval"]),
                 "" if left_out is None else f"{left_out['median_relative_width']:.0%}",
                 "" if "adaptive" in way else _bias(bias),
             )
-    Console().print(table)
+    table_console().print(table)
     print(
         f"For hard and soft, the share of left-out {units} inside the interval follows from their number alone (except for ties and whole voxels), whatever was predicted. "
         "It says nothing about the network; the widths do. A width is a share of the predicted volume."

@@ -69,9 +69,9 @@ def part_names(origins: Iterable[Path]) -> dict[Path, str]:
 def differing_parts(folders: Sequence[Path]) -> list[str]:
     """Return the middle of each path: without the parts that all paths begin with and those that all end with."""
     paths = [folder.resolve().parts for folder in folders]
-    begin = _common_length(paths)
+    begin = common_length(paths)
     rest = [path[begin:] for path in paths]
-    end = _common_length([tuple(reversed(path)) for path in rest])
+    end = common_length([tuple(reversed(path)) for path in rest])
     middles = ["/".join(path[: len(path) - end]) for path in rest]
     # one folder inside another of its own name leaves nothing of the outer one
     return [middle or str(folder) for middle, folder in zip(middles, folders, strict=True)]
@@ -88,7 +88,8 @@ def _before_recalibration(files: Mapping[str, Any]) -> Path | None:
     return found[0] if len(set(found)) == 1 else None
 
 
-def _common_length(paths: Sequence[tuple[str, ...]]) -> int:
+def common_length(paths: Sequence[Sequence[str]]) -> int:
+    """Return with how many equal parts all begin."""
     length = 0
     while all(len(path) > length for path in paths) and len({path[length] for path in paths}) == 1:
         length += 1

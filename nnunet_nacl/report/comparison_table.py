@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from nnunet_nacl.calibration.intervals import METHOD
+from nnunet_nacl.report.console import plain_table
 from nnunet_nacl.report.number import fixed, interval, p_value
 from nnunet_nacl.report.parts_table import PartsRow, prepare_parts_table
 from nnunet_nacl.report.rules import RULES
@@ -60,7 +59,7 @@ def prepare_run_table(comparison: Comparison, run: str, wide: bool, greyed_out: 
     over = f" of {', '.join(comparison.parts)}" if comparison.parts else ""
     cases = f"{_counted(len(comparison.cases), 'case')}{over}"
     title = Text(f"{run}\nagainst {comparison.base.name}, {cases}: {THESE_NETWORKS}", style="italic")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table = plain_table(padding=0)
     table.add_column("score", overflow="fold", min_width=5)
     table.add_column("voxels", overflow="fold", min_width=11)
     for heading in ("base", "run", "run - base"):
@@ -89,7 +88,7 @@ def prepare_trained_again(comparison: Comparison, run: str) -> RenderableType:
         return Text(f"{TRAINED_AGAIN}: {reasons.pop()}", style="italic")
     trainings = max((difference.again.trainings for difference in held), key=len)
     title = Text(f"{len(trainings)} trainings: {TRAINED_AGAIN}", style="italic")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table = plain_table(padding=0)
     table.add_column("score", overflow="fold", min_width=5)
     table.add_column("voxels", overflow="fold", min_width=11)
     for heading in ("run - base", f"{comparison.settings.level:.0%} interval", "p"):

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from nnunet_nacl.report.console import plain_table
 from nnunet_nacl.study.parts import PartDifference, common_sign, in_order
 
 MAX_COLUMNS = 5
@@ -31,7 +31,7 @@ def prepare_parts_table(rows: Sequence[PartsRow], wide: bool) -> Table:
     """Return run - base of each part, one row per score, with the number of cases of each part in the heading."""
     names = in_order([part.part for row in rows for part in row.parts])
     each = len(names) <= (WIDE_MAX_COLUMNS if wide else MAX_COLUMNS)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table = plain_table(padding=0)
     table.add_column("run - base", overflow="fold", min_width=5)
     table.add_column("voxels", overflow="fold", min_width=11)
     for heading in names if each else ["lowest", "highest", "lower in", "higher in"]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from nnunet_nacl.report.console import plain_table
 from nnunet_nacl.report.terminal import SHORT_NAMES, format_score
 
 SCORES = ("gap", "ECE", "class_wise_ECE", "NLL", "Brier")
@@ -18,7 +18,7 @@ COMPARED = tuple((voxel_set, score) for voxel_set in ("all", "predicted") for sc
 def prepare_recalibration_table(content: dict[str, Any]) -> Table:
     """Return the mean of cases of each voxel set's scores, before and after, given the content of temperature.json."""
     scores = content["scores"]
-    table = _table(f"Mean over {content['counts']['n_cases']} cases, before and after ({_whose(scores)})")
+    table = plain_table(f"Mean over {content['counts']['n_cases']} cases, before and after ({_whose(scores)})")
     table.add_column("voxel set", no_wrap=True)
     for name in SCORES:
         table.add_column(SHORT_NAMES.get(name, name), justify="right", no_wrap=True)
@@ -43,7 +43,7 @@ def prepare_methods_table(contents: Mapping[str, dict[str, Any]]) -> Table:
         contents: of temperature.json by method.
     """
     first = next(iter(contents.values()))
-    table = _table(f"Methods, mean over {first['counts']['n_cases']} cases ({_whose(first['scores'])})")
+    table = plain_table(f"Methods, mean over {first['counts']['n_cases']} cases ({_whose(first['scores'])})")
     table.add_column("method", no_wrap=True)
     for voxel_set, score in COMPARED:
         table.add_column(f"{score}\n{voxel_set}", justify="right", no_wrap=True)
@@ -55,10 +55,6 @@ def prepare_methods_table(contents: Mapping[str, dict[str, Any]]) -> Table:
         worse = sum(change["worse"] for change in content["harm"]["changes"])
         table.add_row(content["method"], *after, _largest_bias(content, "after"), f"{worse}" if worse else "nothing")
     return table
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", padding=(0, 0, 0, 1), box=SIMPLE_HEAD, pad_edge=False)
 
 
 def _whose(scores: dict[str, Any]) -> str:

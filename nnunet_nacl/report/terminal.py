@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
+
+from nnunet_nacl.report.console import plain_table
 
 SHORT_NAMES = {"accuracy": "acc.", "ECE_interval": "95 % interval", "class_wise_ECE": "CECE"}
 # what 80 columns hold; calibration.json and calibration_cases.csv have all scores
@@ -16,7 +17,7 @@ TERMINAL_SCORES = ("accuracy", "gap", "ECE", "ECE_interval", "class_wise_ECE", "
 def prepare_voxel_set_table(summary: dict[str, Any]) -> Table:
     """Return the scores of each voxel set, as the mean over cases and pooled, one column per score."""
     title = f"Calibration over {summary['protocol']['n_cases']} cases (interval: of ECE, over cases; CECE: mean class-wise ECE)"
-    table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1), box=SIMPLE_HEAD, pad_edge=False)
+    table = plain_table(title)
     table.add_column("voxel set", no_wrap=True)
     for name in TERMINAL_SCORES:
         table.add_column(SHORT_NAMES.get(name, name), justify="right", no_wrap=True)
@@ -30,16 +31,12 @@ def prepare_voxel_set_table(summary: dict[str, Any]) -> Table:
 def prepare_class_table(summary: dict[str, Any]) -> Table:
     """Return Dice, HD95 where it was asked for, and class-wise ECE of each class, mean over cases."""
     hd95 = "; HD95 in mm" if summary["protocol"]["hd95"] else ""
-    table = Table(
-        title=f"Per class, mean of the cases that have it (CECE: class-wise ECE{hd95})",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
+    table = plain_table(f"Per class, mean of the cases that have it (CECE: class-wise ECE{hd95})")
     of_class = ("Dice", "HD95") if summary["protocol"]["hd95"] else ("Dice",)
     voxel_sets = tuple(summary["per_case"])
     for heading in ("class", *of_class, *(f"CECE\n{voxel_set}" for voxel_set in voxel_sets)):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
+        name = heading == "class"
+        table.add_column(heading, justify="left" if name else "right", no_wrap=not name, overflow="fold")
 
     def add(name: str, entry: dict[str, Any]) -> None:
         values = [entry[score] for score in of_class] + [entry["class_wise_ECE"][each] for each in voxel_sets]

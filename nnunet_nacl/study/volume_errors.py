@@ -107,10 +107,9 @@ def _with_interval(
     errors: VolumeErrors, truth: Float64Array, volumes: Volumes, parts: Sequence[str], units: Sequence[str] | None
 ) -> VolumeErrors:
     n_units, needed = len(volumes) if units is None else len(set(units)), smallest_number(LEVEL)
+    whose = "cases" if units is None else "patients"
     if n_units < needed:
-        return replace(
-            errors, reason=f"an interval at level {LEVEL:g} needs {needed} patients, and these are {n_units}"
-        )
+        return replace(errors, reason=f"an interval at level {LEVEL:g} needs {needed} {whose}, and these are {n_units}")
     interval = fit_interval(truth, volumes, LEVEL, units)
     low, high = interval.apply(volumes)
     held = replace(errors, way=interval.chosen, width=float(np.median(relative_width(low, high, volumes))))
@@ -118,7 +117,7 @@ def _with_interval(
     if across is None or across["coverage"] is None:
         few = len(set(parts)) > 1
         why = (
-            f"fitted on all folds but one it needs {needed} patients"
+            f"fitted on all folds but one it needs {needed} {whose}"
             if few
             else "that takes the folds of two or more networks"
         )

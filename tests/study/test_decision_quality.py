@@ -2,14 +2,17 @@
 
 import csv
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pytest
 import scipy.stats
+from rich.console import Console
 
 from nnunet_nacl.decisions import Volumes, excess_augrc, fit_interval, oracle, risk_coverage
 from nnunet_nacl.decisions.volume_bias import biases
+from nnunet_nacl.report.decisions_table import print_quality
 from nnunet_nacl.study import failure_detection as detection
 from nnunet_nacl.study.decision_quality import decision_quality, quality_content, write_quality
 from nnunet_nacl.study.failure_detection import DECIDING, MEAN, MEASURES, failure_detection
@@ -334,3 +337,44 @@ def test_folds_under_other_names_or_divided_otherwise(random, dice):
     none = failure_detection([make_run("run", dice, sure)], names(40))
     assert none.order == "All cases are put in one order, since their folds are not known."
     assert quality_content(decision_quality([base], names(40)))["failure_detection"]["order"] == within.order
+
+
+LONG_NAMES = [
+    "nnUNetTrainer_36epochs",
+    "nnUNetTrainerDiceL1ACE_soft_bins10_36epochs",
+    "nnUNetTrainerDiceNACL_weight0p2_36epochs",
+]
+
+
+def printed(quality, runs, width):
+    console = Console(file=io.StringIO(), width=width)
+    print_quality(quality, runs, LABELS, console)
+    return console.file.getvalue().splitlines()
+
+
+def test_printed_tables_have_one_line_a_run(random):
+    """With long names: each is in one line, so are the figures beside it, and shorter names are explained."""
+    dice = random.uniform(0.3, 0.95, (6, 2))
+    held = [make_run(name, dice, random.uniform(0, 1, (6, 2)), random.uniform(1, 2, (6, 3))) for name in LONG_NAMES]
+    quality = decision_quality(held, names(6))
+    shorter = ["nnUNetTrainer", "DiceL1ACE_soft_bins10", "DiceNACL_weight0p2"]
+    for width, labels in ((80, shorter), (200, LONG_NAMES)):
+        lines = printed(quality, LONG_NAMES, width)
+        found = [line.split() for line in lines]
+        for label in labels:
+            assert sum(line[:1] == [label] and len(line) == 5 for line in found) == 1, "confidences"
+            assert found.count([label]) == 1, "volumes, above its classes"
+        explained = "Names of runs without what they have in common: nnUNetTrainer..._36epochs" in lines
+        assert explained == (width == 80)
+        assert sum(line[:1] == ["body"] for line in found) == 3
+
+
+def test_the_trainings_of_a_run_have_its_name(random):
+    """Volumes are of each training, a name that is none of the runs."""
+    runs = ["base", f"{LONG_NAMES[1]}{LONG_NAMES[2]}"]
+    dice = random.uniform(0.3, 0.95, (3, 2))
+    held = [make_run(name, dice, dice, random.uniform(1, 2, (3, 3))) for name in runs]
+    held[1] = dataclasses.replace(held[1], repeats=(make_run("again", dice, dice, random.uniform(1, 2, (3, 3))),))
+    lines = [line.strip() for line in printed(decision_quality(held, names(3)), runs, 80)]
+    assert f"run: {runs[1]}" in lines
+    assert {"run (training 1)", "run (training 2)"} <= set(lines)
