@@ -63,6 +63,12 @@ def test_beyond_it_is_scipys_approximation(random):
     assert signed_rank_test(differences) == (pytest.approx(expected), "asymptotic", "")
 
 
+def test_as_much_on_either_side_is_a_p_of_one():
+    differences = np.r_[np.arange(1.0, EXACT_UP_TO), -np.arange(1.0, EXACT_UP_TO)]
+    assert scipy.stats.wilcoxon(differences, correction=True, method="approx").pvalue == 1
+    assert signed_rank_test(differences) == (1.0, "asymptotic", "")
+
+
 @pytest.mark.parametrize("positive", [270, 281, 290])
 def test_the_approximation_knows_the_step_of_tied_ranks(positive):
     """All magnitudes equal makes it the sign test, whose p is binomial: half a step, not half a rank, is the correction."""
