@@ -205,6 +205,21 @@ def run_named(name):
 DRAWN = [differences(quantity) for quantity in (rules.DICE, *rules.PRIMARY)]
 
 
+def held_of(quantity, mean, low, high, p, level=0.2):
+    result = replace(compare_pairs(np.zeros((9, 1)), np.ones((9, 1)))[0], base=level, run=level + mean, difference=mean)
+    again = TrainedAgain(tuple(f"fold_{fold}" for fold in range(5)), mean, low, high, p, "")
+    return Difference("run", quantity, False, result, p, "", "", (), again)
+
+
+@pytest.mark.parametrize(("end", "kinds"), [(0.0099, (Kind.WIN, Kind.LOSS)), (0.01, (Kind.OPEN, Kind.OPEN))])
+def test_an_end_at_the_margin_is_not_within_it(end, kinds):
+    """Dice is kept where its interval stays above -0.01, and not gained where it stays below 0.01: at the margin itself it does not."""
+    dice = held_of(rules.DICE, 0.0, -end, end, 1.0)
+    others = [held_of(quantity, -0.1, -0.11, -0.09, 1e-4) for quantity in rules.PRIMARY]
+    assert verdict_on(comparison_of(dice, *others), "run").kind is kinds[0]
+    assert verdict_on(comparison_of(dice, *map(mirrored, others)), "run").kind is kinds[1]
+
+
 @settings(max_examples=100)
 @given(*DRAWN)
 def test_what_is_a_win_one_way_is_a_loss_the_other(dice, predicted, in_all):
