@@ -220,6 +220,18 @@ def test_an_end_at_the_margin_is_not_within_it(end, kinds):
     assert verdict_on(comparison_of(dice, *map(mirrored, others)), "run").kind is kinds[1]
 
 
+def test_reasons_are_run_minus_base_in_the_unit_of_the_score():
+    """Dice rises where it is better and ECE falls: signs and the order of the ends are those of the differences, not of gains."""
+    dice = held_of(rules.DICE, 0.05, 0.03, 0.08, 0.001)
+    predicted, in_all = (held_of(quantity, -0.04, -0.07, -0.02, p) for quantity, p in zip(rules.PRIMARY, (0.002, 0.5), strict=True))  # fmt: skip
+    found = verdict_on(comparison_of(dice, predicted, in_all), "run")
+    assert found.reasons == (
+        "Dice +0.0500 over trainings (+0.0300 to +0.0800, margin 0.0100, p 0.003 adjusted for the scores of the verdict): better",
+        "ECE predicted -0.0400 over trainings (-0.0700 to -0.0200, margin 0.0180, p 0.004 adjusted for the scores of the verdict): better",
+        "ECE all -0.0400 over trainings (-0.0700 to -0.0200, margin 0.0180, p 0.500 adjusted for the scores of the verdict): open",
+    )
+
+
 @settings(max_examples=100)
 @given(*DRAWN)
 def test_what_is_a_win_one_way_is_a_loss_the_other(dice, predicted, in_all):
