@@ -16,10 +16,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from nnunet_nacl.benchmark.tasks.phantom import write_task
-from nnunet_nacl.evaluation.bins_file import write_result
-from nnunet_nacl.evaluation.folder import evaluate_folder
-from nnunet_nacl.evaluation.output import write_summary
-from nnunet_nacl.evaluation.summary import summarize
+from nnunet_nacl.evaluation import evaluate_folder, summarize, write_result, write_summary
 from nnunet_nacl.report.prepare_reliability import prepare_reliability_over_cases
 from nnunet_nacl.report.reliability import plot_reliability
 from nnunet_nacl.study.cautions import cautions, describe

@@ -15,11 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from nnunet_nacl.benchmark.tasks.phantom import write_task
-from nnunet_nacl.calibration import VOXEL_SETS
-from nnunet_nacl.calibration.statistics import total
-from nnunet_nacl.evaluation.dataset import load_dataset
-from nnunet_nacl.evaluation.folder import evaluate_folder
-from nnunet_nacl.evaluation.label_files import read_case_labels
+from nnunet_nacl.calibration import VOXEL_SETS, total
+from nnunet_nacl.evaluation import evaluate_folder, load_dataset, read_case_labels
 from nnunet_nacl.nnunet.prediction_folder import find_description
 from nnunet_nacl.recalibration.fit import Options, fit_folders
 from nnunet_nacl.report.maps import Reference, prepare_class_maps

@@ -16,8 +16,7 @@ import SimpleITK as sitk
 import torch
 
 from nnunet_nacl.benchmark.tasks.phantom import write_task
-from nnunet_nacl.calibration import CalibrationStatistics
-from nnunet_nacl.calibration.statistics import total
+from nnunet_nacl.calibration import CalibrationStatistics, total
 from nnunet_nacl.losses import FocalLoss, LabelSmoothingLoss, NACLLoss
 from nnunet_nacl.report.prepare_reliability import prepare_reliability
 from nnunet_nacl.report.reliability import plot_reliability

@@ -18,8 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from nnunet_nacl.benchmark.tasks.phantom import write_task
 from nnunet_nacl.decisions import oracle, risk_coverage
-from nnunet_nacl.evaluation.folder import evaluate_folder
-from nnunet_nacl.evaluation.summary import summarize
+from nnunet_nacl.evaluation import evaluate_folder, summarize
 from nnunet_nacl.recalibration.fit import Options, fit_folders
 from nnunet_nacl.study.run import load_run
 

@@ -9,10 +9,10 @@
 """
 
 from nnunet_nacl.calibration.scores import Scores
-from nnunet_nacl.calibration.statistics import CalibrationStatistics
+from nnunet_nacl.calibration.statistics import CalibrationStatistics, total
 from nnunet_nacl.calibration.voxel_sets import VOXEL_SETS
 
-__all__ = ["VOXEL_SETS", "CalibrationStatistics", "Scores"]
+__all__ = ["VOXEL_SETS", "CalibrationStatistics", "Scores", "total"]
 
 
 def __dir__() -> list[str]:

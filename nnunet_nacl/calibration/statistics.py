@@ -241,6 +241,13 @@ class CalibrationStatistics:
 
 
 def total(parts: Iterable[CalibrationStatistics]) -> CalibrationStatistics:
-    """Return the sum of one or more statistics; of one it is that one, not a copy."""
+    """Return the sum of one or more statistics; of one it is that one, not a copy.
+
+    Args:
+        parts: of cases, folds or machines, with the same number of classes and bins; at least one.
+
+    Raises:
+        ValueError: there is none, or they differ in classes or bins.
+    """
     first, *others = parts
     return first.merge(*others) if others else first

@@ -88,17 +88,17 @@ def oracle(risk: ArrayLike) -> RiskCoverage:
 
 
 def excess_aurc(confidence: ArrayLike, risk: ArrayLike) -> float:
-    """Return AURC minus that of the oracle, 0 or more up to rounding; arguments and errors as in :func:`risk_coverage`.
+    """Return AURC minus that of the oracle, 0 or more up to rounding.
 
-    It is 0 for one case and where all risks are equal.
+    Arguments and errors as in :func:`risk_coverage`. It is 0 for one case and where all risks are equal.
     """
     return risk_coverage(confidence, risk).aurc - oracle(risk).aurc
 
 
 def excess_augrc(confidence: ArrayLike, risk: ArrayLike) -> float:
-    """Return AUGRC minus that of the oracle, 0 or more up to rounding; arguments and errors as in :func:`risk_coverage`.
+    """Return AUGRC minus that of the oracle, 0 or more up to rounding.
 
-    It is 0 for one case and where all risks are equal.
+    Arguments and errors as in :func:`risk_coverage`. It is 0 for one case and where all risks are equal.
     """
     return risk_coverage(confidence, risk).augrc - oracle(risk).augrc
 

@@ -39,7 +39,15 @@ def result_folder(folder: Path) -> Path:
 
 
 def write_result(result: FolderResult, folder: Path) -> Path:
-    """Write calibration_bins.npz and return its path."""
+    """Write calibration_bins.npz and return its path.
+
+    Args:
+        result: of :func:`~nnunet_nacl.evaluation.evaluate_folder`.
+        folder: an existing folder; a file of this name in it is replaced, and never half written.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path = folder / BINS_FILE
     write_bins(result, path)
     return path

@@ -46,6 +46,10 @@ class Dataset:
 def load_dataset(dataset_json: Path, plans_json: Path) -> Dataset:
     """Read dataset.json and plans.json.
 
+    Args:
+        dataset_json: nnU-Net's, of a data set or beside predictions; a task's own of the MSD is refused.
+        plans_json: nnU-Net's plans, which name the reader of label files.
+
     Raises:
         InputError: a file is missing or is no such file, or nnU-Net refuses its labels.
     """

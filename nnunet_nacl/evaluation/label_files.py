@@ -61,7 +61,11 @@ class LabelMap(NamedTuple):
 
 
 def read_case_labels(case: Case, dataset: Dataset) -> LabelMap:
-    """Return the label map of a case.
+    """Return the label map of a case, labels as they are in the file.
+
+    Args:
+        case: of :func:`~nnunet_nacl.evaluation.evaluate_folder`, ``result.cases[0].case``.
+        dataset: of :func:`~nnunet_nacl.evaluation.load_dataset`; names the reader.
 
     Raises:
         InputError: see :func:`read_label_map`.

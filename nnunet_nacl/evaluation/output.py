@@ -18,7 +18,15 @@ OF_CASE = ("Dice", "HD95")
 
 
 def write_summary(summary: dict[str, Any], folder: Path) -> Path:
-    """Write calibration.json, with the folder that it is written into beside the other provenance, and return its path."""
+    """Write calibration.json, with the folder that it is written into beside the other provenance, and return its path.
+
+    Args:
+        summary: of :func:`~nnunet_nacl.evaluation.summarize`.
+        folder: an existing folder; a file of this name in it is replaced, and never half written.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path = folder / SUMMARY_FILE
     placed = {**summary, "provenance": {**summary["provenance"], "folder": absolute(folder)}}
     with replacing(path) as temporary:

@@ -109,6 +109,10 @@ def summarize(result: FolderResult, groups: Groups | None = None) -> dict[str, A
     ``per_case`` and ``pooled`` stands its 95 % interval over cases, or over ``groups`` of them where such were given, as
     ``<score>_interval``; ``intervals`` says how they were made. A case of a merged result says which ``part`` it is of.
     ``remarks`` is what a reader should know of some cases.
+
+    Args:
+        result: of :func:`~nnunet_nacl.evaluation.evaluate_folder`, or read back.
+        groups: which cases are of one patient; each its own if None.
     """
     labels = list(result.protocol["labels"])
     cases = [_case_entry(case, labels) for case in result.cases]

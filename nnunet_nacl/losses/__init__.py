@@ -13,6 +13,7 @@ from nnunet_nacl.losses.mbls import MbLSLoss
 from nnunet_nacl.losses.nacl import NACLLoss
 from nnunet_nacl.losses.neighborhood import soft_class_proportions
 from nnunet_nacl.losses.svls import SVLSLoss
+from nnunet_nacl.losses.voxel_loss import VoxelLoss, voxel_cross_entropy
 
 __all__ = [
     "CRaCLoss",
@@ -23,7 +24,9 @@ __all__ = [
     "MbLSLoss",
     "NACLLoss",
     "SVLSLoss",
+    "VoxelLoss",
     "soft_class_proportions",
+    "voxel_cross_entropy",
 ]
 
 

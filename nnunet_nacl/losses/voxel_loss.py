@@ -70,5 +70,10 @@ class VoxelLoss(Loss):
 
 
 def voxel_cross_entropy(logits: Tensor, index: Tensor) -> Tensor:
-    """Return the cross-entropy of each voxel, ``(B, *spatial)``."""
+    """Return the cross-entropy of each voxel in nats, ``(B, *spatial)``.
+
+    Args:
+        logits: ``(B, K, *spatial)``, floating point.
+        index: ``(B, *spatial)`` int64, the class of each voxel, 0 to K - 1.
+    """
     return F.cross_entropy(logits, index, reduction="none")

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -28,6 +29,13 @@ def imported(module):
     return {alias.name for node in found for alias in node.names}
 
 
+def of_the_pages():
+    """Return the modules and names that code in README.md and docs imports from the package."""
+    files = [SOURCE / "README.md", *(SOURCE / "docs").rglob("*.md"), *(SOURCE / "docs").rglob("*.py")]
+    lines = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    return sorted(set(re.findall(r"^\s*from (nnunet_nacl[\w.]*) import ([\w, ]+)$", lines, re.M)))
+
+
 @pytest.mark.parametrize("room", PUBLIC)
 def test_public_names_are_those_of_all(room):
     module = importlib.import_module(f"nnunet_nacl.{room}")
@@ -41,6 +49,31 @@ def test_each_is_type_checked_as_a_user_writes_it(room):
     assert imported(module.__name__) == set(module.__all__)
     used = {node.id for node in ast.walk(API) if isinstance(node, ast.Name)}
     assert set(module.__all__) <= used
+
+
+@pytest.mark.parametrize(("module", "names"), of_the_pages())
+def test_what_the_pages_import_from_a_public_package_is_public(module, names):
+    _, _, path = module.partition(".")
+    room = path.partition(".")[0]
+    if room in PUBLIC:
+        assert path == room, "import from the package, whose names stay where they are"
+        assert set(names.split(", ")) <= set(importlib.import_module(module).__all__)
+    else:
+        page = (SOURCE / "docs" / "upgrading.md").read_text(encoding="utf-8")
+        assert f"`nnunet_nacl.{room}`" in page.split("may move")[0].rsplit("are the public packages", 1)[1]
+
+
+@pytest.mark.parametrize("room", PUBLIC)
+def test_each_public_name_says_what_it_takes(room):
+    """A function and a class name their arguments or attributes; a class of results says its attributes."""
+    module = importlib.import_module(f"nnunet_nacl.{room}")
+    held = {name: getattr(module, name) for name in module.__all__}
+    said = {name: inspect.getdoc(each) or "" for name, each in held.items() if callable(each)}
+    assert [
+        name
+        for name, text in said.items()
+        if not re.search(r"^(Args|Attributes|Arguments)\b|columns of :class:", text, re.M)
+    ] == []
 
 
 def test_no_other_package_has_public_names():

@@ -3,28 +3,41 @@
 A line with `# type: ignore[...]` is a mistake that a type checker must see: where it sees none, `mypy` reports the comment.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from typing_extensions import assert_type
 
 from nnunet_nacl import __version__
-from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics, Scores
+from nnunet_nacl.calibration import VOXEL_SETS, CalibrationStatistics, Scores, total
 from nnunet_nacl.decisions import (
     RiskCoverage,
     VolumeInterval,
     Volumes,
+    controlled,
     excess_augrc,
     excess_aurc,
     fit_interval,
     leave_one_out,
+    miss_rates,
     oracle,
     risk_coverage,
     soft_dice_confidence,
 )
 from nnunet_nacl.errors import InputError
-from nnunet_nacl.evaluation import evaluate_folder
-from nnunet_nacl.lesions import CaseLesions, Findings, Lesions, Rules, find_lesions, summarize
+from nnunet_nacl.evaluation import (
+    Settings,
+    evaluate_folder,
+    load_dataset,
+    read_case_labels,
+    summarize,
+    write_result,
+    write_summary,
+)
+from nnunet_nacl.lesions import CaseLesions, Findings, Lesions, Rules, find_lesions
+from nnunet_nacl.lesions import summarize as summarize_lesions
 from nnunet_nacl.losses import (
     CRaCLoss,
     ECPLoss,
@@ -34,7 +47,9 @@ from nnunet_nacl.losses import (
     MbLSLoss,
     NACLLoss,
     SVLSLoss,
+    VoxelLoss,
     soft_class_proportions,
+    voxel_cross_entropy,
 )
 
 assert_type(__version__, str)
@@ -53,6 +68,8 @@ losses: list[torch.nn.Module] = [
 ]
 for loss in losses:
     loss(logits, target).backward()
+assert issubclass(FocalLoss, VoxelLoss)
+assert_type(voxel_cross_entropy(logits, target[:, 0].long()), torch.Tensor)
 assert_type(soft_class_proportions(target, 3, kernel="svls"), torch.Tensor)
 NACLLoss(weight="0.2")  # type: ignore[arg-type]
 L1ACELoss(binning="both")  # type: ignore[arg-type]
@@ -63,6 +80,7 @@ statistics.update(np.array([[0.9, 0.2], [0.1, 0.8]]), np.array([0, 1]))
 of_sets = {name: statistics.scores(name) for name in VOXEL_SETS}
 assert_type(of_sets, dict[str, Scores])
 assert_type(of_sets["all"].ece, float)
+assert_type(total([statistics, statistics]), CalibrationStatistics)
 statistics.update(np.array([[0.9], [0.1]]))  # type: ignore[call-arg]
 
 # decisions: one number a case
@@ -78,6 +96,7 @@ assert_type(excess_augrc(true, 1 - true / 3), float)
 assert_type(excess_aurc(true, 1 - true / 3), float)
 oracle(1 - true / 3)
 soft_dice_confidence(1.0, 2.0, 3)
+assert_type(controlled(miss_rates([[0, 0, 5, 5]] * 9), 0.1), int | None)
 
 # lesions: a case's arrays, or tensors
 found = find_lesions(
@@ -86,14 +105,19 @@ found = find_lesions(
 assert_type(found, CaseLesions)
 assert_type(found.findings, Findings)
 assert_type(found.lesions, Lesions)
-summarize([found])["1"]["average_precision"]
-summarize(found)  # type: ignore[arg-type]
+summarize_lesions([found])["1"]["average_precision"]
+summarize_lesions(found)  # type: ignore[arg-type]
 
 # evaluation: nnU-Net's folders
 try:
-    result = evaluate_folder("labelsTr", "fold_0/validation", "dataset.json", "plans.json")
+    settings = Settings(n_bins=10, hd95=True)
+    result = evaluate_folder("labelsTr", "fold_0/validation", "dataset.json", "plans.json", settings=settings)
 except InputError as error:
     print(error)
 else:
     statistics = result.cases[0].statistics
+    dataset = load_dataset(Path("dataset.json"), Path("plans.json"))
+    read_case_labels(result.cases[0].case, dataset)
+    write_result(result, Path("out"))
+    write_summary(summarize(result), Path("out"))
 evaluate_folder("labelsTr")  # type: ignore[call-arg]
