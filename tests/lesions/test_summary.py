@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import chi2
+from scipy.stats import chi2, norm, sem, t
 from sklearn.metrics import average_precision_score
 
 from nnunet_nacl.lesions import Rules, find_lesions, summarize
 from nnunet_nacl.lesions.extremes import extremes
-from nnunet_nacl.lesions.froc import average_precision, froc, froc_score, sensitivity_at
+from nnunet_nacl.lesions.froc import RATES, average_precision, froc, froc_score, sensitivity_at
 from nnunet_nacl.lesions.matching import NONE, match_in_order
 from nnunet_nacl.lesions.proportions import share_over_patients, wilson
 from nnunet_nacl.lesions.rates import rate_over_patients
@@ -39,6 +39,7 @@ def test_a_curve_by_hand():
     assert curve.sensitivity.tolist() == [0.25, 0.5, 0.5, 0.75]
     assert sensitivity_at(curve, 4, (0.25, 0.5, 0.99, 1, 8)).tolist() == [0.25, 0.5, 0.5, 0.75, 0.75]
     assert average_precision(known, "largest").value == pytest.approx((1 + 2 / 3 + 3 / 5) / 4)
+    assert RATES == (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)  # LUNA16's
     assert froc_score(known, "largest").value == pytest.approx((0.25 + 0.25 + 0.5 + 4 * 0.75) / 7)
 
 
@@ -101,6 +102,47 @@ def test_with_one_finding_a_patient_it_is_wilsons_interval():
     share = share_over_patients([1] * 8 + [0] * 12, [1] * 20)
     assert (share.low, share.high) == pytest.approx(wilson(0.4, 19))
     assert wilson(0.4, 20) == pytest.approx((0.2188, 0.6134), abs=1e-4)
+
+
+def wilson_by_hand(share, n):
+    """The two roots in q of (share - q)^2 = z^2 q (1 - q) / n."""
+    z = norm.ppf(0.975)
+    return tuple(sorted(np.roots([1 + z**2 / n, -2 * share - z**2 / n, share**2])))
+
+
+def test_the_effective_number_by_hand():
+    """Patients with 1 of 1, 0 of 1, 2 of 2 and 1 of 2 findings true: deviations of 1/3, -2/3, 2/3, -1/3 from what 4 of 6 would give."""
+    variance = 4 / 3 * (10 / 9) / 6**2
+    number = (2 / 9) / variance * (t.ppf(0.975, 5) / t.ppf(0.975, 3)) ** 2
+    share = share_over_patients([1, 0, 2, 1], [1, 1, 2, 2])
+    assert number < 4 and (share.low, share.high) == pytest.approx(wilson_by_hand(2 / 3, number))
+    # no more than there are findings, however alike the patients are
+    share = share_over_patients([1, 2, 1, 1], [2, 3, 2, 2])
+    assert (share.low, share.high) == pytest.approx(wilson_by_hand(5 / 9, 9))
+
+
+def test_the_gaps_interval_by_hand():
+    """With one finding a patient: the t interval of the mean confidence, Wilson's of the share, and Pearson's correlation (MOVER)."""
+    rng = np.random.default_rng(5)
+    confidence, is_true = rng.uniform(0.4, 0.95, 14), rng.random(14) < 0.6
+    gap = reliability(table(confidence, is_true, finding_patient=range(14), n_patients=14), "largest").gap
+    mean, share = confidence.mean(), is_true.mean()
+    low, high = t.interval(0.95, 13, mean, sem(confidence))
+    least, most = wilson_by_hand(share, 13)
+    both = 2 * np.corrcoef(confidence, is_true)[0, 1]
+    below = np.sqrt((mean - low) ** 2 + (most - share) ** 2 - both * (mean - low) * (most - share))
+    above = np.sqrt((high - mean) ** 2 + (share - least) ** 2 - both * (high - mean) * (share - least))
+    assert (gap.value, gap.low, gap.high) == pytest.approx((mean - share, mean - share - below, mean - share + above))
+
+
+def test_a_rate_that_varies_more_than_a_poisson_count_by_hand():
+    """Fay and Feuer's limits, as their paper has them with chi-squared quantiles, of counts of mean 3 and variance 14."""
+    mean, weight = 3.0, 1 / 5
+    variance = 14 / 5 * (t.ppf(0.975, 4) / norm.ppf(0.975)) ** 2
+    low = variance / (2 * mean) * chi2.ppf(0.025, 2 * mean**2 / variance)
+    raised, more = mean + weight, variance + weight**2
+    high = more / (2 * raised) * chi2.ppf(0.975, 2 * raised**2 / more)
+    assert rate_over_patients([0, 0, 9, 2, 4]) == pytest.approx((mean, low, high))
 
 
 def test_a_share_of_none_or_all_is_inside_its_interval():
