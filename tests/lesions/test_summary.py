@@ -121,6 +121,39 @@ def test_the_effective_number_by_hand():
     assert (share.low, share.high) == pytest.approx(wilson_by_hand(5 / 9, 9))
 
 
+def test_the_intervals_of_curves_are_of_patients_left_out_one_after_another():
+    """Efron and Stein's jackknife, by scikit-learn's average precision and a curve read threshold by threshold, and the effective number."""
+    rng = np.random.default_rng(2)
+    patient = np.repeat(np.arange(8), rng.integers(2, 6, 8))
+    confidence, is_true = rng.uniform(0, 1, patient.size), rng.random(patient.size) < np.linspace(0.1, 0.95, 8)[patient]
+    lesion_patient, missed = (
+        np.r_[patient[is_true], np.arange(8)],
+        np.r_[np.zeros(is_true.sum(), bool), np.ones(8, bool)],
+    )
+    known = ClassTable(8, patient, is_true, confidence, confidence / 2, lesion_patient, ~missed, np.ones(missed.size))
+
+    def precision_of(kept, n_lesions, _):
+        share = is_true[kept].sum() / n_lesions
+        return average_precision_score(is_true[kept], confidence[kept]) * share
+
+    def score_of(kept, n_lesions, n_patients):
+        at = np.zeros(7)
+        for threshold in confidence[kept]:
+            above = kept & (confidence >= threshold)
+            reached = (above & ~is_true).sum() / n_patients <= np.array([0.125, 0.25, 0.5, 1, 2, 4, 8])
+            at = np.maximum(at, reached * (above & is_true).sum() / n_lesions)
+        return at.mean()
+
+    for ours, by_hand in ((average_precision, precision_of), (froc_score, score_of)):
+        value = by_hand(patient >= 0, missed.size, 8)
+        without = [by_hand(patient != left, (lesion_patient != left).sum(), 7) for left in range(8)]
+        variance = 7 / 8 * ((without - np.mean(without)) ** 2).sum()
+        number = value * (1 - value) / variance * (t.ppf(0.975, missed.size - 1) / t.ppf(0.975, 7)) ** 2
+        found = ours(known, "largest")
+        assert number < missed.size
+        assert tuple(found) == pytest.approx((value, *wilson_by_hand(value, number)))
+
+
 def test_the_gaps_interval_by_hand():
     """With one finding a patient: the t interval of the mean confidence, Wilson's of the share, and Pearson's correlation (MOVER)."""
     rng = np.random.default_rng(5)
