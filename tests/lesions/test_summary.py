@@ -116,6 +116,10 @@ def test_the_effective_number_by_hand():
     number = (2 / 9) / variance * (t.ppf(0.975, 5) / t.ppf(0.975, 3)) ** 2
     share = share_over_patients([1, 0, 2, 1], [1, 1, 2, 2])
     assert number < 4 and (share.low, share.high) == pytest.approx(wilson_by_hand(2 / 3, number))
+    # of two patients: 1 of 1 and 0 of 2
+    number = (2 / 9) / (2 * (8 / 9) / 3**2) * (t.ppf(0.975, 2) / t.ppf(0.975, 1)) ** 2
+    share = share_over_patients([1, 0], [1, 2])
+    assert (share.low, share.high) == pytest.approx(wilson_by_hand(1 / 3, number))
     # no more than there are findings, however alike the patients are
     share = share_over_patients([1, 2, 1, 1], [2, 3, 2, 2])
     assert (share.low, share.high) == pytest.approx(wilson_by_hand(5 / 9, 9))
