@@ -198,6 +198,7 @@ def test_findings_that_always_agree_count_as_patients():
     each, several = share_over_patients([1, 0, 1, 0], [1] * 4), share_over_patients([9, 0, 9, 0], [9] * 4)
     assert several.n == 36 and several.high - several.low > 0.9 * (each.high - each.low)
     assert share_over_patients([9] * 4, [9] * 4)[1:3] == wilson(1, 4)
+    assert share_over_patients([0] * 4, [9] * 4)[1:3] == wilson(0, 4)
     assert np.isnan(share_over_patients([3], [4]).low)
 
 
