@@ -15,6 +15,7 @@ from nnunet_nacl.calibration.mask_confidence import ENTROPY, PROBABILITY
 from nnunet_nacl.calibration.scores import divided
 from nnunet_nacl.decisions.case_table import CaseTable
 from nnunet_nacl.decisions.risk_coverage import oracle, risk_coverage
+from nnunet_nacl.files.json_files import finite_or_none
 
 SCORES: Mapping[str, str] = MappingProxyType(
     {
@@ -161,7 +162,7 @@ def _bootstrap(
 
 
 def _told(low: float, high: float) -> list[float | None]:
-    return [None if np.isnan(end) else end for end in where_units_differ(low, high)]
+    return [finite_or_none(end) for end in where_units_differ(low, high)]
 
 
 def _found(sure: NDArray[np.float64], risk: NDArray[np.float64]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
+from nnunet_nacl.files.json_files import finite_or_none
 from nnunet_nacl.lesions.case_lesions import DUPLICATE, FALSE, FOUND, MERGED, MISSED, TRUE, CaseLesions
 from nnunet_nacl.lesions.find import DEFAULT_RULES
 from nnunet_nacl.lesions.froc import RATES, Froc, average_precision, froc, froc_score, sensitivity_at
@@ -81,9 +81,9 @@ def _of_structure(
 
 
 def plain(value: Any) -> Any:
-    """Return a number as JSON has it: None for NaN."""
+    """Return a number as JSON has it: None for NaN and infinity."""
     number = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(number, float) and not math.isfinite(number) else number
+    return finite_or_none(number) if isinstance(number, float) else number
 
 
 def _plain(figure: Any) -> dict[str, Any]:
