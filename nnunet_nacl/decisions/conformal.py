@@ -59,13 +59,14 @@ def two_sided_bounds(scores: ArrayLike, level: float, groups: ArrayLike | None =
 
     Either end is missed with a probability of at most (1 - level) / 2.
     """
+    check_level(level)
     one_sided = (1 + level) / 2
     return lower_bound(scores, one_sided, groups), upper_bound(scores, one_sided, groups)
 
 
 def smallest_number(level: float, *, two_sided: bool = True) -> int:
     """Return how many patients a finite bound needs: 19 for a two-sided and 9 for a one-sided one at a level of 0.9."""
-    _check_level(level)
+    check_level(level)
     missed = (1 - level) / 2 if two_sided else 1 - level
     return math.ceil(1 / missed - 1 - 1e-9)
 
@@ -73,7 +74,7 @@ def smallest_number(level: float, *, two_sided: bool = True) -> int:
 def _weighted(
     scores: ArrayLike, level: float, groups: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    _check_level(level)
+    check_level(level)
     values = np.asarray(scores, np.float64)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
         raise ValueError(
@@ -98,6 +99,7 @@ def checked_groups(groups: ArrayLike, n_cases: int) -> NDArray[np.generic]:
     return of
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """Raise ValueError for a level that is none."""
     if not 0 < level < 1:
         raise ValueError(f"Expected argument `level` to be above 0 and below 1, but got {level}.")

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnunet_nacl.calibration.arrays import Float64Array
+from nnunet_nacl.decisions.conformal import check_level, checked_groups
 
 _ROUNDING = 1e-12
 
@@ -32,8 +33,7 @@ def smallest_number(level: float) -> int:
     >>> [smallest_number(level) for level in (0.5, 0.1, 0.05)]
     [1, 9, 19]
     """
-    if not 0 < level < 1:
-        raise ValueError(f"Expected argument `level` to be above 0 and below 1, but got {level}.")
+    check_level(level)
     return math.ceil(1 / level - 1 - 1e-9)
 
 
@@ -58,9 +58,12 @@ def by_patient(rates: Float64Array, groups: ArrayLike | None = None) -> tuple[Fl
     Args:
         rates: ``(N, T)``, NaN in cases that do not have it.
         groups: ``(N,)``, what tells patients apart; each case its own patient if None.
+
+    Raises:
+        ValueError: groups of another length.
     """
     held = ~np.isnan(rates[:, 0])
-    of = np.arange(held.size) if groups is None else np.asarray(groups)
+    of = np.arange(held.size) if groups is None else checked_groups(groups, held.size)
     _, patient = np.unique(of[held], return_inverse=True)
     if groups is None:
         return rates[held], patient

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnunet_nacl.decisions.conformal import case_weights, checked_groups, smallest_number, two_sided_bounds
+from nnunet_nacl.decisions.conformal import case_weights, check_level, checked_groups, smallest_number, two_sided_bounds
 
 FLOOR_VOXELS = 10
 """What is added to both volumes, in voxels of the case, before their ratio is taken."""
@@ -186,11 +186,13 @@ def leave_one_out(
     the errors. So their coverage is no evidence for or against a network; their widths are.
 
     Raises:
-        ValueError: no case, groups of another length, or reference volumes that are not finite, below 0 or of another number of cases.
+        ValueError: no case, groups of another length, a level outside (0, 1), or reference volumes that are not finite, below 0 or of another
+            number of cases.
     """
     truth = checked_reference(reference, volumes)
     if not len(volumes):
         raise ValueError("Expected argument `volumes` to have at least one case, but got none.")
+    check_level(level)
     of = np.arange(len(volumes)) if groups is None else checked_groups(groups, len(volumes))
     result = {}
     for way in volumes.ways:

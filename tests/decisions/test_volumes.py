@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from nnunet_nacl.decisions import VolumeInterval, Volumes, fit_interval, leave_one_out
 from nnunet_nacl.decisions.coverage import coverage
 from nnunet_nacl.decisions.dice_estimate import fit_dice
+from nnunet_nacl.decisions.miss_rate import mean_over_patients
 from nnunet_nacl.decisions.volume_bias import biases
 from nnunet_nacl.decisions.volume_choice import choose_way, fewest_for_choice, n_for_choice
 from nnunet_nacl.decisions.volumes import WAYS, fit_bounds, quantile, relative_width
@@ -291,6 +292,14 @@ def test_no_case_and_groups_of_another_length_are_refused_in_words() -> None:
             fit_dice(truth, truth, 0.9, groups)
         with pytest.raises(ValueError, match=r"groups.*\(30,\)"):
             coverage(truth > 1, groups)
+        with pytest.raises(ValueError, match=r"groups.*\(30,\)"):
+            mean_over_patients(truth, groups)
+    for level in (0.0, 1.5):
+        for wrong in (leave_one_out, fit_interval):
+            with pytest.raises(ValueError, match=f"level.*got {level}"):
+                wrong(truth, volumes, level)
+        with pytest.raises(ValueError, match=f"level.*got {level}"):
+            leave_one_out(truth[:1], volumes[np.arange(1)], level)
     none = np.zeros(0, int)
     with pytest.raises(ValueError, match="at least one case"):
         leave_one_out(truth[none], volumes[none])
