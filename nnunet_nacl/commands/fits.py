@@ -93,11 +93,6 @@ def read_fit_input(parsed: argparse.Namespace) -> tuple[Evaluated, list[str] | N
     kinds = (TRAINED_ON, LEFT_OVER, SEGMENTATION_DIFFERS, SPACING_ASSUMED)
     seen = [(case.case.name, {kind: text for kind, text in case.remarks.items() if kind in kinds}) for case in cases]
     warn(in_words(gather(seen), len(cases)))
-    if evaluated.table.mask_sums is None:
-        warn(
-            ["some results are of an older version and contain no confidences of cases, so what needs them is left out; run "
-             "`nnunet-nacl evaluate` on these folders again"]
-        )  # fmt: skip
     return evaluated, None if groups is None else groups.of(evaluated.table.cases)
 
 

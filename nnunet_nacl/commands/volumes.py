@@ -54,6 +54,11 @@ def run_fit(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.files.output_folder import output_folder
 
     evaluated, groups = read_fit_input(parsed)
+    if evaluated.table.mask_sums is None:
+        warn(
+            ["some results are of an older version and do not say how uncertain each voxel is, so intervals of adaptive width are left out; run "
+             "`nnunet-nacl evaluate` on these folders again"]
+        )  # fmt: skip
     content = with_probabilities(fit_volumes(evaluated, parsed.level, groups), evaluated)
     with output_folder(parsed.o.parent):
         write(content, parsed.o)

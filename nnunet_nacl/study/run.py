@@ -15,7 +15,8 @@ from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.bins_file import BINS_FILE, RESULT_FOLDER, read_result, result_folder
 from nnunet_nacl.evaluation.folder_result import FolderResult
 from nnunet_nacl.evaluation.output import SUMMARY_FILE
-from nnunet_nacl.evaluation.protocol import check_readable, difference
+from nnunet_nacl.evaluation.protocol import SCHEMA_VERSION, check_readable, difference
+from nnunet_nacl.evaluation.summary import summarize
 from nnunet_nacl.files import json_files
 from nnunet_nacl.study.summary_check import check_summary
 
@@ -54,7 +55,23 @@ def load_run(folder: Path) -> Run:
     cases = read.cases
     if [entry["case"] for entry in summary["metric_per_case"]] != [result.case.name for result in cases]:
         raise InputError(f"{folder}: {SUMMARY_FILE} and {BINS_FILE} hold other cases. Evaluate it again.")
+    if summary["schema_version"] < SCHEMA_VERSION:
+        summary = _with_present_scores(summary, read)
     return Run(_name(folder), folder, summary, {result.case.name: result.problems for result in cases}, result=read)
+
+
+def _with_present_scores(summary: dict[str, Any], result: FolderResult) -> dict[str, Any]:
+    """Return the calibration.json of an older version with the intervals and the scores without bins of this one.
+
+    Its intervals were made in another way, so beside those of a newer result they would say something else. Means are the same.
+    """
+    present = summarize(result)
+    cases = [
+        {**stored, "voxel_sets": computed["voxel_sets"]}
+        for stored, computed in zip(summary["metric_per_case"], present["metric_per_case"], strict=True)
+    ]
+    of_cases = {name: present[name] for name in ("foreground_mean", "mean", "per_case", "pooled", "intervals")}
+    return {**summary, **of_cases, "metric_per_case": cases}
 
 
 def load_repeated(folders: Path) -> Run:
