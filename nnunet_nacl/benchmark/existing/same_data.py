@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nnunet_nacl.benchmark.config.study import Study, TaskEntry
+from nnunet_nacl.benchmark.existing.same_method import check_methods
 from nnunet_nacl.benchmark.existing.same_plans import check_cpu_plans, check_planner, check_trained_plans
 from nnunet_nacl.benchmark.plan.job import Job
 from nnunet_nacl.benchmark.plan.jobs import all_jobs
@@ -28,8 +29,10 @@ _TASK_KEYS = ("labels", "regions_class_order", "channel_names", "file_ending")
 
 def check_study(study: Study) -> None:
     """Raise InputError where anything that a study would run on, or has run on, is other than its file says."""
-    for job in all_jobs(study).values():
+    jobs = all_jobs(study).values()
+    for job in jobs:
         check_same(study, job)
+    check_methods(Places(study), jobs)
 
 
 def check_same(study: Study, job: Job) -> None:
