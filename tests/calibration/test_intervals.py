@@ -265,6 +265,8 @@ def test_no_column():
         (lambda: mean_interval([1.0, np.inf]), "`values` to be finite or NaN"),
         (lambda: mean_interval([]), "at least 1, on the first axis"),
         (lambda: mean_interval([1.0, 2.0], level=95), "`level` to be between 0 and 1, but got 95"),
+        (lambda: mean_interval([1.0, 2.0], level=0), "`level` to be between 0 and 1, but got 0"),
+        (lambda: mean_interval([1.0, 2.0], level=1), "`level` to be between 0 and 1, but got 1"),
         (lambda: mean_interval([1.0, 2.0], groups=["a"]), "`groups` to name the group of 2 cases, but got 1 names"),
         (lambda: list(sums_without_each({"a": np.zeros(3), "b": np.zeros(4)})), "arrays of one number of cases"),
     ],
