@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.confidence_grid import grid_ends
@@ -79,6 +80,16 @@ def test_cells_move_it_by_no_more_than_their_bound(sharpness):
     bound = error_of_cells(cells[0], cells[2], *grid_ends(), found)
     assert abs(found - exact) <= bound + 2e-4 * exact
     assert abs(found - exact) <= 0.01 * exact
+
+
+def test_the_bound_is_what_a_kernel_differs_by_from_itself_moved_to_the_other_end():
+    """A wrong voxel at the upper end of a cell and a right one at the lower end of another, by the integral itself."""
+    width, lower, upper = 0.05, np.array([0.3, 0.6]), np.array([0.302, 0.601])
+    t = np.linspace(-1, 2, 30001)
+    kernels = [norm.pdf(t[:, None], end, width) for end in (lower, upper)]
+    moved = np.abs(kernels[0] - kernels[1]).sum(0) * 1e-4
+    expected = (0.302 * moved[0] + (1 - 0.6) * moved[1]) / 2
+    assert error_of_cells([1, 1], [0, 1], lower, upper, width) == pytest.approx(expected, rel=1e-3)
 
 
 @settings(max_examples=30, deadline=None)
