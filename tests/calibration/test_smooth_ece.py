@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from nnunet_nacl.calibration import CalibrationStatistics
 from nnunet_nacl.calibration.confidence_grid import grid_ends
-from nnunet_nacl.calibration.smooth_ece import error_of_cells, smooth_ece, smooth_ece_of_width
+from nnunet_nacl.calibration.smooth_ece import _integral_of_absolute, error_of_cells, smooth_ece, smooth_ece_of_width
 
 
 def voxels(n=400, sharpness=1.0, seed=0):
@@ -80,6 +80,16 @@ def test_cells_move_it_by_no_more_than_their_bound(sharpness):
     bound = error_of_cells(cells[0], cells[2], *grid_ends(), found)
     assert abs(found - exact) <= bound + 2e-4 * exact
     assert abs(found - exact) <= 0.01 * exact
+
+
+@pytest.mark.parametrize("mass", [[3.0, -1.0], [2.0, 1.0, 0.0, -3.0], [-1.0, 4.0, -2.0, -2.0, 5.0], [0.0, 0.0]])
+def test_the_integral_of_what_crosses_zero_between_steps(mass):
+    """By 10000 points between any two; 3 to -1 are two triangles, 9 / 8 and 1 / 8."""
+    steps = len(mass) - 1
+    fine = np.abs(np.interp(np.linspace(0, steps, 10000 * steps + 1), np.arange(steps + 1), mass))
+    expected = (fine[1:] + fine[:-1]).sum() / 2 / 10000
+    assert _integral_of_absolute(np.array(mass)) == pytest.approx(expected, rel=1e-6)
+    assert _integral_of_absolute(np.array([3.0, -1.0])) == 1.25
 
 
 def test_the_bound_is_what_a_kernel_differs_by_from_itself_moved_to_the_other_end():
