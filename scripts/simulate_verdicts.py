@@ -29,7 +29,7 @@ import numpy as np
 from scipy import stats
 
 from nnunet_nacl.study.comparison import ALPHA, Comparison, Difference, Settings, judged
-from nnunet_nacl.study.paired import compare_pairs, differences_of, holm
+from nnunet_nacl.study.paired import adjusted, compare_pairs, differences_of
 from nnunet_nacl.study.parts import differences_of_parts
 from nnunet_nacl.study.run import Run
 from nnunet_nacl.study.trained_again import ASSUMED_CORRELATION
@@ -84,11 +84,11 @@ def draw(random: np.random.Generator, design: Design) -> tuple[np.ndarray, np.nd
 def compared(base: np.ndarray, run: np.ndarray, parts: list[str]) -> tuple[Difference, ...]:
     """Return the rows of `nnunet-nacl compare` for these scores."""
     results = compare_pairs(base, run)
-    adjusted = holm(np.array([result.p for result in results]))
+    p_holm = zip(*(map(float, p) for p in adjusted(results)), strict=True)
     of_parts = [differences_of_parts(column, parts) for column in differences_of(base, run).T]
     return tuple(
-        judged("run", quantity, result, float(p), ALPHA, held)
-        for quantity, result, p, held in zip(QUANTITIES, results, adjusted, of_parts, strict=True)
+        judged("run", quantity, result, p, ALPHA, held)
+        for quantity, result, p, held in zip(QUANTITIES, results, p_holm, of_parts, strict=True)
     )
 
 

@@ -25,11 +25,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from nnunet_nacl.calibration.arrays import Float64Array
 
@@ -57,7 +57,7 @@ def mean_interval(
     """Return the interval of means over cases.
 
     A value that is NaN (a score that the case does not have) is left out. With groups the mean is still that over cases; its
-    deviation is that of a ratio of the groups' sums and sizes.
+    deviation is that of the means without each group (jackknife).
 
     Args:
         values: ``(N,)`` or ``(N, M)``, one row per case.
@@ -72,14 +72,34 @@ def mean_interval(
     >>> round(float(low), 3), round(float(high), 3)
     (-0.048, 0.448)
     """
-    array = _checked_values(values)
-    columns = array if array.ndim == 2 else array[:, None]
-    defined = ~np.isnan(columns)
-    filled = np.where(defined, columns, 0.0)
-    sums = {"sum": filled, "count": defined.astype(np.float64)}
-    low, high = _interval_of_means(_by_group(sums, groups), np.abs(filled).max(0, initial=0.0), _checked_level(level))
-    low, high = (np.clip(end, *within).reshape(array.shape[1:]) for end in (low, high))
+    mean, deviation, skewness, n = _moments_of(values, groups)
+    quantile = _t_quantile(_checked_level(level), np.maximum(n - 1, 1)) / np.sqrt(np.maximum(n, 1))
+    ends = (mean - deviation * _inverse_of_hall(side * quantile, skewness, n) for side in (1, -1))
+    shape = np.shape(values)[1:]
+    low, high = (np.clip(np.where(n >= 2, end, np.nan), *within).reshape(shape) for end in ends)
     return low, high
+
+
+def p_of_zero(values: ArrayLike, groups: Sequence[str] | None = None) -> Float64Array:
+    """Return the two-sided p of means of 0 that belongs to :func:`mean_interval`: below 1 - level where the interval leaves out 0.
+
+    Args:
+        values, groups: as there.
+
+    Returns:
+        ``()`` or ``(M,)`` float64; NaN where fewer than two units have a value. Where all units agree it is 0, or 1 if they are 0.
+
+    >>> values = [0.1, 0.2, 0.3]
+    >>> low, high = mean_interval(values, 1 - float(p_of_zero(values)))
+    >>> abs(round(float(low), 9)), round(float(high), 3)
+    (0.0, 0.4)
+    """
+    mean, deviation, skewness, n = _moments_of(values, groups)
+    spread = deviation > 0
+    distance = np.divide(mean, deviation, out=np.zeros_like(mean), where=spread)
+    moved = np.sqrt(np.maximum(n, 1)) * _hall(distance, skewness, n)
+    p = np.where(spread, 2 * stdtr(np.maximum(n - 1, 1), -np.abs(moved)), mean == 0)
+    return np.asarray(np.where(n >= 2, p, np.nan)).reshape(np.shape(values)[1:])
 
 
 def pooled_interval(
@@ -166,26 +186,39 @@ def sums_without_each(arrays: Mapping[str, NDArray[Any]]) -> Iterator[dict[str, 
         yield {name: totals[name] - stack[start : start + at_a_time] for name, stack in stacks.items()}
 
 
-def _interval_of_means(
-    sums: dict[str, NDArray[Any]], largest: Float64Array, level: float
-) -> tuple[Float64Array, Float64Array]:
-    """Return the ends by Hall's transformation, from the sums and counts of each unit, ``(G, M)``."""
+class _Moments(NamedTuple):
+    """Of M scores, ``(M,)`` each: mean over cases, standard deviation and skewness over units, and the number of units."""
+
+    mean: Float64Array
+    deviation: Float64Array
+    skewness: Float64Array
+    n: NDArray[Any]
+
+
+def _moments_of(values: ArrayLike, groups: Sequence[str] | None) -> _Moments:
+    array = _checked_values(values)
+    columns = array if array.ndim == 2 else array[:, None]
+    defined = ~np.isnan(columns)
+    filled = np.where(defined, columns, 0.0)
+    sums = _by_group({"sum": filled, "count": defined.astype(np.float64)}, groups)
     counts = sums["count"]
-    n = (counts > 0).sum(0)
-    enough = n >= 2
-    size = np.maximum(counts.sum(0) / np.maximum(n, 1), 1e-300)
-    mean = sums["sum"].sum(0) / np.maximum(counts.sum(0), 1)
-    # how far the mean of all moves with each unit, times their number: for cases alone, their distance to the mean
+    n, total = (counts > 0).sum(0), counts.sum(0)
+    mean = sums["sum"].sum(0) / np.maximum(total, 1)
+    largest = np.abs(filled).max(0, initial=0.0)
     scale = np.where(largest > 0, largest, 1.0)
-    deviations = (sums["sum"] - mean * counts) / size / scale
+    # how far the mean of all moves without each unit, times the number of the others: for cases alone, their distance to the mean
+    others = np.maximum(total - counts, 1) / np.maximum(n - 1, 1)
+    deviations = (sums["sum"] - mean * counts) / others / scale
     deviations[np.abs(deviations) <= ROUNDING] = 0.0
     second, third = ((deviations**power).sum(0) / np.maximum(n, 1) for power in (2, 3))
     skewness = np.divide(third, second**1.5, out=np.zeros_like(third), where=second > 0)
-    deviation = scale * np.sqrt(second * n / np.maximum(n - 1, 1))
-    quantile = _t_quantile(level, np.maximum(n - 1, 1)) / np.sqrt(np.maximum(n, 1))
-    ends = (mean - deviation * _inverse_of_hall(side * quantile, skewness, n) for side in (1, -1))
-    low, high = (np.where(enough, end, np.nan) for end in ends)
-    return low, high
+    return _Moments(mean, scale * np.sqrt(second * n / np.maximum(n - 1, 1)), skewness, n)
+
+
+def _hall(distance: Float64Array, skewness: Float64Array, n: NDArray[Any]) -> Float64Array:
+    """Return h(T) of T, the distance to the mean in standard deviations."""
+    turned = skewness * distance
+    return np.asarray(distance * (1 + turned / 3 + turned**2 / 27) + skewness / (6 * np.maximum(n, 1)))
 
 
 def _inverse_of_hall(value: Float64Array, skewness: Float64Array, n: NDArray[Any]) -> Float64Array:

@@ -1,9 +1,11 @@
 """Shares of findings or lesions, with intervals over patients.
 
 Findings of one patient depend on each other, so a binomial interval over findings is too narrow. Here the Wilson interval (Wilson 1927) takes
-the effective number of findings: that of independent ones whose share would vary as much as the share does over patients, by the
-linearised variance of a ratio, with Student's t in the place of the normal quantile for few patients (Korn and Graubard 1998, Survey
-Methodology 24, 193-201; with Wilson's interval: Dean and Pavlou 2015; Franco et al. 2019, J. Survey Statistics and Methodology 7, 334-364).
+the effective number of findings: that of independent ones whose share would vary as much as the share does over patients, with Student's t
+in the place of the normal quantile for few patients (Korn and Graubard 1998, Survey Methodology 24, 193-201; with Wilson's interval: Dean and
+Pavlou 2015; Franco et al. 2019, J. Survey Statistics and Methodology 7, 334-364). The variance over patients is that of the delete-one jackknife.
+The linearised one is the same where patients have equally many findings, and far too small where one patient has most of them, since the share
+is then nearly that patient's own.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ def share_over_patients(counted: ArrayLike, of: ArrayLike, level: float = DEFAUL
     value = float(hits.sum()) / total
     if n_patients < 2:
         return Share(value, math.nan, math.nan, int(total), n_patients)
-    variance = n_patients / (n_patients - 1) * ((hits - value * sizes) ** 2).sum() / total**2
+    without = (total * value - hits) / (total - sizes)
+    variance = (n_patients - 1) / n_patients * ((without - without.mean()) ** 2).sum()
     low, high = interval_of_share(value, float(variance), int(total), n_patients, level)
     return Share(value, low, high, int(total), n_patients)
 

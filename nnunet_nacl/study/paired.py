@@ -2,7 +2,8 @@
 
 For each score: the mean difference with its interval over cases, the two-sided Wilcoxon signed-rank test, and the
 matched-pairs rank-biserial correlation (:mod:`~nnunet_nacl.study.signed_rank`). Over all tests: Holm's step-down procedure (Holm
-1979), which bounds the probability of any false finding whatever the dependence of the tests.
+1979), which bounds the probability of any false finding whatever the dependence of the tests, if each p is one: that of the signed-rank
+test is where differences are symmetric about 0, that of the interval where it covers.
 
 Conventions, all stated in comparison.json:
 
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunet_nacl.calibration.arrays import Float64Array
-from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL, mean_interval
+from nnunet_nacl.calibration.intervals import DEFAULT_LEVEL, mean_interval, p_of_zero
 from nnunet_nacl.study.signed_rank import rank_biserial, signed_rank_test
 
 EQUAL_WITHIN = 1e-9
@@ -41,6 +42,7 @@ class PairedResult:
         n_lower, n_equal, n_higher: units in which the run's value is lower, equal, higher on average.
         rank_biserial: -1 (every pair lower) to 1 (every pair higher); NaN if all are equal.
         p: of the signed-rank test, not adjusted; NaN if it was not made.
+        p_mean: the p of a mean difference of 0 that belongs to the interval, not adjusted; NaN with fewer than two units.
         method: ``exact`` or ``asymptotic``, empty if no test was made.
         reason: why no test was made, otherwise empty.
     """
@@ -59,6 +61,7 @@ class PairedResult:
     n_higher: int
     rank_biserial: float
     p: float
+    p_mean: float
     method: str
     reason: str
 
@@ -83,6 +86,7 @@ def compare_pairs(
         raise ValueError(f"Expected `base` and `run` of one shape (N, M), but got {base.shape} and {run.shape}.")
     differences, tolerances = differences_of(base, run), tolerance_of(base, run)
     low, high = mean_interval(differences, level, groups)
+    p_means = p_of_zero(differences, groups)
     return [
         _compare_column(
             base[:, column],
@@ -90,7 +94,7 @@ def compare_pairs(
             differences[:, column],
             float(tolerances[column]),
             groups,
-            (float(low[column]), float(high[column])),
+            (float(low[column]), float(high[column]), float(p_means[column])),
         )
         for column in range(base.shape[1])
     ]
@@ -130,6 +134,16 @@ def holm(p: Float64Array) -> Float64Array:
     return adjusted
 
 
+def adjusted(results: Sequence[PairedResult]) -> tuple[Float64Array, Float64Array]:
+    """Return the p of each signed-rank test adjusted for all of them, and the same of the larger of p and p_mean, ``(M,)`` each.
+
+    Ranks differ from 0 by skewness alone, in every test, and then an interval that is not adjusted leaves out 0 in one test of twenty:
+    so among several tests both have to be.
+    """
+    p, p_mean = np.array([(result.p, result.p_mean) for result in results]).reshape(-1, 2).T
+    return holm(p), holm(np.maximum(p, p_mean))
+
+
 def means_of_groups(values: Float64Array, groups: Sequence[str] | None) -> Float64Array:
     """Return the mean of each group's values that are not NaN, in the order of first appearance; NaN where none is."""
     if groups is None:
@@ -151,7 +165,7 @@ def _compare_column(
     differences: Float64Array,
     tolerance: float,
     groups: Sequence[str] | None,
-    interval: tuple[float, float],
+    of_mean: tuple[float, float, float],
 ) -> PairedResult:
     paired = ~np.isnan(differences)
     of_units = means_of_groups(differences, groups)
@@ -165,13 +179,14 @@ def _compare_column(
         base=_mean(base[paired]),
         run=_mean(run[paired]),
         difference=_mean(differences[paired]),
-        low=interval[0],
-        high=interval[1],
+        low=of_mean[0],
+        high=of_mean[1],
         n_lower=int((of_units < -tolerance).sum()),
         n_equal=int((np.abs(of_units) <= tolerance).sum()),
         n_higher=int((of_units > tolerance).sum()),
         rank_biserial=rank_biserial(of_units, tolerance),
         p=p,
+        p_mean=of_mean[2],
         method=method,
         reason=reason,
     )

@@ -217,6 +217,17 @@ def test_the_interval_holds_for_findings_that_depend_on_each_other():
     assert np.mean(over_findings) < 0.8
 
 
+@pytest.mark.parametrize(("n_patients", "of_first"), [(10, 60), (20, 60), (20, 1)])
+def test_the_interval_holds_where_one_patient_has_most_findings(n_patients, of_first):
+    """60 of 69 and 79 findings: the linearised variance held in 31 and 42 % of studies, since the share is nearly this patient's own."""
+    rng, held = np.random.default_rng(n_patients), []
+    sizes = np.r_[of_first, np.ones(n_patients - 1, int)]
+    for _ in range(400):
+        share = share_over_patients(rng.binomial(sizes, rng.beta(7 / 6, 7 / 6, n_patients)), sizes)
+        held.append(share.low <= 0.5 <= share.high)
+    assert np.mean(held) > 0.85
+
+
 def cases(n=6, seed=0):
     rng = np.random.default_rng(seed)
     found = []

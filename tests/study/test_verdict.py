@@ -176,10 +176,10 @@ def differences(draw, quantity):
     level = draw(st.sampled_from([0.01, 0.1, 0.3]))
     held = PairedResult(
         n_pairs=50, n_units=50, n_undefined_base=0, n_undefined_run=0, base=level, run=level + mean, difference=mean,
-        low=mean - half, high=mean + half, n_lower=15, n_equal=0, n_higher=15, rank_biserial=0.1, p=p, method="exact", reason="",
+        low=mean - half, high=mean + half, n_lower=15, n_equal=0, n_higher=15, rank_biserial=0.1, p=p, p_mean=p, method="exact", reason="",
     )  # fmt: skip
     again = TrainedAgain(tuple(f"fold_{fold}" for fold in range(5)), mean, mean - half, mean + half, p, "")
-    return Difference("run", quantity, False, held, p, "", "", (), again)
+    return Difference("run", quantity, False, held, p, p, "", "", (), again)
 
 
 def mirrored(difference):
@@ -312,6 +312,6 @@ def test_two_trainings_of_the_same_loss(tmp_path):
 
 def test_nan_is_no_claim():
     """A comparison without an answer over trainings has no verdict, whatever its cases say."""
-    one = Difference("run", rules.DICE, False, compare_pairs(np.zeros((9, 1)), np.ones((9, 1)))[0], 0.0, "better", "")
+    one = Difference("run", rules.DICE, False, compare_pairs(np.zeros((9, 1)), np.ones((9, 1)))[0], 0.0, 0.0, "better", "")
     found = verdict_on(comparison_of(one, *(replace(one, quantity=quantity) for quantity in rules.PRIMARY)), "run")
     assert found.kind is Kind.NOT_JUDGED and math.isnan(one.again.p)
