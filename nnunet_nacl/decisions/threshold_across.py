@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ def across_results(
         else:
             at = new[:, place]
             each[part] = float(at.mean())
-            if _is_above(at, level, CHANCE / n_results):
+            if _is_above(at, rates[:, place], level, CHANCE / n_results):
                 above.append(part)
             elif len(new) < FEWEST:
                 unknown[part] = f"{_have(len(new), patients)} it, {FEWEST} are needed"
@@ -58,18 +59,21 @@ def across_results(
     return {"of_each": each, "above_the_level": above, "not_checked": unknown}
 
 
-def _is_above(missed: Float64Array, level: float, chance: float) -> bool:
-    """Return whether patients miss more than the level, and more than chance explains.
+def _is_above(missed: Float64Array, fitted: Float64Array, level: float, chance: float) -> bool:
+    """Return whether new patients miss more than the level, and more than chance explains in them and in those of the fit.
 
-    Where there is no interval, by Hoeffding's inequality (1963, Theorem 1), which holds for any number of independent values in [0, 1]: their
-    mean is at least m with a probability of at most exp(-n KL(m, level)).
+    A threshold keeps the level on average over fits; that of one fit may miss more by itself. So new patients are compared with those of the fit,
+    who miss ``fitted`` at it, by the limits of both means (Zou and Donner 2008, Statistics in Medicine 27, 1693-1702).
+
+    Where there is no interval, with the level, by Hoeffding's inequality (1963, Theorem 1), which holds for any number of independent values in
+    [0, 1]: their mean is at least m with a probability of at most exp(-n KL(m, level)).
     """
-    mean = float(missed.mean())
+    mean, of_fit = float(missed.mean()), float(fitted.mean())
     if mean <= level:
         return False
-    ends = interval_over_patients(missed, 1 - 2 * chance, within=(0.0, 1.0))
-    if ends is not None:
-        return ends[0] > level
+    new, known = (interval_over_patients(each, 1 - 2 * chance, within=(0.0, 1.0)) for each in (missed, fitted))
+    if new is not None:
+        return mean - of_fit > math.hypot(mean - new[0], 0.0 if known is None else known[1] - of_fit)
     divergence = rel_entr(mean, level) + rel_entr(1 - mean, 1 - level)
     return bool(np.exp(-missed.size * divergence) < chance)
 

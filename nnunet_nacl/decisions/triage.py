@@ -14,6 +14,7 @@ from nnunet_nacl.calibration.intervals import where_units_differ
 from nnunet_nacl.calibration.mask_confidence import ENTROPY, PROBABILITY
 from nnunet_nacl.calibration.scores import divided
 from nnunet_nacl.decisions.case_table import CaseTable
+from nnunet_nacl.decisions.interval_over_patients import FEWEST
 from nnunet_nacl.decisions.risk_coverage import oracle, risk_coverage
 from nnunet_nacl.files.json_files import finite_or_none
 
@@ -93,7 +94,7 @@ def judge(
     """Return how well a confidence finds the cases of low Dice.
 
     AURC, AUGRC and their excess over the oracle, of the risk 1 - Dice, each with its 95 % percentile interval of a bootstrap over cases (or
-    groups of them), which draws the same cases for the same ``seed`` (none where it would have no width); the curve; and of the worst tenth of the cases the share among the
+    groups of them), which draws the same cases for the same ``seed`` (none with fewer than five of them, or where it would have no width); the curve; and of the worst tenth of the cases the share among the
     tenth that the confidence puts last.
 
     Args:
@@ -152,6 +153,8 @@ def _bootstrap(
 ) -> dict[str, tuple[float, float]]:
     _, unit = np.unique(units, return_inverse=True)
     members = [np.flatnonzero(unit == number) for number in range(int(unit.max()) + 1)]
+    if len(members) < FEWEST:
+        return dict.fromkeys(_areas(sure, risk), (np.nan, np.nan))
     random = np.random.default_rng(seed)
     drawn = []
     for _ in range(RESAMPLES):

@@ -178,7 +178,9 @@ def compare_runs(
         repeated=tuple(str(run.folder) for run in repeated),
         settings=settings,
         differences=tuple(
-            judged(name, quantity, result, (float(ranks), float(both)), settings.alpha, of_parts, no_parts.get(name, ""))
+            judged(
+                name, quantity, result, (float(ranks), float(both)), settings.alpha, of_parts, no_parts.get(name, "")
+            )
             for (name, quantity), (result, of_parts), ranks, both in zip(keys, results, of_ranks, of_both, strict=True)
         ),
         groups=None if units is None else tuple(units),

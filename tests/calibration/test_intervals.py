@@ -105,7 +105,9 @@ def test_p_of_zero_without_skewness_is_that_of_the_t_test(random):
     half = random.normal(size=15)
     values = np.r_[0.3 + half, 0.3 - half]
     assert p_of_zero(values) == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue, rel=1e-6)
-    assert p_of_zero(np.c_[np.zeros(4), np.ones(4), [np.nan] * 3 + [1]]).tolist() == pytest.approx([1, 0, np.nan], nan_ok=True)
+    assert p_of_zero(np.c_[np.zeros(4), np.ones(4), [np.nan] * 3 + [1]]).tolist() == pytest.approx(
+        [1, 0, np.nan], nan_ok=True
+    )
 
 
 def test_missing_values_are_left_out(random):

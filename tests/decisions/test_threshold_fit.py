@@ -5,7 +5,7 @@ import pytest
 
 from nnunet_nacl.calibration.overlap import BOTH, LABELLED, PREDICTED
 from nnunet_nacl.calibration.threshold_counts import N_THRESHOLDS, thresholds
-from nnunet_nacl.decisions import across
+from nnunet_nacl.decisions import across, threshold_across
 from nnunet_nacl.decisions.threshold_cases import StructureCases, _structure
 from nnunet_nacl.decisions.threshold_fit import _warnings, fit_structure
 from nnunet_nacl.decisions.threshold_trade import trade_of
@@ -135,3 +135,17 @@ def test_volumes_and_triage_measure_a_small_result_too():
     assert found["below_the_level"] == ["small"] and found["of_each"] == {"small": 0.0} and found["coverage"] == 0.0
     (below, unknown) = across.in_words("liver", "the intervals", found, 0.9)
     assert "0.00 of small" in below and "big (8 cases are only in other results, 19 are needed)" in unknown
+
+
+def test_that_the_threshold_of_a_fit_misses_more_by_chance_is_no_warning():
+    """8 of 100 are missed in the fit. 17 of 100 others exceed the level by their own interval alone, and so do more than 5 % of such results."""
+
+    def warned(n_missed: int) -> list[str]:
+        missed = np.r_[np.arange(100) < 8, np.arange(100) < n_missed].astype(float)
+        rates = np.stack([np.zeros(200), missed], 1)
+        found = threshold_across.across_results(rates, 0.1, ["fit"] * 100 + ["new"] * 100, None)
+        assert found["of_each"]["new"] == n_missed / 100
+        return found["above_the_level"]
+
+    assert warned(9) == warned(17) == []
+    assert warned(25) == ["new"]

@@ -71,10 +71,18 @@ def test_a_judged_confidence() -> None:
 
 def test_draws_that_agree_give_no_interval() -> None:
     """With the same Dice everywhere no area differs, which is not an interval of no width; otherwise there is one."""
-    sure = np.array([3.0, 2.0, 1.0])
-    assert judge(sure, np.full(3, 0.9))["AUGRC_interval"] == [None, None]
-    low, high = judge(sure, np.array([0.9, 0.8, 0.5]))["AUGRC_interval"]
+    sure, dice = np.array([5.0, 4.0, 3.0, 2.0, 1.0]), np.array([0.9, 0.8, 0.5, 0.7, 0.2])
+    assert judge(sure, np.full(5, 0.9))["AUGRC_interval"] == [None, None]
+    low, high = judge(sure, dice)["AUGRC_interval"]
     assert low < high
+
+
+def test_fewer_than_five_patients_give_no_interval() -> None:
+    """A bootstrap of two cases has four draws; `compare` gives none either."""
+    sure, dice = np.arange(8.0), np.linspace(0.2, 0.9, 8)
+    assert judge(sure[:4], dice[:4])["AUGRC_interval"] == [None, None]
+    assert judge(sure, dice, np.arange(8) // 2)["excess_AUGRC_interval"] == [None, None]
+    assert None not in judge(sure[:5], dice[:5])["AUGRC_interval"]
 
 
 def test_a_case_without_a_confidence_is_judged_as_the_least_confident() -> None:

@@ -217,6 +217,20 @@ def test_the_interval_holds_for_findings_that_depend_on_each_other():
     assert np.mean(over_findings) < 0.8
 
 
+def test_the_gap_has_a_narrow_interval_where_confidence_follows_the_truth():
+    """Both means vary with the share of hard patients, and their difference does not: a correlation of the wrong sign would add them."""
+    patients, hard = np.repeat(np.arange(20), 10), np.repeat(np.arange(20) % 2, 10) > 0
+    is_true = np.tile(np.arange(10) < 5, 20) | ~hard & (np.tile(np.arange(10), 20) < 9)
+    confidence = np.where(hard, 0.5, 0.9)
+    drawn = ClassTable(20, patients, is_true, confidence, confidence, patients, is_true, np.ones(200))
+    gap, share = (
+        reliability(drawn, "largest").gap,
+        share_over_patients(drawn.of_patients(patients, is_true), np.full(20, 10)),
+    )
+    assert gap.value == pytest.approx(0)
+    assert gap.high - gap.low < 0.1 * (share.high - share.low)
+
+
 @pytest.mark.parametrize(("n_patients", "of_first"), [(10, 60), (20, 60), (20, 1)])
 def test_the_interval_holds_where_one_patient_has_most_findings(n_patients, of_first):
     """60 of 69 and 79 findings: the linearised variance held in 31 and 42 % of studies, since the share is nearly this patient's own."""

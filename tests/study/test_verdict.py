@@ -312,6 +312,8 @@ def test_two_trainings_of_the_same_loss(tmp_path):
 
 def test_nan_is_no_claim():
     """A comparison without an answer over trainings has no verdict, whatever its cases say."""
-    one = Difference("run", rules.DICE, False, compare_pairs(np.zeros((9, 1)), np.ones((9, 1)))[0], 0.0, 0.0, "better", "")
+    one = Difference(
+        "run", rules.DICE, False, compare_pairs(np.zeros((9, 1)), np.ones((9, 1)))[0], 0.0, 0.0, "better", ""
+    )
     found = verdict_on(comparison_of(one, *(replace(one, quantity=quantity) for quantity in rules.PRIMARY)), "run")
     assert found.kind is Kind.NOT_JUDGED and math.isnan(one.again.p)
