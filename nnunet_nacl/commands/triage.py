@@ -119,9 +119,10 @@ def _guarantee(content: dict[str, Any]) -> str:
             f"{centre}. {bound[0].upper()}{bound[1:]} would be its lower bound at {level} if new cases were like all of these together. But a bound "
             "fitted without one of the results did not hold in it, so nothing is guaranteed for another network, or an ensemble."
         )
+    over = "cases" if content["unit"] == "case" else "patients (with equal weights; not over cases)"
     return (
-        f"{centre}; it is at least {bound} in {level} of new cases, on average over all cases like those of the fit (marginal). For a single case, or "
-        "other kinds of cases, nothing is guaranteed."
+        f"{centre}; it is at least {bound} in {level} of new cases, on average over all {over} like those of the fit (marginal). For a single case, "
+        "for those that are put first, or other kinds of cases, nothing is guaranteed."
     )
 
 

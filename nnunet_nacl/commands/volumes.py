@@ -132,9 +132,14 @@ def _guarantee(content: dict[str, Any]) -> str:
             f"The intervals would hold for {level} of new cases if these were drawn like all cases of the fit together. But intervals fitted without one of the results "
             f"did not hold in it ({', '.join(differ)}), so nothing is guaranteed for another network, or an ensemble."
         )
+    over = (
+        "all such cases"
+        if content["unit"] == "case"
+        else "patients (with equal weights, whatever number of cases they have; not over cases)"
+    )
     return (
         f"If new cases are drawn like those of the fit (exchangeable: same networks, scanners, kind of patients), the intervals hold for {level} of "
-        "them, on average over all such cases and fits (marginal). For a single patient, or a subgroup of patients, nothing is guaranteed; "
+        f"them, each structure by itself, on average over {over} and fits (marginal). For a single patient, or a subgroup of patients, nothing is guaranteed; "
         "what breaks it is on the page Volumes and triage of the documentation."
     )
 

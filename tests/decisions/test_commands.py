@@ -326,6 +326,7 @@ def test_too_few_cases_patients_count_as_one(task, tmp_path, capsys):
     assert "level 0.9 needs at least 19 patients, but got 13" in capsys.readouterr().err
     assert not (tmp_path / "v.json").exists()
     assert run(*command, "--level", 0.8) == 0
+    assert "on average over patients (with equal weights" in capsys.readouterr().out.replace("\n", " ")
     content = json.loads((tmp_path / "v.json").read_text())
     assert (content["unit"], content["n_units"]) == ("group of cases", 13)
     assert run("volumes", "fit", results[0], "-o", tmp_path / "w.json", "--level", 0.95) == 1

@@ -55,3 +55,16 @@ def test_patients_weigh_alike() -> None:
     assert estimate[0] == pytest.approx(0.9)
     with pytest.raises(ValueError, match="at least 9 patients, but got 2"):
         fit_dice([0.9] * 20, [0.9] * 20, 0.9, np.arange(20) // 10)
+
+
+def test_of_few_voxels_it_is_above_the_mean_dice() -> None:
+    """One uncertain voxel of probability p is a Dice of 1 with that probability, and 2 p / (1 + p) is more; of a thousand it is the same."""
+    assert soft_dice_confidence(0.6, 0.6, 1) == pytest.approx(0.75)
+    random = np.random.default_rng(3)
+    for n_voxels, excess in ((1, 0.09), (5, 0.012), (20, 0.003), (1000, 0.0)):
+        p = random.beta(2, 1, (20_000 if n_voxels < 100 else 200, n_voxels))
+        mask, truth = p > 0.5, random.random(p.shape) < p
+        there = mask.any(1)
+        dice = 2 * (truth & mask).sum(1)[there] / (truth.sum(1) + mask.sum(1))[there]
+        sure = soft_dice_confidence((p * mask).sum(1), p.sum(1), mask.sum(1))[there]
+        assert (sure - dice).mean() == pytest.approx(excess, abs=0.008 if n_voxels < 5 else 0.004)
