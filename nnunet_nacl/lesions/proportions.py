@@ -52,7 +52,7 @@ def share_over_patients(counted: ArrayLike, of: ArrayLike, level: float = DEFAUL
 
     >>> share = share_over_patients([1, 0, 2, 1], [1, 1, 2, 2])
     >>> share.n, share.n_patients, round(share.value, 3), round(share.low, 3), round(share.high, 3)
-    (6, 4, 0.667, 0.228, 0.931)
+    (6, 4, 0.667, 0.224, 0.933)
     """
     hits, sizes = np.asarray(counted, np.float64), np.asarray(of, np.float64)
     present = sizes > 0

@@ -111,13 +111,13 @@ def wilson_by_hand(share, n):
 
 
 def test_the_effective_number_by_hand():
-    """Patients with 1 of 1, 0 of 1, 2 of 2 and 1 of 2 findings true: deviations of 1/3, -2/3, 2/3, -1/3 from what 4 of 6 would give."""
-    variance = 4 / 3 * (10 / 9) / 6**2
+    """Patients with 1 of 1, 0 of 1, 2 of 2 and 1 of 2 findings true: without each of them 3/5, 4/5, 2/4 and 3/4 are (the jackknife)."""
+    variance = 3 * np.var([3 / 5, 4 / 5, 2 / 4, 3 / 4])
     number = (2 / 9) / variance * (t.ppf(0.975, 5) / t.ppf(0.975, 3)) ** 2
     share = share_over_patients([1, 0, 2, 1], [1, 1, 2, 2])
     assert number < 4 and (share.low, share.high) == pytest.approx(wilson_by_hand(2 / 3, number))
-    # of two patients: 1 of 1 and 0 of 2
-    number = (2 / 9) / (2 * (8 / 9) / 3**2) * (t.ppf(0.975, 2) / t.ppf(0.975, 1)) ** 2
+    # of two patients, 1 of 1 and 0 of 2: without each of them 0 and 1
+    number = (2 / 9) / np.var([0, 1]) * (t.ppf(0.975, 2) / t.ppf(0.975, 1)) ** 2
     share = share_over_patients([1, 0], [1, 2])
     assert (share.low, share.high) == pytest.approx(wilson_by_hand(1 / 3, number))
     # no more than there are findings, however alike the patients are

@@ -208,7 +208,7 @@ DRAWN = [differences(quantity) for quantity in (rules.DICE, *rules.PRIMARY)]
 def held_of(quantity, mean, low, high, p, level=0.2):
     result = replace(compare_pairs(np.zeros((9, 1)), np.ones((9, 1)))[0], base=level, run=level + mean, difference=mean)
     again = TrainedAgain(tuple(f"fold_{fold}" for fold in range(5)), mean, low, high, p, "")
-    return Difference("run", quantity, False, result, p, "", "", (), again)
+    return Difference("run", quantity, False, result, p, p, "", "", (), again)
 
 
 @pytest.mark.parametrize(("end", "kinds"), [(0.0099, (Kind.WIN, Kind.LOSS)), (0.01, (Kind.OPEN, Kind.OPEN))])
