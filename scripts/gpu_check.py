@@ -1,6 +1,8 @@
 """Everything about the losses that only a GPU can show, in one run of at most 8 minutes.
 
     python scripts/gpu_check.py [--device cuda] [--output gpu_check]
+    python scripts/gpu_check.py --prepare FOLDER    # on any machine, before: the phantom that the trainers train on
+    python scripts/gpu_check.py --prepared FOLDER   # where a GPU's time is short: with that phantom
 
 Parts, each in a process of its own with a time limit: ``values``, the losses as Triton kernels and as PyTorch's operations against float64 on the
 CPU; ``losses``, their time and memory; ``launch``, the same for other sizes of the kernels' blocks; ``step``, a whole training step; and ``trainers``, a few
@@ -16,6 +18,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +29,12 @@ from typing import Any
 # seconds; together under 8 minutes
 LIMITS = {"values": 50, "losses": 125, "launch": 40, "step": 55, "trainers": 205}
 CLASSES = (3, 14, 118)
+FOLDERS = ("raw", "preprocessed", "results")
+COMMAND = (
+    "import sys; from importlib.metadata import entry_points as of; sys.argv.pop(0); "
+    "[found] = of(group='console_scripts', name=sys.argv[0]); sys.exit(found.load()())"
+)
+"""Runs a command of an installed package, wherever its script may be."""
 TOLERANCE = {"float32": 1e-5, "float16": 5e-3}
 """Of values and gradients, relative, against float64 on the same logits: those of half precision are exact in float64."""
 
@@ -205,11 +214,26 @@ def trainers() -> dict[str, Any]:
 
 
 def _phantom(folder: Path) -> Path:
-    """Make, plan and preprocess a phantom with nnU-Net's own commands, and set its variables."""
-    for name in ("raw", "preprocessed", "results"):
-        (folder / name).mkdir()
+    """Return nnU-Net's preprocessed phantom in a new folder, and set nnU-Net's variables."""
+    prepared = os.environ.get("GPU_CHECK_PREPARED")
+    if prepared:
+        shutil.copytree(prepared, folder / "preprocessed")
+    _set_variables(folder)
+    if not prepared:
+        _prepare(folder)
+    os.environ["nnUNet_n_proc_DA"] = "0"  # augmentation in this process; planning takes no 0
+    return folder / "preprocessed" / "Dataset099_Phantom"
+
+
+def _set_variables(folder: Path) -> None:
+    for name in FOLDERS:
+        (folder / name).mkdir(exist_ok=True)
         os.environ[f"nnUNet_{name}"] = str(folder / name)
     os.environ |= {"nnUNet_n_proc_DA": "1", "NNUNET_NACL_VALIDATE": "f", "NNUNET_NACL_TRITON": "t"}
+
+
+def _prepare(folder: Path) -> None:
+    """Make, plan and preprocess a phantom with nnU-Net's own commands."""
     task = folder / "Task99_Phantom"
     for command, *arguments in (
         ("nnunet-nacl", "phantom", task, "--cases", "6", "--size", "16" if on_cpu() else "32"),
@@ -217,12 +241,11 @@ def _phantom(folder: Path) -> Path:
         ("nnUNetv2_plan_and_preprocess", "-d", "99", "-c", "3d_fullres", "-np", "1", "-npfp", "1"),
         ("nnunet-nacl", "cpu-plans", "99"),
     ):
-        program = Path(sys.executable).with_name(command)
-        done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND, command, *map(str, arguments)], capture_output=True, text=True
+        )
         if done.returncode:
             raise RuntimeError(f"{command} failed: {done.stderr[-500:]}")
-    os.environ["nnUNet_n_proc_DA"] = "0"  # augmentation in this process; planning takes no 0
-    return folder / "preprocessed" / "Dataset099_Phantom"
 
 
 def _trained(trainer: type, preprocessed: Path, device: Any) -> tuple[float, str]:
@@ -242,10 +265,12 @@ def _trained(trainer: type, preprocessed: Path, device: Any) -> tuple[float, str
 PARTS = {"values": values, "losses": losses, "launch": launch, "step": step, "trainers": trainers}
 
 
-def run_part(name: str, device: str, folder: Path) -> dict[str, Any]:
+def run_part(name: str, device: str, folder: Path, prepared: Path | None) -> dict[str, Any]:
     """Run a part in a process of its own, so that neither a hang nor a card in a bad state spoils the others."""
     result, start = folder / f"{name}.json", time.monotonic()
     environment = os.environ | {"GPU_CHECK_DEVICE": device, "nnUNet_compile": "t"}
+    if prepared:
+        environment["GPU_CHECK_PREPARED"] = str(prepared.resolve())
     if device == "cpu":
         environment |= {"TRITON_INTERPRET": "1", "nnUNet_compile": "f"}
     command = [sys.executable, __file__, "--part", name, "--output", str(result)]
@@ -279,6 +304,10 @@ def main() -> int:
     parser.add_argument("--device", default="cuda", help="such as cuda or cuda:1, or cpu to try the script")
     parser.add_argument("--output", type=Path, default=Path("gpu_check"), help="without ending")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
+    parser.add_argument(
+        "--prepare", type=Path, metavar="FOLDER", help="write nnU-Net's preprocessed phantom there, no more"
+    )
+    parser.add_argument("--prepared", type=Path, metavar="FOLDER", help="what --prepare has written")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parsed = parser.parse_args()
     if parsed.part:
@@ -288,11 +317,20 @@ def main() -> int:
             fused.DEVICES = ("cpu",)
         parsed.output.write_text(json.dumps(PARTS[parsed.part]()))
         return 0
+    if parsed.prepare:
+        os.environ["GPU_CHECK_DEVICE"] = parsed.device
+        with tempfile.TemporaryDirectory() as folder:
+            _set_variables(Path(folder))
+            _prepare(Path(folder))
+            shutil.copytree(Path(folder, "preprocessed"), parsed.prepare)
+        return 0
+    if parsed.prepared and not (parsed.prepared / "Dataset099_Phantom").is_dir():
+        parser.error(f"--prepared {parsed.prepared}: expected a folder that --prepare has written")
     lines = ["# Losses on a GPU", "", device_line(parsed.device)]
     results: dict[str, Any] = {"device": lines[-1]}
     with tempfile.TemporaryDirectory() as folder:
         for name in parsed.only:
-            found = results[name] = run_part(name, parsed.device, Path(folder))
+            found = results[name] = run_part(name, parsed.device, Path(folder), parsed.prepared)
             word = "FAILED" if found["failed"] else "passed"
             part = ["", f"## {name}: {word}, {found['seconds']:.0f} s", "", *found["markdown"], ""]
             part += [f"- FAILED {reason}" for reason in found["failed"]]

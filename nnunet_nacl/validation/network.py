@@ -150,7 +150,7 @@ class FoldPredictor:
         return found
 
     def _build(self) -> torch.nn.Module:
-        """Return the network, of the class that it was trained with, as nnU-Net's predictor builds it."""
+        """Return the network on the device, of the class that it was trained with, as nnU-Net's predictor builds it."""
         build = trainer_of(self.trainer_name).build_network_architecture  # type: ignore[attr-defined]
         channels = determine_num_input_channels(self.plans, self.configuration, self._model.dataset_json)
         heads = self.plans.get_label_manager(self._model.dataset_json).num_segmentation_heads
@@ -163,4 +163,11 @@ class FoldPredictor:
                 first = (configuration.network_arch_class_name, configuration.network_arch_init_kwargs,
                          configuration.network_arch_init_kwargs_req_import)  # fmt: skip
             network: torch.nn.Module = build(*first, channels, heads, enable_deep_supervision=False)
-        return network
+        try:
+            # from the start: the predictor would move it in inference mode, and buffers that are made there, such as BatchNorm's, cannot be loaded
+            # again outside of it
+            return network.to(self.device)
+        except RuntimeError as error:
+            raise InputError(
+                f"PyTorch cannot put the network of {self.trainer_name} on {self.device.type} ({first_line(error)})."
+            ) from error
