@@ -25,7 +25,8 @@ class IsotonicCurve:
     Attributes:
         confidence: ``(M,)`` mean confidences of cells, rising.
         share: ``(M,)`` share of right voxels by the isotonic fit.
-        band: ``(2, M)``, the percentiles :data:`BAND_PERCENTILES` of the fits to resamples of the cases; None of fewer than :data:`MIN_CASES`.
+        band: ``(2, M)``, the percentiles :data:`BAND_PERCENTILES` of the fits to resamples of the cases; None of fewer than :data:`MIN_CASES` with
+            a voxel.
     """
 
     confidence: Float64Array
@@ -36,7 +37,8 @@ class IsotonicCurve:
 def prepare_isotonic(per_case: Sequence[Bins]) -> IsotonicCurve | None:
     """Return the curve of the pooled cells of cases, None where they have no voxel.
 
-    The band resamples cases, not voxels (bootstrap, :data:`REPLICATES` from a fixed seed): other cases give another curve.
+    The band resamples cases, not voxels (bootstrap, :data:`REPLICATES` from a fixed seed): other cases give another curve. Only cases with
+    a voxel are resampled: one in which nothing is predicted says nothing of this curve, and a resample of such cases has none.
 
     Args:
         per_case: cells of the confidence grid of each case, ``(F,)`` each, in the order of the confidences.
@@ -45,7 +47,8 @@ def prepare_isotonic(per_case: Sequence[Bins]) -> IsotonicCurve | None:
     used = count.any(0)
     if not used.any():
         return None
-    count, confidence, correct = count[:, used], confidence[:, used], correct[:, used]
+    with_voxels = np.ix_(count.any(1), used)
+    count, confidence, correct = count[with_voxels], confidence[with_voxels], correct[with_voxels]
     stated = confidence.sum(0) / count.sum(0)
     shown = _shown(stated)
     band = None

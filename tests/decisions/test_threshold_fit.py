@@ -129,6 +129,16 @@ def test_only_results_above_the_level_are_named_and_smaller_masks_are_said(rng):
     assert any("smaller and miss more" in line for line in said)
 
 
+def test_masks_are_called_smaller_only_where_they_are(rng):
+    """Of regions that overlap, nnU-Net's label map can hold less than a mask that misses more."""
+    entry = {"name": "region"} | fit_structure(
+        structure(drawn(rng, 12), argmax=(19, 0), outside=400), 0.3, ["fold"] * 12, None
+    )
+    assert entry["miss_rate"] > entry["argmax_miss_rate"] and entry["price"]["volume_ratio"] > 1
+    (said,) = (line for line in _warnings({"1": entry}, 0.3, False) if "misses" in line)
+    assert said.endswith(f"masks at {entry['threshold']:.3g} miss more than it does")
+
+
 def test_volumes_and_triage_measure_a_small_result_too():
     parts = ["big"] * 60 + ["small"] * 8
     found = across.across_results(parts, None, 0.9, lambda known, own: np.zeros(own.sum(), bool))

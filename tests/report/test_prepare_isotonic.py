@@ -37,6 +37,15 @@ def test_of_few_cases_without_a_band_and_of_none_without_a_curve():
     assert prepare_isotonic([CalibrationStatistics.empty(2).grid_cells("all")]) is None
 
 
+def test_the_band_is_that_of_the_cases_with_voxels():
+    """Of four cases with one prediction, a third of the resamples would have no voxel at all."""
+    empty = CalibrationStatistics.empty(2).grid_cells("all")
+    full = [case_of(seed)[0].grid_cells("all") for seed in range(4)]
+    assert prepare_isotonic([full[0], empty, empty, empty]).band is None
+    curve = prepare_isotonic([empty, *full, empty])
+    np.testing.assert_array_equal(curve.band, prepare_isotonic(full).band)
+
+
 def test_is_drawn_for_the_predicted_class_alone():
     cases = [case_of(seed, 200)[0] for seed in range(5)]
     drawn = reliability_svg(prepare_reliability_over_cases(cases, "all"), "of the predicted class")
