@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nnunet_nacl.commands import inputs
 from nnunet_nacl.commands.arguments import Commands, number
+from nnunet_nacl.errors import InputError
 
 
 def add(commands: Commands) -> None:
@@ -37,6 +38,11 @@ def run(parsed: argparse.Namespace) -> int:
     from nnunet_nacl.report.case_maps import find_names, write_case_maps
 
     files = inputs.find_inputs(parsed, [parsed.predicted], labels=False)
+    for folder in (parsed.predicted, files.labels):
+        if folder is not None and parsed.o.resolve() == folder.resolve():
+            raise InputError(
+                f"{parsed.o}: is a folder that is read, and maps (.nii.gz) would be taken for cases of it. Choose another -o."
+            )
     names = find_names(parsed.predicted, parsed.cases)
     dataset = load_dataset(files.dataset_json, files.plans_json)
     with output_folder(parsed.o):

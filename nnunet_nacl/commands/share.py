@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
         "-chk", default="checkpoint_final.pth", help="file name of the checkpoint (default: %(default)s)"
     )
     parser.add_argument("-i", type=Path, nargs="+", default=[], metavar="FILE",
-                        help="image files of one case, one per channel, to compare both models on it as well (default: only a random patch)")  # fmt: skip
+                        help="image files of one case, one per channel (a colour image holds several), to compare both models on it as well (default: only a random patch)")  # fmt: skip
     parser.add_argument("--temperature", type=Path, nargs="+", default=[], metavar="TEMPERATURE_JSON",
                         help="divide the logits by the temperature of `recalibrate fit --method temperature`: one file for all "
                              "folds, or one for each fold in the order of -f; instead of a file, a temperature as a number")  # fmt: skip

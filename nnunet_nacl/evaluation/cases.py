@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_nacl.calibration.voxel_sets import VOXEL_SETS
 from nnunet_nacl.errors import InputError
 
 HOW_TO_SAVE = "Save the probabilities with `nnUNetv2_train ... --npz` or `nnUNetv2_predict ... --save_probabilities`."
 
-OUR_FILES = frozenset({"calibration_bins.npz"})
-"""Files that `evaluate` writes beside the softmax files with their ending. Whole names: a case may be called calibration_1."""
+OUR_FILES = frozenset({"calibration_bins.npz", *(f"reliability_{name}.png" for name in VOXEL_SETS)})
+"""Files that `evaluate` writes beside softmax files or PNG segmentations with their ending. Whole names: a case may be called calibration_1."""
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,13 @@ def _label_names(labels: dict[str, Any], dataset_json: Path) -> dict[str, str]:
 
 def _region_names(labels: dict[str, Any], regions: list[Region], dataset_json: Path) -> dict[str, str]:
     """Return the name of each region by its key in nnU-Net's summary.json, in the order of the channels."""
-    by_members = {_members(value): name for name, value in labels.items() if name != "ignore"}
-    names = {str(region): by_members[_members(region)] for region in regions}
+    # as nnU-Net's keys have it, `1` and `[1]` differ: of the same voxels, each with a name of its own
+    named = {
+        str(tuple(value) if isinstance(value, list) else value): name
+        for name, value in labels.items()
+        if name != "ignore"
+    }
+    names = {str(region): named[str(region)] for region in regions}
     if len(names) != len(regions):
         raise InputError(f"{dataset_json}: expected regions that differ, got {regions}.")
     return names

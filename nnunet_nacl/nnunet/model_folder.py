@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def parts_of(model_folder: Path) -> tuple[str, str, str]:
 
 
 def folds_with(model_folder: Path, folds: Sequence[str] | None, checkpoint_name: str) -> tuple[str, ...]:
-    """Return the names of the folds' folders, ``fold_0``, ...
+    """Return the names of the folds' folders, ``fold_0``, ...; found ones in the order of their numbers.
 
     Args:
         model_folder: where they lie.
@@ -38,7 +39,7 @@ def folds_with(model_folder: Path, folds: Sequence[str] | None, checkpoint_name:
     Raises:
         InputError: a fold does not have the checkpoint, or there is none.
     """
-    found = sorted(path.parent.name for path in model_folder.glob(f"fold_*/{checkpoint_name}"))
+    found = sorted((path.parent.name for path in model_folder.glob(f"fold_*/{checkpoint_name}")), key=_number)
     chosen = tuple(found if folds is None else dict.fromkeys(f"fold_{fold}" for fold in folds))
     missing = [fold for fold in chosen if fold not in found]
     if missing or not chosen:
@@ -47,6 +48,12 @@ def folds_with(model_folder: Path, folds: Sequence[str] | None, checkpoint_name:
             f"{model_folder}: has no {checkpoint_name} in {which}. Train to the end, or name one with -chk. {_what_is_there(model_folder)}"
         )
     return chosen
+
+
+def _number(fold: str) -> tuple[float, str]:
+    """Return what puts fold_10 after fold_9, and fold_all after both."""
+    number = fold.removeprefix("fold_")
+    return (int(number) if number.isdecimal() else math.inf), fold
 
 
 def _what_is_there(model_folder: Path) -> str:

@@ -30,6 +30,7 @@ from nnunet_nacl import __version__
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.files.json_files import read_mapping
 from nnunet_nacl.files.whole_folder import whole_folder
+from nnunet_nacl.nnunet.image_files import enough_files, num_image_channels
 from nnunet_nacl.nnunet.model_folder import NEEDED_FILES, folds_with, parts_of
 from nnunet_nacl.training.baked_temperature import (
     OUTPUT_TOLERANCE,
@@ -190,11 +191,11 @@ def _check_images(model_folder: Path, configuration: str, images: Sequence[Path]
         return
     try:
         dataset, plans = (read_mapping(model_folder / file, "") for file in NEEDED_FILES)
-        channels = len(dataset["channel_names"] if "channel_names" in dataset else dataset["modality"])
+        channels, reader = num_image_channels(dataset), str(plans["image_reader_writer"])
         is_cascade = "previous_stage" in plans["configurations"][configuration]
     except (KeyError, TypeError) as error:
         raise InputError(f"{model_folder}: dataset.json and plans.json are not those of nnU-Net ({error}).") from error
-    if len(images) != channels:
+    if not enough_files(len(images), channels, reader):
         raise InputError(f"expected {channels} image files with -i, one per channel of one case, got {len(images)}.")
     if is_cascade:
         raise InputError(f"{configuration} also needs the previous stage's segmentation: leave out -i.")

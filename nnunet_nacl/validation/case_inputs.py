@@ -14,6 +14,7 @@ from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.nnunet.image_files import num_image_channels
 
 PREPROCESSED_ENDINGS = (".b2nd", ".npz")
 """Of nnU-Net's two kinds of data sets; the second is that of versions before 2.6."""
@@ -104,11 +105,14 @@ class RawCase:
         """Return data and properties; see :class:`CaseInput`."""
         preprocessor = preprocessing.configuration.preprocessor_class(verbose=False)
         previous = None if self.previous is None else str(self.previous)
+        channels = num_image_channels(preprocessing.dataset_json)
         try:
             data, segmentation, properties = preprocessor.run_case(
                 [str(path) for path in self.images], previous, preprocessing.plans, preprocessing.configuration,
                 preprocessing.dataset_json,
             )  # fmt: skip
+            if len(data) != channels:
+                raise ValueError(f"expected {channels} channels, but its {len(self.images)} images hold {len(data)}")
             if previous is not None:
                 data = _with_previous_stage(data, segmentation, preprocessing)
         except Exception as error:  # the reader's libraries each have exceptions of their own

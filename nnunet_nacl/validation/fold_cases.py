@@ -13,6 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_nacl.errors import InputError, first_line
 from nnunet_nacl.evaluation.cases import case_names
 from nnunet_nacl.files import json_files
+from nnunet_nacl.nnunet.image_files import images_in
 from nnunet_nacl.nnunet.prediction_folder import label_places
 from nnunet_nacl.validation.case_inputs import PREPROCESSED_ENDINGS, CaseInput, PreprocessedCase, RawCase
 from nnunet_nacl.validation.model import ALL, TrainedModel
@@ -154,6 +155,7 @@ class _RawImages:
     def __init__(self, model: TrainedModel, predictor: FoldPredictor) -> None:
         self._name, self._num_channels = model.dataset.name, predictor.num_channels
         self._ending, self._listed = model.dataset.file_ending, model.dataset_json.get("dataset")
+        self._reader = model.dataset.reader
 
     def of(self, name: str) -> RawCase:
         if not paths.nnUNet_raw.is_set():
@@ -163,7 +165,7 @@ class _RawImages:
             )
         folder = Path(str(paths.nnUNet_raw), self._name)
         if self._listed is None:
-            return RawCase(name, images_in(folder / "imagesTr", name, self._num_channels, self._ending))
+            return RawCase(name, images_in(folder / "imagesTr", name, self._num_channels, self._ending, self._reader))
         try:
             images = tuple(folder / os.path.expandvars(image) for image in self._listed[name]["images"])
         except (KeyError, TypeError) as error:
@@ -171,21 +173,6 @@ class _RawImages:
                 f"{name}: `dataset` of dataset.json does not name its images ({first_line(error)})."
             ) from error
         return RawCase(name, images)
-
-
-def images_in(folder: Path, name: str, num_channels: int, file_ending: str) -> tuple[Path, ...]:
-    """Return the image files of a case, one for each channel.
-
-    Raises:
-        InputError: one is missing.
-    """
-    images = tuple(folder / f"{name}_{channel:04d}{file_ending}" for channel in range(num_channels))
-    missing = [path for path in images if not path.is_file()]
-    if missing:
-        raise InputError(
-            f"{missing[0]}: no such file; expected one image for each of {num_channels} channels of {name}."
-        )
-    return images
 
 
 def _number(fold: str, model: TrainedModel) -> int:

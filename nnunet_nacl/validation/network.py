@@ -18,6 +18,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from numpy.typing import NDArray
 
 from nnunet_nacl.errors import InputError, first_line
+from nnunet_nacl.nnunet.image_files import num_image_channels
 from nnunet_nacl.training.share import read_checkpoint, trainer_of
 from nnunet_nacl.validation.mirror_pairs import MirrorPairsPredictor
 from nnunet_nacl.validation.model import TrainedModel
@@ -91,8 +92,7 @@ class FoldPredictor:
     @property
     def num_channels(self) -> int:
         """Channels of the images, without those that a cascade adds."""
-        described = self._model.dataset_json
-        return len(described["modality"] if "modality" in described else described["channel_names"])
+        return num_image_channels(self._model.dataset_json)
 
     def keep_all(self) -> None:
         """Read the weights of all folds, which then take turns in memory, and use threads as ``nnUNetv2_predict`` does.

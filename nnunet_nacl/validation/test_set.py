@@ -15,6 +15,7 @@ from nnunet_nacl.evaluation.protocol import protocol_of
 from nnunet_nacl.evaluation.store import CaseStore
 from nnunet_nacl.evaluation.stored_paths import absolute
 from nnunet_nacl.evaluation.workers import Warn
+from nnunet_nacl.nnunet.image_files import images_in
 from nnunet_nacl.processes.available_memory import default_budget
 from nnunet_nacl.validation.case_inputs import Preprocessing, RawCase
 from nnunet_nacl.validation.cross_validation import Options, fingerprint, provenance_files
@@ -27,7 +28,6 @@ from nnunet_nacl.validation.ensemble_case import (
     evaluate_ensemble,
     mean_of_logits,
 )
-from nnunet_nacl.validation.fold_cases import images_in
 from nnunet_nacl.validation.model import TrainedModel, digest_of
 from nnunet_nacl.validation.network import FoldPredictor, device_named
 from nnunet_nacl.validation.work_pool import results_of_works
@@ -99,7 +99,7 @@ def find_test_cases(
         before = previous / f"{name}{ending}" if stage is not None and previous is not None else None
         if before is not None and not before.is_file():
             raise InputError(f"{before}: no such file; it is the segmentation of the stage {stage}.")
-        files = images_in(images, name, predictor.num_channels, ending)
+        files = images_in(images, name, predictor.num_channels, ending, model.dataset.reader)
         predicted = Path(absolute(labels / f"{name}.npz"))
         found.append((Case(name, predicted, Path(absolute(labels / f"{name}{ending}"))), RawCase(name, files, before)))
     return found

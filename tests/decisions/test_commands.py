@@ -22,6 +22,7 @@ from made_up_cases import (
 )
 
 from nnunet_nacl.calibration.mask_confidence import soft_dice_confidence
+from nnunet_nacl.commands import volumes
 from nnunet_nacl.decisions import VolumeInterval, risk_coverage
 from nnunet_nacl.decisions.case_table import read_evaluated
 from nnunet_nacl.decisions.volume_fit import VolumeFit
@@ -654,3 +655,12 @@ def test_the_width_of_fit_is_that_of_apply_and_compare(task, fits, tmp_path, cap
     used = [f"{each['name']} {each['chosen_bounds']['median_relative_width']:.0%}" for each in structures]
     assert f"as in compare and report: {', '.join(used)}." in printed
     assert "A width is a share of the predicted volume." in printed
+
+
+def test_a_name_that_looks_like_markup_is_printed_as_it_is(fits, capsys):
+    content = json.loads((fits / "volumes.json").read_text())
+    for entry, name in zip(content["structures"].values(), ("[/red]", "[b]x[/b]"), strict=True):
+        entry["name"] = name
+    volumes._print_fit(content)
+    printed = capsys.readouterr().out
+    assert "[/red]" in printed and "[b]x[/b]" in printed

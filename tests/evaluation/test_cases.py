@@ -171,3 +171,10 @@ def test_parts_are_nnunets(tmp_path, num_parts):
 def test_no_such_part(num_parts, part_id):
     with pytest.raises(InputError, match="Expected .*-num_parts .* but got"):
         select_part(CASES, num_parts, part_id)
+
+
+def test_diagrams_of_evaluate_are_no_cases(tmp_path):
+    """With -o in the folder of a data set of PNG files."""
+    for name in ("a.npz", "a.png", "calibration_bins.npz", "reliability_all.png", "reliability_boundary.png"):
+        (tmp_path / name).touch()
+    assert [case.name for case in find_cases(tmp_path, tmp_path, ".png")] == ["a"]

@@ -119,3 +119,15 @@ def test_a_small_evaluation_does_without_pytorch(phantom_task, dataset_files, tm
         [sys.executable, "-c", program, *map(str, files)], capture_output=True, text=True, check=True
     )
     assert found.stdout.split() == []
+
+
+def test_regions_of_the_same_voxels_keep_their_names(tmp_path):
+    """nnU-Net has the keys `1` and `(1,)` for them."""
+    labels = {"background": 0, "whole": [1, 2], "core": 1, "listed": [1]}
+    content = {"labels": labels, "regions_class_order": [2, 1, 1], "file_ending": ".nii.gz"}
+    plans = {"dataset_name": "Dataset001_A", "image_reader_writer": "SimpleITKIO", "configurations": {}}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    (tmp_path / "plans.json").write_text(json.dumps(plans))
+    found = load_dataset(tmp_path / "dataset.json", tmp_path / "plans.json")
+    assert found.target_names == {"(1, 2)": "whole", "1": "core", "(1,)": "listed"}
+    assert found.regions == ((1, 2), (1,), (1,))

@@ -64,6 +64,15 @@ def test_files_hold_what_arrays_give(command, predicted, phantom_task, capsys):
     assert "A finding is true if it shares a voxel with a lesion" in printed and "body" in printed
 
 
+def test_a_name_that_looks_like_markup_is_printed_as_it_is(command, predicted, capsys):
+    content = json.loads((predicted / "dataset.json").read_text())
+    content["labels"] = {"background": 0, "[/red]": 1, "[b]cap[/b]": 2}
+    (predicted / "dataset.json").write_text(json.dumps(content))
+    assert command() == 0
+    printed = capsys.readouterr().out
+    assert "[/red]" in printed and "[b]cap[/b]" in printed
+
+
 def test_processes_groups_and_classes(command, predicted, tmp_path):
     groups = tmp_path / "groups.csv"
     names = sorted(path.stem for path in predicted.glob("*.npz"))

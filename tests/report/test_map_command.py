@@ -134,3 +134,12 @@ def test_unusable_input(predictions, labels, tmp_path, capsys):
     (predictions / "plans.json").unlink()
     assert "found no plans.json in" in message(predictions, *out)
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_maps_beside_what_is_read_are_refused(predictions, labels, tmp_path, capsys):
+    """They would be cases of the next command: phantom_000_confidence.nii.gz has no softmax file."""
+    before = sorted(predictions.iterdir())
+    for folder in (predictions, labels, predictions / ".." / predictions.name):
+        assert run(predictions, "-o", folder, "-gt", labels) == 1
+        assert "is a folder that is read, and maps (.nii.gz) would be taken for cases of it" in capsys.readouterr().err
+    assert sorted(predictions.iterdir()) == before
