@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from nnunet_nacl.commands import inputs
-from nnunet_nacl.commands.arguments import Commands, add_settings, default_processes, memory_size, positive
+from nnunet_nacl.commands.arguments import Commands, add_settings, default_processes, positive
 from nnunet_nacl.commands.former import note
 from nnunet_nacl.commands.groups import add_groups, groups_of
+from nnunet_nacl.commands.messages import warning
 from nnunet_nacl.errors import InputError
 
 
@@ -27,8 +27,7 @@ def add(commands: Commands) -> None:
     )
     inputs.add_processes(parser)
     add_settings(parser)
-    parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
-                        help="memory for all processes, e.g. 8G (default: 80 %% of the available memory, within cgroup limits)")  # fmt: skip
+    inputs.add_max_memory(parser)
     parser.add_argument(
         "--fresh",
         action="store_true",
@@ -76,7 +75,7 @@ def run(parsed: argparse.Namespace) -> int:
                 max_memory=parsed.max_memory,
                 num_parts=parsed.num_parts,
                 part_id=parsed.part_id,
-                warn=lambda message: print(f"nnunet-nacl: warning: {message}", file=sys.stderr),
+                warn=warning,
             )
         write_and_print(result, output, groups)
         clear_store(output)

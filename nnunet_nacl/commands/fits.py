@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_nacl.commands import inputs
-from nnunet_nacl.commands.arguments import Commands, default_processes, memory_size
+from nnunet_nacl.commands.arguments import Commands, default_processes
 from nnunet_nacl.commands.groups import add_groups
+from nnunet_nacl.commands.messages import warning
 from nnunet_nacl.commands.outputs import check_output
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def add_apply(steps: Commands, text: str, file: str) -> argparse.ArgumentParser:
     parser.add_argument("-o", type=Path, required=True, metavar="CASES_CSV", help="table to write")
     inputs.add_descriptions(parser)
     inputs.add_processes(parser)
-    parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
-                        help="memory for all processes, e.g. 8G (default: 80 %% of the available memory, within cgroup limits)")  # fmt: skip
+    inputs.add_max_memory(parser)
     return parser
 
 
@@ -162,4 +161,4 @@ def write_table(header: Sequence[str], rows: Iterable[Sequence[Any]], path: Path
 def warn(sentences: Iterable[str]) -> None:
     """Print warnings on stderr, a line each."""
     for sentence in sentences:
-        print(f"nnunet-nacl: warning: {sentence}", file=sys.stderr)
+        warning(sentence)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from nnunet_nacl.commands import messages
 
 
 def note(former: str, now: str) -> None:
     """Say on standard error how something is spelled now."""
-    print(f"nnunet-nacl: note: `{former}` is now `{now}`; the next release takes no other.", file=sys.stderr)
+    messages.note(f"`{former}` is now `{now}`; the next release takes no other.")
 
 
 class FormerOption(argparse.Action):
@@ -64,7 +65,4 @@ class OptionWithoutEffect(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """Note that the value has no effect."""
-        print(
-            f"nnunet-nacl: note: `{option_string}` has no effect, since {self.why}; the next release does not take it.",
-            file=sys.stderr,
-        )
+        messages.note(f"`{option_string}` has no effect, since {self.why}; the next release does not take it.")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_nacl.commands.arguments import positive
+from nnunet_nacl.commands.arguments import memory_size, positive
 from nnunet_nacl.errors import InputError
 
 
@@ -70,6 +70,12 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     """Add ``-np``; :func:`~nnunet_nacl.commands.arguments.default_processes` is its default."""
     parser.add_argument("-np", type=positive, default=None, metavar="N",
                         help="number of processes (default: nnUNet_def_n_proc or all cores)")  # fmt: skip
+
+
+def add_max_memory(parser: argparse.ArgumentParser) -> None:
+    """Add ``--max-memory`` of commands whose processes read one case each."""
+    parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
+                        help="memory for all processes, e.g. 8G (default: 80 %% of the available memory, within cgroup limits)")  # fmt: skip
 
 
 def find_inputs(parsed: argparse.Namespace, predicted: Sequence[Path], labels: bool = True) -> Inputs:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_nacl.commands import inputs
-from nnunet_nacl.commands.arguments import Commands, default_processes, memory_size, number
+from nnunet_nacl.commands.arguments import Commands, default_processes, number
 from nnunet_nacl.commands.groups import add_groups, groups_of
+from nnunet_nacl.commands.messages import note, warning
 
 if TYPE_CHECKING:
     from nnunet_nacl.lesions.rules import Rules
@@ -42,8 +42,7 @@ def add(commands: Commands) -> None:
         help="output folder (default, for one folder: PREDICTED/lesions)",
     )
     inputs.add_processes(parser)
-    parser.add_argument("--max-memory", type=memory_size, default=None, metavar="SIZE",
-                        help="memory for all processes, e.g. 8G (default: 80 %% of the available memory, within cgroup limits)")  # fmt: skip
+    inputs.add_max_memory(parser)
     _add_rules(parser)
     add_groups(parser)
     parser.set_defaults(run=run)
@@ -128,7 +127,7 @@ def run(parsed: argparse.Namespace) -> int:
                 parsed.np or default_processes(),
                 parsed.max_memory,
                 progress=lambda done, of: advance("finding lesions", done, of),
-                warn=lambda message: print(f"nnunet-nacl: warning: {message}", file=sys.stderr),
+                warn=warning,
                 classes=parsed.classes,
                 groups=groups,
             )
@@ -137,7 +136,7 @@ def run(parsed: argparse.Namespace) -> int:
         write_json(content, folder / JSON_FILE)
     _print(content)
     for sentence in in_words(result.remarks, len(result.cases)):
-        print(f"nnunet-nacl: note: {sentence}", file=sys.stderr)
+        note(sentence)
     for name in (CSV_FILE, JSON_FILE):
         print(f"wrote {folder / name}")
     return 0

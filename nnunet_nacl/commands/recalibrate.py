@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from nnunet_nacl.commands import inputs
 from nnunet_nacl.commands.arguments import Commands, bins, default_processes, memory_size, positive
 from nnunet_nacl.commands.former import FormerOption
 from nnunet_nacl.commands.groups import add_groups, groups_of
+from nnunet_nacl.commands.messages import note
 from nnunet_nacl.commands.recalibration_lines import fit_lines, harm_lines
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES, guarantee_lines
@@ -150,7 +150,7 @@ def run_fit(parsed: argparse.Namespace) -> int:
         print(line)
     dataset_name = str(mapping_if_any(files.plans_json).get("dataset_name", ""))
     for sentence in sentences_on_folders(parsed.predicted, dataset_name):
-        print(f"nnunet-nacl: note: {sentence}", file=sys.stderr)
+        note(sentence)
     print(f"wrote {parsed.o}")
     return 0
 
@@ -175,7 +175,7 @@ def _fit_methods(
                 if method == chosen:
                     raise
                 # the same files were read for the method that was asked for: this one has nothing to fit on
-                print(f"nnunet-nacl: note: {method} is left out: {error}", file=sys.stderr)
+                note(f"{method} is left out: {error}")
                 continue
         contents[method] = content_of(result)
         if ensemble is not None and method == chosen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nnunet_nacl.commands.messages import note
 from nnunet_nacl.evaluation.case_groups import Groups
 from nnunet_nacl.evaluation.folder_result import FolderResult
 
@@ -14,8 +15,6 @@ def write_and_print(result: FolderResult, folder: Path, groups: Groups | None = 
 
     ``groups`` says which cases are one unit of the intervals.
     """
-    import sys
-
     from nnunet_nacl.evaluation.remarks import in_words
     from nnunet_nacl.report.console import table_console
     from nnunet_nacl.report.terminal import prepare_class_table, prepare_voxel_set_table
@@ -23,7 +22,7 @@ def write_and_print(result: FolderResult, folder: Path, groups: Groups | None = 
     summary, written = write_result_files(result, folder, groups)
     table_console().print(prepare_voxel_set_table(summary), prepare_class_table(summary))
     for sentence in in_words(summary["remarks"], len(result.cases)):
-        print(f"nnunet-nacl: note: {sentence}", file=sys.stderr)
+        note(sentence)
     for path in written:
         print(f"wrote {path}")
 

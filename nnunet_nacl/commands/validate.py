@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_nacl.commands.arguments import Commands, add_settings, memory_size, positive
 from nnunet_nacl.commands.groups import add_groups, groups_of
+from nnunet_nacl.commands.messages import note, warning
 from nnunet_nacl.commands.validation_fit import validate_and_fit
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.recalibration.guarantees import DEFAULT_METHOD, GUARANTEES
@@ -109,7 +110,7 @@ def _folds(
     from nnunet_nacl.validation.cross_validation import validate_folds
 
     with _progress() as progress:
-        result = validate_folds(model, labels, output, _options(parsed), progress, _warn)
+        result = validate_folds(model, labels, output, _options(parsed), progress, warning)
     write_and_print(result, output, groups)
     clear_store(output)
     return result
@@ -123,7 +124,7 @@ def _test_set(
 
     previous = parsed.prev_stage_predictions
     with _progress() as progress:
-        found = validate_test_set(model, parsed.images, labels, output, _options(parsed), previous, progress, _warn)
+        found = validate_test_set(model, parsed.images, labels, output, _options(parsed), previous, progress, warning)
     return write_test_set(found, output, groups)
 
 
@@ -188,11 +189,6 @@ def _note_on_mirrors(parsed: argparse.Namespace, model: TrainedModel) -> None:
     from nnunet_nacl.validation.network import device_named
 
     if not parsed.batch_mirrors and device_named(parsed.device).type == "cpu" and slow_alone(model):
-        print(
-            "nnunet-nacl: note: on a CPU, --batch-mirrors predicts with a small network like this one about three times as fast, up to rounding",
-            file=sys.stderr,
+        note(
+            "on a CPU, --batch-mirrors predicts with a small network like this one about three times as fast, up to rounding"
         )
-
-
-def _warn(message: str) -> None:
-    print(f"nnunet-nacl: warning: {message}", file=sys.stderr)

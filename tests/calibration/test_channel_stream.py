@@ -4,6 +4,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from channels import Channels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,19 +16,6 @@ def softmax_and_labels(seed, num_classes, shape, sharpness, dtype):
     logits = sharpness * rng.normal(size=(num_classes, *shape))
     probabilities = np.exp(logits - logits.max(0)) / np.exp(logits - logits.max(0)).sum(0)
     return probabilities.astype(dtype), rng.integers(0, num_classes + 1, shape)
-
-
-class Channels:
-    """Gives the blocks of an array and counts how often it was asked."""
-
-    def __init__(self, probabilities, size):
-        self.flat, self.size, self.passes = probabilities.reshape(len(probabilities), -1), size, 0
-
-    def __call__(self):
-        self.passes += 1
-        for channel, values in enumerate(self.flat):
-            for start in range(0, values.size, self.size):
-                yield channel, start, values[start : start + self.size]
 
 
 def assert_equal(first, second):

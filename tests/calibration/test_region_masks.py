@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.special
+from channels import Channels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,19 +11,6 @@ from nnunet_nacl.calibration import region_masks
 from nnunet_nacl.calibration.regions import evaluate_regions
 
 NESTED = ((1, 2, 3), (2, 3), (3,))
-
-
-class Channels:
-    """Gives the blocks of an array and counts how often it was asked."""
-
-    def __init__(self, probabilities, size):
-        self.flat, self.size, self.passes = probabilities.reshape(len(probabilities), -1), size, 0
-
-    def __call__(self):
-        self.passes += 1
-        for channel, values in enumerate(self.flat):
-            for start in range(0, values.size, self.size):
-                yield channel, start, values[start : start + self.size]
 
 
 def assert_sums_of_the_label_map(found, probabilities, labels, regions, ignore_label):
