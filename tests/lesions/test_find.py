@@ -128,6 +128,14 @@ def test_two_findings_in_one_lesion():
     assert found.lesions.partner.tolist() == [2]
 
 
+@pytest.mark.parametrize(("first", "second", "expected"), [(2, 3, ["duplicate", "true"]), (3, 2, ["true", "duplicate"]), (2, 2, ["true", "duplicate"])])  # fmt: skip
+def test_of_findings_of_equal_confidence_the_larger_one_is_true(first, second, expected):
+    """And of equal ones the first."""
+    labels = volume((slice(1, 3), slice(0, 9)), dtype=int)
+    p = volume(box(1, 0, width=first), box(1, 5, width=second), value=0.8)
+    assert outcomes(find_lesions(two_channels(p), labels)) == (expected, ["found"])
+
+
 def test_the_mean_decides_where_it_is_asked_to():
     """The first finding has the larger largest p, the second the larger mean."""
     labels = volume((slice(1, 3), slice(0, 8)), dtype=int)
