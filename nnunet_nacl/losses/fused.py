@@ -60,7 +60,7 @@ class FusedLoss(nn.Module):
             return False
         key = (logits.device, logits.dtype)
         if key not in self._checked:
-            difference = _check(self._terms, self._reference[0], logits)
+            difference = _check(self._terms, self._reference[0], logits, target.dtype)
             self._checked[key] = difference is None
             name = f"{logits.device}, {str(logits.dtype).removeprefix('torch.')}"
             if difference is None:
@@ -96,12 +96,12 @@ def why_not(terms: Terms, logits: Tensor, target: Tensor) -> str | None:
     return None
 
 
-def _check(terms: Terms, reference: nn.Module, like: Tensor) -> str | None:
+def _check(terms: Terms, reference: nn.Module, like: Tensor, labels: torch.dtype) -> str | None:
     """Return what is wrong with the kernels on a device and in a dtype, or None; this waits for the device."""
     try:
         from nnunet_nacl.losses.triton_loss import triton_loss
 
-        logits, target = _small_batch(terms, like)
+        logits, target = _small_batch(terms, like, labels)
         with torch.autocast(like.device.type, enabled=False):
             found = _value_and_gradient(lambda leaf: triton_loss(terms, leaf, target), logits)
             expected = _value_and_gradient(lambda leaf: reference(leaf, target), logits)
@@ -117,16 +117,19 @@ def _check(terms: Terms, reference: nn.Module, like: Tensor) -> str | None:
     return None
 
 
-def _small_batch(terms: Terms, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return random logits and labels of two small images: half of each of one class, half without any order, some ignored."""
+def _small_batch(terms: Terms, like: Tensor, labels: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return random logits and labels of two small images: half of each of one class, half without any order, some ignored.
+
+    The number of their voxels is a multiple of 16, as of most patches, so that Triton makes the same machine code for them.
+    """
     generator = torch.Generator().manual_seed(0)
-    classes, spatial = like.shape[1], (9, 6, 7)[: like.ndim - 2]
+    classes, spatial = like.shape[1], (16, 6, 7)[: like.ndim - 2]
     logits = torch.randn(2, classes, *spatial, generator=generator) * 2
     target = torch.randint(0, classes, (2, 1, *spatial), generator=generator)
     target[:, :, spatial[0] // 2 :] = classes - 1
     if terms.ignore_label is not None:
         target[torch.rand(target.shape, generator=generator) < 0.2] = terms.ignore_label
-    return logits.to(like.device, like.dtype), target.to(like.device)
+    return logits.to(like.device, like.dtype), target.to(like.device, labels)
 
 
 def _value_and_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,9 @@ NACL_L1 = tl.constexpr(1)
 NACL_L2 = tl.constexpr(2)
 SVLS = tl.constexpr(3)
 
+SIZES = ["depth", "height", "width"]
+"""Of which Triton need not know whether they are 1 or multiples of 16, so that patches of other shapes take the same machine code."""
+
 NO_CLASS = tl.constexpr(2**31 - 1)
 LOWEST = tl.constexpr(-3.0e38)
 """Where the running maximum starts: finite, since minus infinity less itself is no number."""
@@ -158,7 +161,7 @@ def _more(value, proportion, TERM: tl.constexpr):
 
 
 @triton.jit
-def _derivative(value, normaliser, mine, proportion, slope, scale, outer, factor, TERM: tl.constexpr):
+def _derivative(value, normaliser, mine, proportion, slope, scale, outer, factor, TERM: tl.constexpr, SUMS: tl.constexpr):
     """Return the derivative by a logit; ``slope`` is that of Dice and mL1-ACE by its probability, less the mean over the classes."""
     probability = tl.exp(value - normaliser)
     if TERM == SVLS:  # noqa: SIM108 (decided when it is compiled)
@@ -169,7 +172,9 @@ def _derivative(value, normaliser, mine, proportion, slope, scale, outer, factor
         derivative += factor * scale * tl.where(value > proportion, 1.0, tl.where(value < proportion, -1.0, 0.0))
     if TERM == NACL_L2:
         derivative += 2 * factor * scale * (value - proportion)
-    return derivative + outer * probability * slope
+    if SUMS:
+        derivative += outer * probability * slope
+    return derivative
 
 
 @triton.jit
@@ -194,7 +199,7 @@ def _put_right(
     if SUMS:
         slope = tl.load(of_class + which, mask=present, other=0.0)
         slope = tl.where(own == which, tl.load(of_label + which, mask=present, other=0.0), slope)
-    derivative = _derivative(value, normaliser, mine, proportion, slope - mean_slope, scale, outer, factor, TERM)
+    derivative = _derivative(value, normaliser, mine, proportion, slope - mean_slope, scale, outer, factor, TERM, SUMS)
     tl.store(gradient + place, derivative.to(gradient.dtype.element_ty), mask=present)
 
 
@@ -206,10 +211,10 @@ def _bin(probability, bins):
     return tl.where(lower < bins - 1, lower, bins - 1.0).to(tl.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def sum_up(
-    logits, target, weights, of_voxels, of_classes, middle_bins, copies, classes, depth, height, width, ignore, factor, bins,
-    TERM: tl.constexpr, IGNORE: tl.constexpr, BOX: tl.constexpr, SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr,
+    logits, target, weights, of_voxels, of_classes, middle_bins, copies, classes, voxels, depth, height, width, ignore,
+    factor, bins, TERM: tl.constexpr, IGNORE: tl.constexpr, BOX: tl.constexpr, SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr,
     SUMS: tl.constexpr, BINS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Sum the voxels' own terms and count the voxels, per block; with SUMS what Dice and mL1-ACE need of each class.
@@ -217,7 +222,6 @@ def sum_up(
     ``of_voxels`` (2, B, blocks), ``of_classes`` (3 or 7, B, K, blocks), float32; ``middle_bins`` (copies, 2, B, K, M), int64, zero before: the
     blocks add to one copy after the other, since additions to one number queue.
     """
-    voxels = depth * height * width
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = voxel < voxels
     image = tl.program_id(1).to(tl.int64)
@@ -270,12 +274,13 @@ def sum_up(
         # the label itself is looked at for one reason only, that it is one of the classes
         loss = normaliser - added + tl.where(of_label == of_label, 0.0, of_label)
     elif TERM == CROSS_ENTROPY:
-        loss = normaliser - of_label
+        loss = highest - of_label + tl.log(total)
     else:
-        loss = normaliser - of_label + factor * added
+        loss = highest - of_label + tl.log(total) + factor * added
     loss = tl.where(valid, loss, 0.0)
     tl.store(of_voxels + image * blocks + block, tl.sum(loss, 0))
-    tl.store(of_voxels + (images + image) * blocks + block, tl.sum(tl.where(valid, 1.0, 0.0), 0))
+    counted = tl.sum(valid.to(tl.int32), 0)
+    tl.store(of_voxels + (images + image) * blocks + block, counted)
     if SUMS:
         lowest = tl.min(tl.where(valid, own, NO_CLASS), 0)
         uppermost = tl.max(own, 0)
@@ -288,36 +293,47 @@ def sum_up(
             probability = tl.where(valid, tl.exp(value - normaliser), 0.0)
             mine = own == k
             sums = of_classes + (image * classes + k) * blocks + block
-            tl.store(sums + PROBABILITY * apart, tl.sum(probability, 0))
-            held = 0.0
+            of_all = tl.sum(probability, 0)
+            held = 0
             of_mine = 0.0
             if (k >= lowest) & (k <= uppermost):
-                held = tl.sum(tl.where(mine, 1.0, 0.0), 0)
+                held = tl.sum(mine.to(tl.int32), 0)
                 of_mine = tl.sum(tl.where(mine, probability, 0.0), 0)
+            tl.store(sums + PROBABILITY * apart, of_all)
             tl.store(sums + OWN * apart, held)
             tl.store(sums + OWN_PROBABILITY * apart, of_mine)
             if BINS:
-                gap = tl.where(mine, probability - 1.0, probability)
                 lower = _bin(probability, bins)
-                in_first = valid & (lower == 0)
-                in_last = valid & (lower == bins - 1) & (lower > 0)
-                between = valid & (lower > 0) & (lower < bins - 1)
-                # most voxels of most classes are in one of these two, where so many additions to one number would queue
-                tl.store(sums + FIRST_BIN * apart, tl.sum(tl.where(in_first, 1.0, 0.0), 0))
-                tl.store(sums + FIRST_GAP * apart, tl.sum(tl.where(in_first, gap, 0.0), 0))
-                tl.store(sums + LAST_BIN * apart, tl.sum(tl.where(in_last, 1.0, 0.0), 0))
-                tl.store(sums + LAST_GAP * apart, tl.sum(tl.where(in_last, gap, 0.0), 0))
-                held_bins = middle_bins + ((2 * (block % copies) * images + image) * classes + k) * bins + lower
-                gap_bins = held_bins + images.to(tl.int64) * classes * bins
-                tl.atomic_add(held_bins, tl.full((BLOCK,), 1, tl.int64), mask=between, sem="relaxed")
-                tl.atomic_add(gap_bins, (gap * FIXED_POINT).to(tl.int64), mask=between, sem="relaxed")
+                # in most blocks, all voxels are in the first bin of most classes
+                in_first = counted
+                gap_of_first = of_all - held
+                in_last = 0
+                gap_of_last = 0.0
+                if tl.max(lower, 0) > 0:
+                    gap = tl.where(mine, probability - 1.0, probability)
+                    # many voxels are in one of these two, where so many additions to one number would queue
+                    is_first = valid & (lower == 0)
+                    is_last = valid & (lower == bins - 1) & (lower > 0)
+                    in_first = tl.sum(is_first.to(tl.int32), 0)
+                    gap_of_first = tl.sum(tl.where(is_first, gap, 0.0), 0)
+                    in_last = tl.sum(is_last.to(tl.int32), 0)
+                    gap_of_last = tl.sum(tl.where(is_last, gap, 0.0), 0)
+                    between = valid & (lower > 0) & (lower < bins - 1)
+                    held_bins = middle_bins + ((2 * (block % copies) * images + image) * classes + k) * bins + lower
+                    gap_bins = held_bins + images.to(tl.int64) * classes * bins
+                    tl.atomic_add(held_bins, tl.full((BLOCK,), 1, tl.int64), mask=between, sem="relaxed")
+                    tl.atomic_add(gap_bins, (gap * FIXED_POINT).to(tl.int64), mask=between, sem="relaxed")
+                tl.store(sums + FIRST_BIN * apart, in_first)
+                tl.store(sums + FIRST_GAP * apart, gap_of_first)
+                tl.store(sums + LAST_BIN * apart, in_last)
+                tl.store(sums + LAST_GAP * apart, gap_of_last)
             value = following
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def write_gradient(
-    logits, target, weights, gradient, grad_output, counted, of_class, of_label, of_bin, classes, depth, height, width,
-    ignore, factor, bins, TERM: tl.constexpr, IGNORE: tl.constexpr, BOX: tl.constexpr, SZ: tl.constexpr, SY: tl.constexpr,
+    logits, target, weights, gradient, grad_output, counted, of_class, of_label, of_bin, classes, voxels, depth,
+    height, width, ignore, factor, bins, TERM: tl.constexpr, IGNORE: tl.constexpr, BOX: tl.constexpr, SZ: tl.constexpr, SY: tl.constexpr,
     SX: tl.constexpr, SUMS: tl.constexpr, BINS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Write the gradient, in the dtype of the logits and times ``grad_output``.
@@ -325,7 +341,6 @@ def write_gradient(
     ``counted`` is the number of voxels that count. Of Dice and mL1-ACE come the derivatives by a probability: ``of_class`` (B, K), and
     ``of_label`` (B, K) where the class is the label, and ``of_bin`` (B, K, M).
     """
-    voxels = depth * height * width
     voxel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = voxel < voxels
     image = tl.program_id(1).to(tl.int64)
@@ -379,7 +394,7 @@ def write_gradient(
             if BINS:
                 bin_of_it = _bin(tl.exp(value - normaliser), bins)
                 slope += tl.load(of_bin + k * bins + bin_of_it, mask=valid, other=0.0)
-        derivative = _derivative(value, normaliser, mine, mine, slope - mean_slope, scale, outer, factor, TERM)
+        derivative = _derivative(value, normaliser, mine, mine, slope - mean_slope, scale, outer, factor, TERM, SUMS)
         derivative = tl.where(valid, derivative, 0.0)
         tl.store(out, derivative.to(gradient.dtype.element_ty), mask=inside)
         out += voxels

@@ -55,15 +55,16 @@ class _Launch:
         self.batch = batch
         self.sizes = [1] * (3 - len(spatial)) + spatial
         self.sides = [1] * (3 - len(spatial)) + list(self.terms.sides(len(spatial)))
-        self.blocks = math.ceil(math.prod(self.sizes) / VOXELS_PER_PROGRAM)
+        self.voxels = math.prod(spatial)
+        self.blocks = math.ceil(self.voxels / VOXELS_PER_PROGRAM)
         self.weights = _weights(self.terms, len(spatial), self.logits.device)
 
     def run(self, kernel: Any, *arguments: Tensor | int) -> None:
         terms = self.terms
         with _on(self.logits.device):
             kernel[(self.blocks, self.batch)](
-                self.logits, self.target, self.weights, *arguments, self.classes, *self.sizes,
-                0 if terms.ignore_label is None else terms.ignore_label, terms.factor(self.classes), max(terms.bins, 1),
+                self.logits, self.target, self.weights, *arguments, self.classes, self.voxels, *self.sizes,
+                0 if terms.ignore_label is None else terms.ignore_label, float(terms.factor(self.classes)), max(terms.bins, 1),
                 _TERMS[terms.name], terms.ignore_label is not None, terms.is_box, *self.sides,
                 terms.dice is not None or terms.bins > 0, terms.bins > 0, VOXELS_PER_PROGRAM, num_warps=WARPS,
             )  # fmt: skip

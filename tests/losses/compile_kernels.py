@@ -22,14 +22,14 @@ FLOATS = {"weights", "of_voxels", "of_classes", "grad_output", "counted", "of_cl
 WINDOW = {"SZ": 3, "SY": 3, "SX": 3, "BOX": True}
 NO_WINDOW = {"SZ": 1, "SY": 1, "SX": 1, "BOX": True}
 VARIANTS = [
-    # Triton makes a constant of each argument that is 1: the sizes that a patch does not have, and `bins` without mL1-ACE
+    # Triton makes a constant of each argument that is 1, but of sizes: `bins` without mL1-ACE
     {"TERM": 1, "IGNORE": False, "SUMS": False, "BINS": False, "bins": 1} | WINDOW,
-    {"TERM": 1, "IGNORE": True, "SUMS": True, "BINS": False, "bins": 1, "depth": 1, "ignore": 1} | WINDOW | {"SZ": 1},
+    {"TERM": 1, "IGNORE": True, "SUMS": True, "BINS": False, "bins": 1, "ignore": 1} | WINDOW | {"SZ": 1},
     {"TERM": 2, "IGNORE": True, "SUMS": True, "BINS": False, "bins": 1} | WINDOW | {"BOX": False},
     {"TERM": 3, "IGNORE": False, "SUMS": True, "BINS": False, "bins": 1} | WINDOW | {"BOX": False},
     {"TERM": 0, "IGNORE": True, "SUMS": True, "BINS": True} | NO_WINDOW,
-    # one axis, one class
-    {"TERM": 0, "IGNORE": False, "SUMS": True, "BINS": True, "depth": 1, "height": 1, "classes": 1} | NO_WINDOW,
+    # one class
+    {"TERM": 0, "IGNORE": False, "SUMS": True, "BINS": True, "classes": 1} | NO_WINDOW,
 ]
 
 
@@ -43,9 +43,8 @@ def compiled(kernel, constants, capability, logits="fp16", target="i16"):
     types |= {name: kind for name, kind in {"middle_bins": "*i64", "gradient": f"*{logits}"}.items() if name in types}
     types |= dict.fromkeys(constants, "constexpr")
     places = {name: (index,) for index, name in enumerate(kernel.arg_names)}
-    # what Triton finds in the arguments of a usual patch: aligned tensors, sizes of multiples of 16
-    sizes = {"depth", "height", "width"} - set(constants)
-    aligned = [name for name, kind in types.items() if kind.startswith("*") or name in sizes]
+    # what Triton finds in the arguments of a usual patch: aligned tensors, a multiple of 16 voxels
+    aligned = [name for name, kind in types.items() if kind.startswith("*") or name == "voxels"]
     source = ASTSource(
         kernel,
         {name: types[name] for name in kernel.arg_names},
