@@ -24,7 +24,7 @@ _TOLERANCE = 1e-3
 class FusedLoss(nn.Module):
     """A loss that Triton kernels compute where they can, and that computes itself elsewhere.
 
-    Before the kernels compute anything on a device, in a dtype, they are held against the loss itself on a small random batch. Where they
+    Before the kernels compute anything on a device, for dtypes of logits and labels, they are held against the loss itself on a small random batch. Where they
     fail or differ, the loss computes itself from then on.
 
     Args:
@@ -41,7 +41,7 @@ class FusedLoss(nn.Module):
         self._reference = (reference,)
         self._terms = terms
         self._report = report
-        self._checked: dict[tuple[torch.device, torch.dtype], bool] = {}
+        self._checked: dict[tuple[torch.device, torch.dtype, torch.dtype], bool] = {}
         self._said: set[str] = set()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class FusedLoss(nn.Module):
         if reason:
             self._say(f"The loss runs as PyTorch's operations: {reason}.")
             return False
-        key = (logits.device, logits.dtype)
+        key = (logits.device, logits.dtype, target.dtype)
         if key not in self._checked:
             difference = _check(self._terms, self._reference[0], logits, target.dtype)
             self._checked[key] = difference is None
@@ -129,7 +129,10 @@ def _small_batch(terms: Terms, like: Tensor, labels: torch.dtype) -> tuple[Tenso
     target[:, :, spatial[0] // 2 :] = classes - 1
     if terms.ignore_label is not None:
         target[torch.rand(target.shape, generator=generator) < 0.2] = terms.ignore_label
-    return logits.to(like.device, like.dtype), target.to(like.device, labels)
+    typed = target.to(labels)
+    # an ignore label that the dtype does not hold would become a label that is no class, which stops a card
+    target = typed if torch.equal(typed.long(), target) else target
+    return logits.to(like.device, like.dtype), target.to(like.device)
 
 
 def _value_and_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:

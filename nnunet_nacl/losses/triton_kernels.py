@@ -161,7 +161,9 @@ def _more(value, proportion, TERM: tl.constexpr):
 
 
 @triton.jit
-def _derivative(value, normaliser, mine, proportion, slope, scale, outer, factor, TERM: tl.constexpr, SUMS: tl.constexpr):
+def _derivative(
+    value, normaliser, mine, proportion, slope, scale, outer, factor, TERM: tl.constexpr, SUMS: tl.constexpr
+):  # fmt: skip
     """Return the derivative by a logit; ``slope`` is that of Dice and mL1-ACE by its probability, less the mean over the classes."""
     probability = tl.exp(value - normaliser)
     if TERM == SVLS:  # noqa: SIM108 (decided when it is compiled)

@@ -61,6 +61,8 @@ def output(*command):
 def main():
     capability = int(sys.argv[1]) if len(sys.argv) > 1 else 90
     for kernel in (triton_kernels.sum_up, triton_kernels.write_gradient):
+        unknown = [parameter.name for parameter in kernel.params if parameter.do_not_specialize]
+        assert unknown == triton_kernels.SIZES, unknown
         for variant in VARIANTS:
             constants = variant | {"BLOCK": VOXELS}
             result = compiled(kernel, constants, capability)

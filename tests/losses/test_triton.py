@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import plain
 import pytest
 import torch
@@ -144,6 +145,50 @@ def test_many_classes(name, classes):
     assert_equals_plain(Case(name, classes=classes, shape=(9,), dice=DICE if classes < 100 else None, disorder=0.2))
 
 
+@pytest.fixture
+def addresses(monkeypatch):
+    """Check each address that a kernel reads or writes in the interpreter."""
+    interpreter = pytest.importorskip("triton.runtime.interpreter")
+    memory, executor, ranges, looked_at = interpreter._interpreter, interpreter.GridExecutor, [], []
+    prepare = executor._init_args_hst
+
+    def with_ranges(self, *arguments):
+        prepared = prepare(self, *arguments)
+        tensors = [item for item in prepared[0] if isinstance(item, torch.Tensor)]
+        ranges[:] = [(item.data_ptr(), item.data_ptr() + item.nbytes) for item in tensors]
+        return prepared
+
+    def check(pointers, mask):
+        found = np.broadcast_arrays(pointers, mask)
+        active = found[0][found[1].astype(bool)]
+        looked_at.append(active.size)
+        outside = [place for place in active.tolist() if not any(first <= place < end for first, end in ranges)]
+        assert not outside, f"{len(outside)} addresses of {active.size} are in no tensor"
+
+    class Checked:
+        def __getattr__(self, name):
+            return getattr(memory, name)
+
+        def load(self, pointers, mask, *others):
+            check(pointers, mask)
+            return memory.load(pointers, mask, *others)
+
+        def store(self, pointers, values, mask):
+            check(pointers, mask)
+            assert np.unique(pointers[mask]).size == np.count_nonzero(mask), "two lanes write to one place"
+            return memory.store(pointers, values, mask)
+
+        def atomic_rmw(self, operation, pointers, values, mask, *others):
+            check(pointers, mask)
+            return memory.atomic_rmw(operation, pointers, values, mask, *others)
+
+    monkeypatch.setattr(executor, "_init_args_hst", with_ranges)
+    monkeypatch.setattr(interpreter, "_interpreter", Checked())
+    yield
+    assert sum(looked_at) > 100
+
+
+@pytest.mark.usefixtures("addresses")
 @pytest.mark.parametrize(
     ("name", "shape"), [("NACL", (1,)), ("NACL", (7, 1)), ("NACL", (1, 2, 3)), ("SVLS", (1, 1)), ("L1ACE", (1, 1, 1))]
 )
@@ -151,6 +196,7 @@ def test_small_shapes(name, shape):
     assert_equals_plain(Case(name, shape=shape, dice=SoftDice(False, True, 1e-5)))
 
 
+@pytest.mark.usefixtures("addresses")
 @pytest.mark.parametrize("name", ["NACL", "SVLS", "L1ACE"])
 def test_several_blocks(name, monkeypatch):
     """A patch of more than one block, of which the last is not full."""
@@ -186,15 +232,27 @@ def test_a_bad_logit(name, bad):
     assert not fused_value(case, target)(logits).isfinite()
 
 
+@pytest.mark.usefixtures("addresses")
 @pytest.mark.parametrize("name", ["NACL", "SVLS", "L1ACE"])
-@pytest.mark.parametrize("wrong", [-1, 3])
+@pytest.mark.parametrize("wrong", [-2, -1, 3])
 def test_a_label_that_is_no_class_makes_nan(name, wrong):
+    """The value and this voxel's gradient, not that of its neighbours."""
     case = Case(name, shape=(9,), ignored=0.1)
     logits, target = case.batch()
     target[0, 0, 5] = wrong
     value, gradient = value_and_gradient(fused_value(case, target), logits)
     assert value.isnan()
     assert gradient[0, :, 5].isnan().all()
+    assert gradient.isnan().sum() == 3
+
+
+def test_large_logits_lose_no_digits_of_the_value():
+    """Softmax does not change with an offset; a float32 beyond 4096 has steps of 0.0005."""
+    case = Case(options=(("weight", 0.0), ("kernel_size", 1)), shape=(9,))
+    logits, target = case.batch()
+    logits = (logits * 64).round() / 64  # not rounded again
+    expected, found = (fused_value(case, target)(x) for x in (logits, logits + 4096))
+    torch.testing.assert_close(found, expected, rtol=2e-7, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -331,6 +389,20 @@ def test_the_loss_itself_runs_where_they_do_not(on_cpu, monkeypatch, fault):
         torch.testing.assert_close(found, value_and_gradient(lambda x: case.loss()(x, target), logits))
     assert len(lines) == 1
     assert ("failed (RuntimeError: no compiler)" if fault == "raises" else "gave another value") in lines[0]
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_the_check_is_of_the_machine_code_that_trains(axes):
+    """Triton makes other code for numbers of voxels that are no multiple of 16, and for other dtypes of the labels."""
+    like = torch.zeros(1, 3, *[2] * axes)
+    for dtype in (torch.int16, torch.float32):
+        terms = terms_of(NACLLoss(ignore_label=3))
+        _, target = fused._small_batch(terms, like, dtype)
+        assert target[0].numel() % 16 == 0
+        assert target.dtype == dtype
+        assert set(target.unique().tolist()) == {0, 1, 2, 3}
+    _, target = fused._small_batch(terms_of(NACLLoss(ignore_label=-1)), like, torch.uint8)
+    assert target.min() == -1
 
 
 def test_what_the_kernels_do_not_take(on_cpu):
