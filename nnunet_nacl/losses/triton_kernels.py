@@ -250,12 +250,21 @@ def sum_up(
         if TERM == NACL_L2:
             added += value * value
         value = following
+    normaliser = highest + tl.log(total)
+    if TERM == SVLS:
+        # the label itself is looked at for one reason only, that it is one of the classes
+        loss = normaliser + tl.where(of_label == of_label, 0.0, of_label)
+        factor = -1.0
+    else:
+        loss = highest - of_label + tl.log(total)
+    if (TERM == NACL_L1) | (TERM == NACL_L2):
+        loss += factor * added
     if TERM != CROSS_ENTROPY:
         placed = tl.minimum(voxel, voxels - 1)
         low, high = _range_of_classes(target, placed, valid, own, depth, height, width, ignore, SZ, SY, SX, IGNORE)
         mixed = _any(low < high)
         if not mixed:
-            added += _more(of_label, 1.0, TERM)
+            loss += factor * _more(of_label, 1.0, TERM)
         left = tl.full((BLOCK,), 1.0, tl.float32)
         # a round for two classes; as a `while` one version of Triton does not compile it
         for _ in range((classes + 3) // 2):
@@ -265,20 +274,12 @@ def sum_up(
                 )
                 left -= of_low + of_high
                 one_left = next_low == next_high
-                added += _more_of(first, low, of_low, valid & (low <= high), classes, voxels, TERM)
-                added += _more_of(first, high, of_high, valid & (low < high), classes, voxels, TERM)
-                added += _more_of(first, next_low, left, valid & one_left, classes, voxels, TERM)
+                loss += factor * _more_of(first, low, of_low, valid & (low <= high), classes, voxels, TERM)
+                loss += factor * _more_of(first, high, of_high, valid & (low < high), classes, voxels, TERM)
+                loss += factor * _more_of(first, next_low, left, valid & one_left, classes, voxels, TERM)
                 low = tl.where(one_left, NO_CLASS, next_low)
                 high = next_high
                 mixed = _any(low <= high)
-    normaliser = highest + tl.log(total)
-    if TERM == SVLS:
-        # the label itself is looked at for one reason only, that it is one of the classes
-        loss = normaliser - added + tl.where(of_label == of_label, 0.0, of_label)
-    elif TERM == CROSS_ENTROPY:
-        loss = highest - of_label + tl.log(total)
-    else:
-        loss = highest - of_label + tl.log(total) + factor * added
     loss = tl.where(valid, loss, 0.0)
     tl.store(of_voxels + image * blocks + block, tl.sum(loss, 0))
     counted = tl.sum(valid.to(tl.int32), 0)
