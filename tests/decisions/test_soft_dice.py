@@ -68,3 +68,11 @@ def test_of_few_voxels_it_is_above_the_mean_dice() -> None:
         dice = 2 * (truth & mask).sum(1)[there] / (truth.sum(1) + mask.sum(1))[there]
         sure = soft_dice_confidence((p * mask).sum(1), p.sum(1), mask.sum(1))[there]
         assert (sure - dice).mean() == pytest.approx(excess, abs=0.008 if n_voxels < 5 else 0.004)
+
+
+def test_no_estimate_and_no_bound_is_beyond_a_dice() -> None:
+    """What is added is 0.3, or taken away, in all nine cases of the fit."""
+    above = fit_dice(np.full(9, 0.5), np.full(9, 0.8)).apply([0.1, 0.6, 0.9])
+    below = fit_dice(np.full(9, 0.8), np.full(9, 0.5)).apply([0.1, 0.6, 0.9])
+    for found, expected in ((above, [0.4, 0.9, 1.0]), (below, [0.0, 0.3, 0.6])):
+        assert found[0].tolist() == found[1].tolist() == pytest.approx(expected)

@@ -139,3 +139,18 @@ def test_members_that_do_not_belong_together_are_refused(folders, tmp_path, caps
     other = json.loads((members[2] / "dataset.json").read_text())
     (members[2] / "dataset.json").write_text(json.dumps(other | {"labels": {"background": 0, "cap": 1, "body": 2}}))
     assert "their labels differ" in said(*members)
+
+
+@pytest.mark.parametrize("changes", [{}, REGIONS], ids=["labels", "regions"])
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "NaN"), (7.0, "to 7."), (-3.0, "got -3 to")])
+def test_no_probabilities_are_refused(changes, value, said, folders, tmp_path, capsys):
+    """A member with NaN or logits: of regions, and of NaN, no sum over the classes would show it."""
+    members = folders(changes)
+    for folder in members:
+        values = read(folder, "a")
+        values[-1, 2, 2, 2] = value
+        write(folder, "a", values)
+    assert ensemble(members, tmp_path / "mean") == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("nnunet-nacl: error: a in ") and said in line
+    assert not list((tmp_path / "mean").glob("a.*"))
