@@ -151,7 +151,7 @@ def _legend(comparison: Comparison, wide: bool, judged: bool) -> Iterator[Text]:
     yield Text(
         f"Means over cases, paired by case. Interval: {settings.level:.0%} {METHOD}, "
         f"each by itself. p: Wilcoxon signed-rank, adjusted (Holm) for all "
-        f"{_counted(comparison.n_tests, 'test')} made; better, worse: p < {settings.alpha:g}, and so is that of the interval, adjusted likewise. {THESE_NETWORKS}: "
+        f"{_counted(comparison.n_tests, 'test')} made; better, worse: p < {settings.alpha:g}. {THESE_NETWORKS}: "
         "they tell what other cases would give, not what another training would."
     )
     if any(not difference.again.reason for difference in comparison.differences):

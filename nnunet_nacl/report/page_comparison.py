@@ -109,7 +109,7 @@ def differences_part(comparison: Comparison, differences: Sequence[CaseDifferenc
     settings = comparison.settings
     method = (
         f"Intervals: {100 * settings.level:g} % {METHOD}. p: Wilcoxon signed-rank, adjusted (Holm) for the "
-        f"{comparison.n_tests} tests of this page; below {settings.alpha:g} a difference counts, if the p of its interval, adjusted likewise, is too. Both are about other cases: how much "
+        f"{comparison.n_tests} tests of this page; below {settings.alpha:g} a difference counts. Both are about other cases: how much "
         "two trainings of the same loss differ is not included."
     )
     grouped = [_group(name, rows, voxel_set) for name, rows in groups.items()]

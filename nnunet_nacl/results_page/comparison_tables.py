@@ -63,11 +63,10 @@ def _runs(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
 def _explanation(content: dict[str, Any], base: tuple[str, str]) -> str:
     protocol = content.get("protocol") or {}
     interval, alpha = protocol.get("interval") or {}, protocol.get("alpha", 0.05)
-    both = ", and so is that of the interval, adjusted likewise" if "better_or_worse" in protocol else ""
     return wrapped(
         f"*{THESE_NETWORKS.capitalize()}*: differences from {code(base[0])}{base[1]}, paired over {len(content.get('cases') or [])} cases: run - baseline, mean "
         f"over cases. Interval: 95 %, {text(interval.get('method', '?'))}. p: Wilcoxon signed-rank, adjusted (Holm) for all {text(content.get('n_tests', '?'))} tests "
-        f"of this comparison; better and worse: below {text(alpha)}{both}. Voxel sets with * are chosen by the label, where better is "
+        f"of this comparison; better and worse: below {text(alpha)}. Voxel sets with * are chosen by the label, where better is "
         "better by the papers' convention only."
     )
 

@@ -100,7 +100,7 @@ def _protocol(comparison: Comparison) -> dict[str, Any]:
             "at_least": signed_rank.MIN_DIFFERENCES,
         },
         "adjustment": "Holm over all tests made",
-        "better_or_worse": "p_both_holm below alpha: Holm over the larger of p and p_mean, the p of the interval",
+        "p_both_holm": "Holm over the larger of p and p_mean, the p of the interval; verdicts take p_holm and the interval by itself",
         "alpha": settings.alpha,
         "effect_size": "matched-pairs rank-biserial correlation",
         "parts": "mean difference over the cases of each merged result (fold), no tests",

@@ -138,7 +138,7 @@ def adjusted(results: Sequence[PairedResult]) -> tuple[Float64Array, Float64Arra
     """Return the p of each signed-rank test adjusted for all of them, and the same of the larger of p and p_mean, ``(M,)`` each.
 
     Ranks differ from 0 by skewness alone, in every test, and then an interval that is not adjusted leaves out 0 in one test of twenty:
-    so among several tests both have to be.
+    so among several tests the second is what bounds false findings about means.
     """
     p, p_mean = np.array([(result.p, result.p_mean) for result in results]).reshape(-1, 2).T
     return holm(p), holm(np.maximum(p, p_mean))

@@ -154,23 +154,6 @@ def test_test_and_interval_that_disagree(tmp_path):
     assert difference.in_words.startswith("test and interval disagree: ECE lower by 0.04")
 
 
-def test_an_interval_that_only_leaves_out_zero_by_itself_is_no_claim(tmp_path):
-    """Two scores, one untouched by skewness: alone the other is lower; among two tests its interval, adjusted, holds 0."""
-    base = make_run(tmp_path / "base", np.full((20, 2), 0.8), np.linspace(0.1, 0.2, 20))
-    run = changed(
-        base,
-        tmp_path / "odd",
-        ece=np.r_[np.linspace(-0.07, -0.05, 19), 0.088],
-        dice=np.tile([0.01, -0.01], 10)[:, None],
-    )
-    alone = row(compare_runs(base, [run], scores=("ECE",), voxel_sets=("all",)), "ECE", "all")
-    among = row(compare_runs(base, [run], scores=("Dice", "ECE"), voxel_sets=("all",)), "ECE", "all")
-    assert alone.verdict == "better" and alone.p_both_holm < 0.05
-    assert among.p_holm < 0.05 < among.p_both_holm and among.result.high < 0
-    assert (among.verdict, among.in_words[:34]) == ("unclear", "test and interval disagree: ECE lo")
-    assert "the interval, adjusted for all tests, does not tell from 0" in among.in_words
-
-
 def test_score_without_a_better_direction(base, tmp_path):
     other = copy.deepcopy(base.summary)
     for number, case in enumerate(other["metric_per_case"]):
