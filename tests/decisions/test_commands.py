@@ -341,7 +341,7 @@ def test_results_without_confidences_are_told_in_one_line(task, tmp_path, capsys
         kept = {name: values for name, values in stored.items() if name not in ("spread", "mask_sums")}
     np.savez(old / "calibration_bins.npz", **kept)
     assert run("volumes", "fit", old, "-o", tmp_path / "v.json", "--level", 0.8) == 0
-    assert "of an older version and contain no confidences of cases" in capsys.readouterr().err
+    assert "of an older version and do not say how uncertain each voxel is" in capsys.readouterr().err
     assert set(json.loads((tmp_path / "v.json").read_text())["structures"]["1"]["ways"]) == {"hard", "soft"}
     assert run("triage", "fit", old, "-o", tmp_path / "t.json", "--level", 0.8) == 1
     assert "Run `nnunet-nacl evaluate` on their folders again" in capsys.readouterr().err
