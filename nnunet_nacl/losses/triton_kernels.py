@@ -5,10 +5,8 @@ with any number of classes) and nothing of their size is written but the gradien
 log-sum-exp, which the gradient's kernel computes again: that costs a second reading of what the cache still holds, and no memory. The next
 class is read before the present one is worked on, so that memory and arithmetic overlap.
 
-Nearly all windows hold one class, whose proportion is 1: then the labels are looked through once, for the lowest and the highest class. In a
-block with other windows, the two outermost classes of each window are counted, then the next two, until one or none is left. All other
-proportions are 0, so they are nowhere: what the window's classes add to a sum over all classes, or change in the gradient, is put right
-afterwards.
+Nearly all class proportions are 0 (``triton_windows``). A sum over all classes, and the gradient, are first computed as if each window held
+the voxel's own class only; then what the classes of mixed windows change is put right, two or three of each window a round.
 
 What ``triton.jit`` compiles is kept to what Triton 2.1, of PyTorch 2.1, knows; that of mL1-ACE needs Triton 3 (additions to an int64).
 ``triton_loss`` calls it.
@@ -19,6 +17,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from nnunet_nacl.losses.triton_windows import NO_CLASS, any_of, count, range_of_classes
+
 # what is added to the voxel's own terms: tests/losses hold the numbers to those of triton_loss
 CROSS_ENTROPY = tl.constexpr(0)
 NACL_L1 = tl.constexpr(1)
@@ -28,7 +28,6 @@ SVLS = tl.constexpr(3)
 SIZES = ["depth", "height", "width"]
 """Of which Triton need not know whether they are 1 or multiples of 16, so that patches of other shapes take the same machine code."""
 
-NO_CLASS = tl.constexpr(2**31 - 1)
 LOWEST = tl.constexpr(-3.0e38)
 """Where the running maximum starts: finite, since minus infinity less itself is no number."""
 
@@ -36,86 +35,6 @@ LOWEST = tl.constexpr(-3.0e38)
 PROBABILITY, OWN_PROBABILITY, OWN, FIRST_BIN, FIRST_GAP, LAST_BIN, LAST_GAP = (tl.constexpr(i) for i in range(7))
 FIXED_POINT = tl.constexpr(4294967296.0)
 """Sums that several blocks add to are integers, times this, so that their order does not matter."""
-
-
-@triton.jit
-def _row(voxel, plane, line, depth, height, width, SZ: tl.constexpr, SY: tl.constexpr):
-    """Return where a row of the window begins in the label map; beyond the border the border is repeated."""
-    near_z = tl.minimum(tl.maximum(voxel // (width * height) + (plane - SZ // 2), 0), depth - 1)
-    near_y = tl.minimum(tl.maximum((voxel // width) % height + (line - SY // 2), 0), height - 1)
-    return (near_z * height + near_y) * width
-
-
-@triton.jit
-def _neighbour(target, start, voxel, column, width, SX: tl.constexpr):
-    near_x = tl.minimum(tl.maximum(voxel % width + (column - SX // 2), 0), width - 1)
-    return tl.load(target + start + near_x).to(tl.int32)
-
-
-@triton.jit
-def _range_of_classes(
-    target, voxel, valid, own, depth, height, width, ignore,
-    SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr, IGNORE: tl.constexpr,
-):  # fmt: skip
-    """Return the lowest and the highest class of each window."""
-    lowest = own
-    highest = own
-    for plane in range(SZ):
-        for line in tl.static_range(SY):
-            start = _row(voxel, plane, line, depth, height, width, SZ, SY)
-            for column in tl.static_range(SX):
-                near = _neighbour(target, start, voxel, column, width, SX)
-                if IGNORE:
-                    near = tl.where(near == ignore, own, near)
-                lowest = tl.minimum(lowest, near)
-                highest = tl.maximum(highest, near)
-    return tl.where(valid, lowest, own), tl.where(valid, highest, own)
-
-
-@triton.jit
-def _count(
-    target, voxel, low, high, depth, height, width, weights, ignore,
-    SZ: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr, BOX: tl.constexpr, IGNORE: tl.constexpr,
-):  # fmt: skip
-    """Return the proportions of two classes in each window, the next class above the first, and the next one below the second."""
-    nothing = tl.zeros_like(low)
-    if not BOX:
-        nothing = nothing.to(tl.float32)
-    of_low = nothing
-    of_high = nothing
-    ignored = nothing
-    of_all = 0
-    if not BOX:
-        of_all = 0.0
-    # without a sign, what is not above is very far above
-    above = tl.zeros_like(low).to(tl.uint32) + NO_CLASS
-    below = tl.zeros_like(low).to(tl.uint32) + NO_CLASS
-    for plane in range(SZ):
-        for line in tl.static_range(SY):
-            start = _row(voxel, plane, line, depth, height, width, SZ, SY)
-            for column in tl.static_range(SX):
-                near = _neighbour(target, start, voxel, column, width, SX)
-                here = 1
-                if not BOX:
-                    here = tl.load(weights + (plane * SY + line) * SX + column)
-                of_all += here
-                if IGNORE:
-                    ignored += tl.where(near == ignore, here, 0)
-                    near = tl.where(near == ignore, NO_CLASS, near)
-                of_low += tl.where(near == low, here, 0)
-                of_high += tl.where(near == high, here, 0)
-                above = tl.minimum(above, (near - low - 1).to(tl.uint32))
-                below = tl.minimum(below, (high - near - 1).to(tl.uint32))
-    following = tl.where(above < NO_CLASS, low + 1 + above.to(tl.int32), NO_CLASS)
-    preceding = tl.where(below < NO_CLASS, high - 1 - below.to(tl.int32), -1)
-    total = (of_all - ignored).to(tl.float32)
-    per_weight = 1.0 / tl.where(total > 0, total, 1.0)
-    return of_low * per_weight, of_high * per_weight, following, preceding
-
-
-@triton.jit
-def _any(condition):
-    return tl.max(tl.where(condition, 1, 0), 0) > 0
 
 
 @triton.jit
@@ -261,15 +180,15 @@ def sum_up(
         loss += factor * added
     if TERM != CROSS_ENTROPY:
         placed = tl.minimum(voxel, voxels - 1)
-        low, high = _range_of_classes(target, placed, valid, own, depth, height, width, ignore, SZ, SY, SX, IGNORE)
-        mixed = _any(low < high)
+        low, high = range_of_classes(target, placed, valid, own, depth, height, width, ignore, SZ, SY, SX, IGNORE)
+        mixed = any_of(low < high)
         if not mixed:
             loss += factor * _more(of_label, 1.0, TERM)
         left = tl.full((BLOCK,), 1.0, tl.float32)
         # a round for two classes; as a `while` one version of Triton does not compile it
         for _ in range((classes + 3) // 2):
             if mixed:
-                of_low, of_high, next_low, next_high = _count(
+                of_low, of_high, next_low, next_high = count(
                     target, placed, low, high, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
                 )
                 left -= of_low + of_high
@@ -279,7 +198,7 @@ def sum_up(
                 loss += factor * _more_of(first, next_low, left, valid & one_left, classes, voxels, TERM)
                 low = tl.where(one_left, NO_CLASS, next_low)
                 high = next_high
-                mixed = _any(low <= high)
+                mixed = any_of(low <= high)
     loss = tl.where(valid, loss, 0.0)
     tl.store(of_voxels + image * blocks + block, tl.sum(loss, 0))
     counted = tl.sum(valid.to(tl.int32), 0)
@@ -404,8 +323,8 @@ def write_gradient(
         value = following
     if TERM != CROSS_ENTROPY:
         placed = tl.minimum(voxel, voxels - 1)
-        low, high = _range_of_classes(target, placed, valid, own, depth, height, width, ignore, SZ, SY, SX, IGNORE)
-        mixed = _any(low < high)
+        low, high = range_of_classes(target, placed, valid, own, depth, height, width, ignore, SZ, SY, SX, IGNORE)
+        mixed = any_of(low < high)
         if mixed:
             # what follows need not be written by the thread that wrote a voxel above
             tl.debug_barrier()
@@ -413,7 +332,7 @@ def write_gradient(
         # a round for two classes; as a `while` one version of Triton does not compile it
         for _ in range((classes + 3) // 2):
             if mixed:
-                of_low, of_high, next_low, next_high = _count(
+                of_low, of_high, next_low, next_high = count(
                     target, placed, low, high, depth, height, width, weights, ignore, SZ, SY, SX, BOX, IGNORE
                 )
                 left -= of_low + of_high
@@ -432,4 +351,4 @@ def write_gradient(
                 )  # fmt: skip
                 low = tl.where(one_left, NO_CLASS, next_low)
                 high = next_high
-                mixed = _any(low <= high)
+                mixed = any_of(low <= high)
