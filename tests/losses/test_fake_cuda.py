@@ -47,7 +47,7 @@ def test_stays_on_the_device(make, regions, ignore):
         if isinstance(loss, CRaCLoss):
             # sends its multipliers once
             loss(*batch((4, 5, 6), regions, ignore))
-            assert said == ["to the device, crac_multipliers.py: <listcomp>"] * 2
+            assert [line.split(":")[0] for line in said] == ["to the device, crac_multipliers.py"] * 2
             said.clear()
         assert_stays(loss, *batch((4, 5, 6), regions, ignore))
     assert said == []
