@@ -125,5 +125,5 @@ def test_trainers_import_neither_the_evaluator_nor_the_kernels():
     loaded = "import sys, nnunet_nacl.training.trainers; print(*sys.modules, sep='\\n')"
     modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
     assert "nnunet_nacl.training.calibration_evaluation" in modules
-    kernels = {"nnunet_nacl.losses.triton_kernels", "nnunet_nacl.losses.triton_loss"}
+    kernels = {f"nnunet_nacl.losses.triton_{name}" for name in ("kernels", "windows", "loss")}
     assert not {"nnunet_nacl.evaluation", "nnunet_nacl.calibration", "numba", *kernels} & set(modules)
