@@ -11,7 +11,7 @@ import contextlib
 import functools
 import importlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from nnunet_nacl.evaluation.dataset import Dataset
 from nnunet_nacl.evaluation.geometry import Geometry, geometry_of
 from nnunet_nacl.evaluation.gzip_check import check_gzip
 from nnunet_nacl.files import json_files
+from nnunet_nacl.nnunet.image_files import voxel_files
 
 SPACING_READER = "Tiff3DIO"
 """nnU-Net's reader that looks for the spacing in a file of its own."""
@@ -120,27 +121,9 @@ def spacing_files_of(path: Path, dataset: Dataset, elsewhere: Sequence[Path]) ->
 
 
 def files_read(path: Path, dataset: Dataset, elsewhere: Sequence[Path] = ()) -> list[Path]:
-    """Return all files that are there and that a label map depends on: the file itself, its voxels, its spacing.
-
-    The voxels of MetaImage (.mhd), NRRD (.nhdr) and Analyze (.hdr, .img) may lie in a file of their own.
-    """
-    side = [*spacing_files_of(path, dataset, elsewhere), *_voxel_files(path)]
+    """Return all files that are there and that a label map depends on: the file itself, its voxels, its spacing."""
+    side = [*spacing_files_of(path, dataset, elsewhere), *voxel_files(path)]
     return [path, *(file for file in side if file.is_file())]
-
-
-def _voxel_files(path: Path) -> Iterator[Path]:
-    ending = path.suffix.lower()
-    if ending in (".hdr", ".img"):
-        yield path.with_suffix(".img" if ending == ".hdr" else ".hdr")
-    elif ending in (".mhd", ".nhdr"):
-        key, between = ("elementdatafile", "=") if ending == ".mhd" else ("data file", ":")
-        lines = path.read_bytes()[: 2**16].decode("utf-8", "replace").splitlines()
-        places = [number for number, line in enumerate(lines) if line.partition(between)[0].strip().lower() == key]
-        for number in places:
-            # after LIST stand the names of the files, one a line
-            yield from (
-                path.parent / line.strip() for line in (lines[number].partition(between)[2], *lines[number + 1 :])
-            )
 
 
 def _read_spacing(path: Path) -> tuple[float, ...]:

@@ -1,9 +1,9 @@
-"""The image files of a case, and how many channels they hold."""
+"""The image files of a case, how many channels they hold, and what lies beside them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +51,22 @@ def images_in(folder: Path, name: str, channels: int, file_ending: str, reader: 
         f"{folder}: expected one image for each of {channels} channels of {name}, but got {len(present)}: "
         f"{', '.join(sorted(present)[:5])}."
     )
+
+
+def voxel_files(path: Path) -> Iterator[Path]:
+    """Yield the files that hold the voxels of an image whose own file does not; they need not be there.
+
+    So it may be with MetaImage (.mhd), NRRD (.nhdr) and Analyze (.hdr, .img).
+    """
+    ending = path.suffix.lower()
+    if ending in (".hdr", ".img"):
+        yield path.with_suffix(".img" if ending == ".hdr" else ".hdr")
+    elif ending in (".mhd", ".nhdr"):
+        key, between = ("elementdatafile", "=") if ending == ".mhd" else ("data file", ":")
+        lines = path.read_bytes()[: 2**16].decode("utf-8", "replace").splitlines()
+        places = [number for number, line in enumerate(lines) if line.partition(between)[0].strip().lower() == key]
+        for number in places:
+            # after LIST stand the names of the files, one a line
+            yield from (
+                path.parent / line.strip() for line in (lines[number].partition(between)[2], *lines[number + 1 :])
+            )

@@ -14,7 +14,7 @@ from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_nacl.errors import InputError, first_line
-from nnunet_nacl.nnunet.image_files import num_image_channels
+from nnunet_nacl.nnunet.image_files import num_image_channels, voxel_files
 
 PREPROCESSED_ENDINGS = (".b2nd", ".npz")
 """Of nnU-Net's two kinds of data sets; the second is that of versions before 2.6."""
@@ -122,8 +122,12 @@ class RawCase:
         return _tensor(data), properties
 
     def files(self) -> list[Path]:
-        """Return the images, and the segmentation of the stage before."""
-        return [*self.images, *(() if self.previous is None else (self.previous,))]
+        """Return the images with what lies beside them, voxels or the spacing of a TIFF, and the segmentation of the stage before."""
+        images = [*self.images, *(() if self.previous is None else (self.previous,))]
+        beside = [file for image in images for file in voxel_files(image)]
+        if self.images[0].suffix.lower() in (".tif", ".tiff"):
+            beside.append(self.images[0].with_name(f"{self.name}.json"))
+        return [*images, *(file for file in beside if file.is_file())]
 
 
 def _with_previous_stage(data: Any, segmentation: Any, preprocessing: Preprocessing) -> Any:

@@ -2,12 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from nnunetv2.utilities.utils import create_paths_fn
 
 from nnunet_nacl.errors import InputError
 from nnunet_nacl.nnunet.image_files import images_in
 from nnunet_nacl.training.share import _check_images
+from nnunet_nacl.validation.case_inputs import RawCase
+from nnunet_nacl.validation.model import digest_of
 
 
 def test_are_those_that_nnunet_lists(tmp_path):
@@ -49,3 +53,21 @@ def test_share_takes_a_colour_image_as_several_channels(tmp_path):
         else:
             with pytest.raises(InputError, match="expected 3 image files with -i"):
                 _check_images(tmp_path, "2d", [image])
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr", ".hdr", ".nii.gz"])
+def test_the_digest_of_a_raw_case_is_that_of_its_voxels(tmp_path, ending):
+    image = tmp_path / f"a_0000{ending}"
+    digests = []
+    for value in (1, 2, 1):
+        sitk.WriteImage(sitk.GetImageFromArray(np.full((2, 3, 4), value, np.uint8)), str(image))
+        digests.append(digest_of(*RawCase("a", (image,)).files()))
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_the_digest_of_a_raw_tiff_is_that_of_its_spacing(tmp_path):
+    image, spacing = tmp_path / "a_0000.tif", tmp_path / "a.json"
+    image.write_bytes(b"voxels")
+    assert RawCase("a", (image,)).files() == [image]
+    spacing.write_text("{}")
+    assert RawCase("a", (image,)).files() == [image, spacing]
