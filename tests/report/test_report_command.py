@@ -295,7 +295,7 @@ def test_for_decisions(evaluated, tmp_path):
     for held in quality.detection.detections:
         assert f"{held.run}: AURC {held.measures['aurc']:.4f}" in page
     assert all(held.in_words in text for held in quality.detection.differences)
-    assert "An interval at level 0.9 needs 19 patients, and these are 6." in text
+    assert "An interval at level 0.9 needs 19 cases, and these are 6." in text
     bias = quality.volumes[0].bias["soft"]
     assert f"{100 * bias.share:+.1f} %" in text
     old = shutil.copytree(evaluated.sharp, tmp_path / "old")
