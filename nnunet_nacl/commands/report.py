@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_nacl.commands.arguments import Commands, natural
 from nnunet_nacl.commands.groups import add_groups, groups_of
+from nnunet_nacl.commands.messages import warning
 
 if TYPE_CHECKING:
     from nnunet_nacl.calibration.arrays import FloatArray
@@ -78,7 +79,7 @@ def run(parsed: argparse.Namespace) -> int:
         *page.left_out,
         *page.not_shown,
     ):
-        print(f"nnunet-nacl: warning: {parsed.o}: {sentence}", file=sys.stderr)
+        warning(f"{parsed.o}: {sentence}")
     if parsed.figures is not None:
         if sys.stderr.isatty():
             print("drawing the diagrams", file=sys.stderr)
