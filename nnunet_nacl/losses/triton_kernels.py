@@ -132,6 +132,18 @@ def _bin(probability, bins):
     return tl.where(lower < bins - 1, lower, bins - 1.0).to(tl.int32)
 
 
+@triton.jit
+def _slope(own, k, of_class, of_label):
+    """Return the derivative of Dice by the probability of class k."""
+    return tl.where(own == k, tl.load(of_label + k), tl.load(of_class + k))
+
+
+@triton.jit
+def _slope_of_bin(probability, k, of_bin, bins, valid):
+    """Return the derivative of mL1-ACE by the probability of class k."""
+    return tl.load(of_bin + k * bins + _bin(probability, bins), mask=valid, other=0.0)
+
+
 @triton.jit(do_not_specialize=SIZES)
 def sum_up(
     logits, target, weights, of_voxels, of_classes, middle_bins, copies, classes, voxels, depth, height, width, ignore,
@@ -285,7 +297,7 @@ def write_gradient(
         following = _logits(here, inside & (k + 1 < classes), valid, IGNORE)
         slope = 0.0
         if SUMS and not BINS:
-            slope = tl.where(own == k, tl.load(of_label + k), tl.load(of_class + k))
+            slope = _slope(own, k, of_class, of_label)
         highest, total, weighted = _add_exponential(highest, total, weighted, value, slope, SUMS and not BINS)
         value = following
     # as in the value, a label that no class has makes NaN
@@ -299,8 +311,8 @@ def write_gradient(
             here += voxels
             following = _logits(here, inside & (k + 1 < classes), valid, IGNORE)
             probability = tl.exp(value - normaliser)
-            slope = tl.where(own == k, tl.load(of_label + k), tl.load(of_class + k))
-            slope += tl.load(of_bin + k * bins + _bin(probability, bins), mask=valid, other=0.0)
+            slope = _slope(own, k, of_class, of_label)
+            slope += _slope_of_bin(probability, k, of_bin, bins, valid)
             mean_slope += probability * slope
             value = following
     here = logits + voxel
@@ -312,10 +324,9 @@ def write_gradient(
         mine = tl.where(own == k, 1.0, 0.0)
         slope = mean_slope
         if SUMS:
-            slope = tl.where(own == k, tl.load(of_label + k), tl.load(of_class + k))
+            slope = _slope(own, k, of_class, of_label)
             if BINS:
-                bin_of_it = _bin(tl.exp(value - normaliser), bins)
-                slope += tl.load(of_bin + k * bins + bin_of_it, mask=valid, other=0.0)
+                slope += _slope_of_bin(tl.exp(value - normaliser), k, of_bin, bins, valid)
         derivative = _derivative(value, normaliser, mine, mine, slope - mean_slope, scale, outer, factor, TERM, SUMS)
         derivative = tl.where(valid, derivative, 0.0)
         tl.store(out, derivative.to(gradient.dtype.element_ty), mask=inside)
